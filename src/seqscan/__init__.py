@@ -1,0 +1,1 @@
+"""seqscan: find the functional categories of proteins with no labels at all."""

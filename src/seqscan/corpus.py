@@ -1,0 +1,147 @@
+"""Residue codes of a whole input, memory-mapped: read once, then any record at once.
+
+A corpus is an artifact of three files: `codes.npy` (uint8, all sequences end to end), `offsets.npy` (int64,
+N + 1) and `records.parquet` (id, description). It takes one byte a residue on disk and next to no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from seqscan.alphabet import AMINO
+from seqscan.artifact import read_manifest, write_artifact
+from seqscan.fasta import Record
+
+__all__ = ["Corpus", "write_corpus"]
+
+_FLUSH_RESIDUES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Corpus(Sequence[NDArray[np.uint8]]):
+    """N sequences of residue codes; `corpus[i]` is an array (L_i,) that is not copied.
+
+    Attributes
+    ----------
+    codes : (sum of L_i,), uint8
+    offsets : (N + 1,), int64
+        Sequence i stands at `offsets[i]` to `offsets[i + 1]`.
+    path : Path
+        The artifact.
+    """
+
+    codes: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Corpus:
+        """Open a corpus artifact; raises `ArtifactError` if there is none."""
+        path = Path(path)
+        read_manifest(path, "corpus")
+        return cls(np.load(path / "codes.npy", mmap_mode="r"), np.load(path / "offsets.npy"), path)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[NDArray[np.uint8]]: ...
+    def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index = index % len(self)
+        return self.codes[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Length of each sequence, (N,), residues."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The records' ids."""
+        return pq.read_table(self.path / "records.parquet", columns=["id"])["id"].to_pylist()
+
+    @cached_property
+    def descriptions(self) -> list[str]:
+        """The records' descriptions."""
+        return pq.read_table(self.path / "records.parquet", columns=["description"])["description"].to_pylist()
+
+    def residues(self, index: int) -> str:
+        """Return sequence `index` as symbols; B, J and Z come back as X, U as C, O as K."""
+        return AMINO.decode(self[index])
+
+
+def write_corpus(path: str | Path, records: Iterable[Record], content: dict[str, object] | None = None) -> Corpus:
+    """Write records to a corpus artifact, in bounded memory, and open it.
+
+    Parameters
+    ----------
+    path : path
+        Replaced if it is a corpus.
+    records : iterable of Record
+    content : dict, optional
+        Provenance for the manifest.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> corpus = write_corpus(tempfile.mkdtemp() + "/c", [Record("a", "", "MKV"), Record("b", "", "ML")])
+    >>> corpus.residues(1), corpus.ids
+    ('ML', ['a', 'b'])
+    """
+    content = {} if content is None else content
+    with write_artifact(path, "corpus", content) as directory:
+        lengths: list[int] = []
+        schema = pa.schema([("id", pa.string()), ("description", pa.string())])
+        with (
+            (directory / "codes.raw").open("wb") as raw,
+            pq.ParquetWriter(directory / "records.parquet", schema, compression="zstd") as table,
+        ):
+            held: list[Record] = []
+            n_held = 0
+
+            def flush() -> None:
+                raw.write(b"".join(AMINO.encode(record.sequence).tobytes() for record in held))
+                columns = [[record.id for record in held], [record.description for record in held]]
+                table.write_table(pa.table(columns, schema=schema))
+                held.clear()
+
+            for record in records:
+                held.append(record)
+                lengths.append(len(record))
+                n_held += len(record)
+                if n_held >= _FLUSH_RESIDUES:
+                    flush()
+                    n_held = 0
+            flush()
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+        _prepend_header(directory / "codes.raw", directory / "codes.npy", int(offsets[-1]))
+        np.save(directory / "offsets.npy", offsets)
+        content["n_records"] = len(lengths)
+        content["n_residues"] = int(offsets[-1])
+    return Corpus.open(path)
+
+
+def _prepend_header(raw: Path, target: Path, size: int) -> None:
+    """Turn raw bytes into an .npy file."""
+    array = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(size,))
+    with raw.open("rb") as handle:
+        for start in range(0, size, _FLUSH_RESIDUES):
+            block = handle.read(_FLUSH_RESIDUES)
+            array[start : start + len(block)] = np.frombuffer(block, dtype=np.uint8)
+    array.flush()
+    raw.unlink()

@@ -1,0 +1,173 @@
+"""Read protein records from FASTA or FASTQ, plain or compressed, a file or standard input.
+
+Every record that is read either comes out or is written down in the ledger of rejected records, with its
+number, id and reason. What counts as a residue is decided in `seqscan.alphabet`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import dnaio
+
+from seqscan.alphabet import AMINO
+from seqscan.errors import DuplicateId, InputError, InvalidSequence
+
+__all__ = ["MAX_LENGTH", "Record", "Rejected", "RejectionLedger", "read_fasta"]
+
+MAX_LENGTH = 100_000
+"""Longest accepted sequence, residues; the longest known protein has about 45,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One protein.
+
+    Attributes
+    ----------
+    id : str
+        First word of the header.
+    description : str
+        The rest of the header.
+    sequence : str
+        Residues, upper case, without gaps.
+    """
+
+    id: str
+    description: str
+    sequence: str
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that was not used: its 1-based number in the input, its id and the reason."""
+
+    number: int
+    id: str
+    reason: str
+
+
+@dataclass
+class RejectionLedger:
+    """Where `read_fasta` writes down what it does not use.
+
+    Attributes
+    ----------
+    n_read : int
+        Records seen, used and rejected.
+    rows : list of Rejected
+        In input order.
+    """
+
+    n_read: int = 0
+    rows: list[Rejected] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Return the reasons with their counts, most frequent first, positions and ids left out."""
+        counts = Counter(row.reason.split(" at position")[0].split(", first")[0] for row in self.rows)
+        return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common(5))
+
+
+def read_fasta(
+    path: str | Path | BinaryIO,
+    *,
+    rejected: RejectionLedger | None = None,
+    max_length: int = MAX_LENGTH,
+) -> Iterator[Record]:
+    """Stream the records of a FASTA or FASTQ file.
+
+    Parameters
+    ----------
+    path : str, Path or binary file
+        Plain, gzip, bzip2, xz or zstd, told apart by content; `-` is standard input.
+    rejected : RejectionLedger, optional
+        Takes the records that cannot be used. Without it the first such record raises.
+    max_length : int, residues
+        Longer records are rejected, never cut.
+
+    Yields
+    ------
+    Record
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, truncated or neither FASTA nor FASTQ, or holds no usable record.
+    InvalidSequence, DuplicateId
+        If a record cannot be used and no ledger was given.
+
+    Examples
+    --------
+    >>> import io
+    >>> [record.id for record in read_fasta(io.BytesIO(b">a first\\nMKV\\n>b\\nmkl*\\n"))]
+    ['a', 'b']
+    """
+    name = "standard input" if path == "-" else str(getattr(path, "name", path))
+    ledger = rejected if rejected is not None else RejectionLedger()
+    first_seen: dict[str, int] = {}
+    for number, header, raw in _parse(path, name):
+        ledger.n_read += 1
+        id, _, description = header.partition(" ")
+        if "\t" in id:
+            id, _, description = header.partition("\t")
+        sequence = AMINO.clean(raw)
+        fault = AMINO.fault(sequence)
+        kind: type[InvalidSequence] = InvalidSequence
+        if not id:
+            fault = "the header has no id"
+        elif id in first_seen:
+            fault, kind = f"duplicate id, first used by record {first_seen[id]}", DuplicateId
+        elif not fault and len(sequence) > max_length:
+            fault = f"{len(sequence)} residues, more than the limit of {max_length}"
+        if fault:
+            if rejected is None:
+                raise kind(number, id, fault, remedy="Correct the record or remove it.")
+            rejected.rows.append(Rejected(number, id, fault))
+            continue
+        first_seen[id] = number
+        yield Record(id, description.strip(), sequence)
+    if not ledger.n_read:
+        raise InputError(name, "the file holds no record", remedy="Give a FASTA file of protein sequences.")
+    if not first_seen:
+        raise InputError(
+            name,
+            f"none of the {ledger.n_read} records is a usable protein sequence ({ledger.summary()})",
+            remedy="Give protein sequences; translate nucleotides first.",
+        )
+
+
+def _parse(path: str | Path | BinaryIO, name: str) -> Iterator[tuple[int, str, str]]:
+    """Yield (1-based number, header, raw sequence), with every reader's error told as an `InputError`."""
+    number = 0
+    source = sys.stdin.buffer if path == "-" else path
+    try:
+        with dnaio.open(source, open_threads=0) as reader:
+            for record in reader:
+                number += 1
+                yield number, record.name, record.sequence.replace(" ", "").replace("\t", "")
+    except FileNotFoundError:
+        raise InputError(name, "there is no such file") from None
+    except IsADirectoryError:
+        raise InputError(name, "is a directory", remedy="Give a FASTA file.") from None
+    except EOFError as error:
+        raise InputError(
+            name, f"the compressed file ends early, after record {number}", remedy="Copy it again."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            name, f"record {number + 1} holds bytes that are not text", remedy="Save the file as ASCII."
+        ) from error
+    except dnaio.UnknownFileFormat as error:
+        raise InputError(
+            name, "is empty or neither FASTA nor FASTQ", remedy="A FASTA record starts with '>'."
+        ) from error
+    except (dnaio.FileFormatError, OSError, ValueError) as error:
+        raise InputError(name, f"cannot be read after record {number}: {error}") from error
