@@ -1,0 +1,307 @@
+"""The values a run yields, each with its file format: the one thing later stages read.
+
+Labels are cluster numbers: 0 is the largest cluster, -1 is "unassigned". Positions are 0-based in memory and
+1-based in files.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqscan.artifact import write_atomically
+from seqscan.errors import InputError, ShapeMismatch
+from seqscan.fasta import Rejected
+
+__all__ = [
+    "ASSIGNMENT_COLUMNS",
+    "ActivationMap",
+    "Assignments",
+    "ClusterSummary",
+    "Scores",
+    "read_truth",
+    "write_maps",
+    "write_rejected",
+    "write_tsv",
+]
+
+ASSIGNMENT_COLUMNS = ("id", "cluster", "probability", "second_cluster", "second_probability", "status")
+UNASSIGNED = -1
+
+
+@dataclass(frozen=True)
+class Assignments:
+    """Which cluster each protein belongs to.
+
+    Attributes
+    ----------
+    ids : N str
+    labels : (N,), int32
+        0 is the largest cluster of the training data; -1 is unassigned.
+    probabilities : (N,), float32
+        Of `labels`; for an unassigned protein, of the cluster it comes nearest to.
+    second_labels : (N,), int32
+        The runner-up, -1 if there is none.
+    second_probabilities : (N,), float32
+    """
+
+    ids: Sequence[str]
+    labels: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
+    second_labels: NDArray[np.int32]
+    second_probabilities: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        for name in ("labels", "probabilities", "second_labels", "second_probabilities"):
+            if getattr(self, name).shape != (n,):
+                raise ShapeMismatch(f"{name} has shape {getattr(self, name).shape}, {n} ids need ({n},).")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def assigned(self) -> NDArray[np.bool_]:
+        """Which proteins have a cluster, (N,)."""
+        return self.labels != UNASSIGNED
+
+    def write(self, path: str | Path) -> None:
+        """Write the table `ASSIGNMENT_COLUMNS`, tab-separated, atomically."""
+        with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
+            writer = self.begin(handle)
+            self.append(writer)
+
+    @staticmethod
+    def begin(handle: TextIO) -> csv._writer:
+        """Write the header and return a writer for `append`."""
+        writer = _tsv_writer(handle)
+        writer.writerow(ASSIGNMENT_COLUMNS)
+        return writer
+
+    def append(self, writer: csv._writer) -> None:
+        """Write the rows; a stream of assignments is written block by block."""
+        columns = (self.labels, self.probabilities, self.second_labels, self.second_probabilities)
+        for id, label, probability, second, second_probability in zip(
+            self.ids, *(column.tolist() for column in columns), strict=True
+        ):
+            status = "unassigned" if label == UNASSIGNED else "assigned"
+            writer.writerow((id, label, f"{probability:.4f}", second, f"{second_probability:.4f}", status))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Assignments:
+        """Read a table of assignments.
+
+        Only the columns `id` and `cluster` are needed, so other tools' tables can be scored too; clusters
+        that are no whole numbers are numbered by size.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, empty or lacks a column, or an id occurs twice.
+        """
+        rows = _read_rows(path, ("id", "cluster"))
+        ids = [row["id"] for row in rows]
+        _check_unique(path, ids)
+        names = [row["cluster"] for row in rows]
+        try:
+            labels = np.array([int(name) for name in names], dtype=np.int32)
+        except ValueError:
+            labels = _number_by_size(names)
+        n = len(ids)
+        return cls(
+            ids,
+            labels,
+            _floats(path, rows, "probability", np.ones(n, np.float32)),
+            _floats(path, rows, "second_cluster", np.full(n, -1, np.float32)).astype(np.int32),
+            _floats(path, rows, "second_probability", np.zeros(n, np.float32)),
+        )
+
+
+@dataclass(frozen=True)
+class ClusterSummary:
+    """One row of `clusters.tsv`.
+
+    Attributes
+    ----------
+    cluster : int
+    size : int
+        Members.
+    representative : str
+        Id of the member nearest to the prototype.
+    mean_probability : float
+    mean_length, sd_length : float, residues
+    enriched_residues : str
+        Residues that are more frequent than in the whole input by a quarter and more, strongest first.
+    """
+
+    cluster: int
+    size: int
+    representative: str
+    mean_probability: float
+    mean_length: float
+    sd_length: float
+    enriched_residues: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of merit; see `docs/metrics.md` for each definition.
+
+    Attributes
+    ----------
+    label_free : dict of str to float
+        Need no truth.
+    labelled : dict of str to float
+        Against labels; empty if none were given.
+    by_decile : list of dict
+        Results for families grouped by size; empty if no labels were given.
+    """
+
+    label_free: dict[str, float] = field(default_factory=dict)
+    labelled: dict[str, float] = field(default_factory=dict)
+    by_decile: list[dict[str, float]] = field(default_factory=list)
+
+    def write(self, path: str | Path) -> None:
+        """Write as JSON, atomically."""
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Scores:
+        """Read what `write` wrote."""
+        return cls(**json.loads(Path(path).read_text()))
+
+
+@dataclass(frozen=True)
+class ActivationMap:
+    """How much each residue of a protein speaks for a cluster.
+
+    Attributes
+    ----------
+    id : str
+    label : int
+        The cluster.
+    residues : str
+        L symbols.
+    contributions : (L,), float32
+        In units of the logit; they and `bias` sum to it.
+    bias : float
+        What no residue accounts for.
+    """
+
+    id: str
+    label: int
+    residues: str
+    contributions: NDArray[np.float32]
+    bias: float
+
+    def __post_init__(self) -> None:
+        if self.contributions.shape != (len(self.residues),):
+            raise ShapeMismatch(
+                f"{self.id}: {self.contributions.shape} contributions for {len(self.residues)} residues."
+            )
+
+    @property
+    def logit(self) -> float:
+        """The cluster's logit."""
+        return float(self.contributions.sum(dtype=np.float64)) + self.bias
+
+
+def write_maps(maps: Iterable[ActivationMap], path: str | Path) -> None:
+    """Write `id, position (1-based), residue, cluster, contribution`, one row a residue, atomically."""
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = _tsv_writer(handle)
+        writer.writerow(("id", "position", "residue", "cluster", "contribution"))
+        for map in maps:
+            for position, (residue, value) in enumerate(zip(map.residues, map.contributions, strict=True), 1):
+                writer.writerow((map.id, position, residue, map.label, f"{value:.5f}"))
+
+
+def write_rejected(rows: Iterable[Rejected], path: str | Path) -> None:
+    """Write `record (1-based number in the input), id, reason`, atomically."""
+    write_tsv(("record", "id", "reason"), ((row.number, row.id, row.reason) for row in rows), path)
+
+
+def write_tsv(header: Sequence[str], rows: Iterable[Sequence[object]], path: str | Path) -> None:
+    """Write a tab-separated table, atomically."""
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = _tsv_writer(handle)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_truth(path: str | Path, column: str = "pfam") -> dict[str, str]:
+    """Read labels: a tab-separated table with the columns `id` and `column`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or lacks a column, or an id occurs twice.
+    """
+    rows = _read_rows(path, ("id", column))
+    _check_unique(path, [row["id"] for row in rows])
+    return {row["id"]: row[column] for row in rows}
+
+
+def _tsv_writer(handle: TextIO) -> csv._writer:
+    return csv.writer(handle, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
+
+
+def _read_rows(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with Path(path).open(newline="") as handle:
+            reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+            rows = list(reader)
+    except FileNotFoundError:
+        raise InputError(str(path), "there is no such file") from None
+    except (UnicodeDecodeError, IsADirectoryError, csv.Error) as error:
+        raise InputError(str(path), f"is not a tab-separated table ({error})") from None
+    columns = reader.fieldnames or []
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise InputError(
+            str(path),
+            f"has no column {' and no column '.join(map(repr, missing))}; it has {', '.join(columns) or 'none'}",
+            remedy="The first line must name the columns, separated by tabs.",
+        )
+    if not rows:
+        raise InputError(str(path), "the table has no row")
+    for number, row in enumerate(rows, 2):
+        if any(row[name] is None for name in needed):
+            raise InputError(str(path), f"line {number} has too few columns")
+    return rows
+
+
+def _check_unique(path: str | Path, ids: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for id in ids:
+        if id in seen:
+            raise InputError(str(path), f"the id {id!r} occurs twice", remedy="Give each id one row.")
+        seen.add(id)
+
+
+def _floats(
+    path: str | Path, rows: Sequence[dict[str, str]], column: str, default: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    if column not in rows[0]:
+        return default
+    try:
+        return np.array([float(row[column]) for row in rows], dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InputError(str(path), f"column {column!r} holds something that is no number") from None
+
+
+def _number_by_size(names: Sequence[str]) -> NDArray[np.int32]:
+    values, first, inverse, counts = np.unique(
+        np.array(names), return_index=True, return_inverse=True, return_counts=True
+    )
+    rank = np.empty(len(values), dtype=np.int32)
+    rank[np.lexsort((first, -counts))] = np.arange(len(values))
+    return rank[inverse]
