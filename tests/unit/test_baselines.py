@@ -123,6 +123,17 @@ def test_same_seed_same_communities_and_no_trace_in_the_random_module():
     assert random.random() == expected
 
 
+def test_igraph_draws_from_the_random_module_again_afterwards():
+    igraph = pytest.importorskip("igraph")
+    _, _, indices, similarities = blobs()
+    drawn = []
+    for _ in range(2):
+        random.seed(7)
+        drawn.append(igraph.Graph.Erdos_Renyi(20, 0.5).get_edgelist())
+        leiden(indices, similarities, resolution=0.5)
+    assert drawn[0] == drawn[1]
+
+
 def test_label_propagation_finds_blobs():
     _, blob, indices, similarities = blobs()
     found = label_propagation(indices, similarities)
@@ -133,7 +144,17 @@ def test_label_propagation_finds_blobs():
 def test_edges_without_similarity_and_to_oneself_do_not_count():
     indices = np.array([[0, 1], [0, 2], [1, 2]], dtype=np.int32)
     similarities = np.array([[1, 0.5], [0.5, -0.1], [-0.1, 1]], dtype=np.float32)
-    assert leiden(indices, similarities, resolution=0.01).labels.tolist() == [0, 0, 1]
+    for objective in ("CPM", "modularity"):
+        found = leiden(indices, similarities, resolution=0.01, objective=objective)
+        assert found.labels.tolist() == [0, 0, 1]
+    opposed = np.array([[1], [0]], np.int32), np.full((2, 1), -0.5, np.float32)
+    assert label_propagation(*opposed).n_clusters == 2
+
+
+@pytest.mark.parametrize("indices", [[[-1], [0]], [[1], [-1]]])
+def test_one_protein_naming_the_other_is_an_edge(indices):
+    one = np.ones((2, 1), np.float32)
+    assert leiden(np.array(indices, np.int32), one, resolution=0.01).n_clusters == 1
 
 
 def test_malformed_graphs_and_arguments():

@@ -96,6 +96,12 @@ def test_aupr_uses_the_two_best_clusters():
     assert evaluate(wrong, truth("aabb")).labelled["aupr_macro"] == pytest.approx((1 + 2 / 3) / 2)
 
 
+def test_a_runner_up_that_repeats_the_winner_counts_once():
+    twice = assignments([0, 0, 1, 0], [0.9, 0.6, 0.8, 0.7], [0, 0, 1, 0], [0.9, 0.6, 0.8, 0.7])
+    once = assignments([0, 0, 1, 0], [0.9, 0.6, 0.8, 0.7])
+    assert evaluate(twice, truth("aabb")).labelled == evaluate(once, truth("aabb")).labelled
+
+
 def test_full_matrix_gives_the_same_aupr_as_the_two_best_of_two():
     matrix = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
     found = assignments([0, 0, 1, 0], [0.9, 0.6, 0.8, 0.7], [1, 1, 0, 1], [0.1, 0.4, 0.2, 0.3])
@@ -114,6 +120,9 @@ def test_deciles_keep_families_of_one_size_together():
     assert [row["min_size"] for row in scores.by_decile] == list(range(1, 11))
     assert all(row["accuracy"] == row["bcubed_f1"] == row["aupr_macro"] == 1.0 for row in scores.by_decile)
     assert len(evaluate(assignments([0, 1, 2]), truth("abc")).by_decile) == 1
+    ten = [f for f in range(10) for _ in range(f + 1)]
+    rows = evaluate(assignments(ten), truth(map(str, ten))).by_decile
+    assert [(row["decile"], row["min_size"]) for row in rows] == [(d, d) for d in range(1, 11)]
 
 
 def test_deciles_add_up_to_the_whole():
