@@ -156,7 +156,9 @@ def read_manifest(path: str | Path, kind: str, *, verify: bool = False) -> Manif
             str(path), f"is not a seqscan {kind}: it has no manifest.json", remedy="Check the path."
         ) from None
     except (ValueError, TypeError, NotADirectoryError) as error:
-        raise ArtifactError(str(path), f"its manifest cannot be read ({error})", remedy="Make it again.") from None
+        raise ArtifactError(
+            str(path), f"its manifest cannot be read ({error})", remedy="Make it again."
+        ) from None
     if manifest.format != FORMAT:
         raise ArtifactError(
             str(path),

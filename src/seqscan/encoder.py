@@ -148,7 +148,9 @@ class AbstractEncoder(nn.Module, ABC):
             log_weights.append(w[:, kept])
         return torch.cat(residues, dim=1), torch.cat(log_weights, dim=1)
 
-    def embed(self, sequences: Sequence[NDArray[np.uint8]], *, max_residues: int = 16_384) -> NDArray[np.float32]:
+    def embed(
+        self, sequences: Sequence[NDArray[np.uint8]], *, max_residues: int = 16_384
+    ) -> NDArray[np.float32]:
         """Return the vectors (N, P) of N sequences of codes, each (L_i,)."""
         vectors = np.empty((len(sequences), self.n_dimensions), dtype=np.float32)
         for rows, output, _ in self.encode(sequences, max_residues=max_residues):
@@ -194,6 +196,7 @@ class _Block(nn.Module):
             config.width, config.width, config.kernel, padding=padding, dilation=dilation
         )
         nn.init.normal_(self.convolve.weight, std=0.5 / math.sqrt(config.width * config.kernel))
+        assert self.convolve.bias is not None
         nn.init.zeros_(self.convolve.bias)
 
     def forward(self, residues: Tensor, present: Tensor) -> Tensor:
@@ -234,8 +237,9 @@ class ConvEncoder(AbstractEncoder):
         for block in self.blocks:
             residues = block(residues, present)
         residues = self.norm(residues) * present
-        log_weights = _MAX_LOG_WEIGHT * torch.tanh(self.attend(residues).squeeze(-1).float() / _MAX_LOG_WEIGHT)
-        return residues, log_weights
+        # Bounded, so that no residue takes the whole mean.
+        bounded = torch.tanh(self.attend(residues).squeeze(-1).float() / _MAX_LOG_WEIGHT)
+        return residues, _MAX_LOG_WEIGHT * bounded
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -267,7 +271,9 @@ def save_encoder(
     content = {"config": asdict(encoder.config), "provenance": provenance or {}}
     with write_artifact(path, "encoder", content) as directory:
         dtype = torch.float16 if half else torch.float32
-        weights = {name: tensor.detach().to(dtype).contiguous() for name, tensor in encoder.state_dict().items()}
+        weights = {
+            name: tensor.detach().to(dtype).contiguous() for name, tensor in encoder.state_dict().items()
+        }
         save_file(weights, directory / "weights.safetensors")
 
 

@@ -123,7 +123,8 @@ def mine_homologs(corpus: Corpus, path: Path, *, n_proteins: int, seed: int, thr
     """
     if path.exists():
         content = read_manifest(path, "homologs").content
-        if content["corpus"] == len(corpus) and content["n_proteins"] == n_proteins and content["seed"] == seed:
+        expected = {"corpus": len(corpus), "n_proteins": n_proteins, "seed": seed}
+        if expected.items() <= content.items():
             return HomologPairs(np.load(path / "pairs.npy"))
     if n_proteins == 0 or find_mmseqs() is None:
         if n_proteins:
@@ -242,7 +243,9 @@ def pretrain(
     folder = output.with_name(output.name + ".training")
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists() and not resume:
-        raise ArtifactError(str(folder), "holds a training that was begun", remedy="Add --resume, or remove it.")
+        raise ArtifactError(
+            str(folder), "holds a training that was begun", remedy="Add --resume, or remove it."
+        )
     folder.mkdir(parents=True, exist_ok=True)
 
     generator = np.random.default_rng((config.seed, 0))
@@ -348,14 +351,13 @@ def _losses(
     device = encoder.project.weight.device
     batch = pad([left for left, _ in views] + [right for _, right in views])
     masked, hidden = mask_residues(batch, config.mask_fraction, generator)
-    to = {"device": device}
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        output = encoder(torch.from_numpy(masked.codes).to(**to), torch.from_numpy(masked.mask).to(**to))
-        places = torch.from_numpy(hidden).to(**to)
+        output = encoder(torch.from_numpy(masked.codes).to(device), torch.from_numpy(masked.mask).to(device))
+        places = torch.from_numpy(hidden).to(device)
         guesses = encoder.predict_residue(output.residues[places])
     left, right = output.pooled.chunk(2)
     contrast = contrastive_loss(left, right, temperature=config.temperature)
-    truth = torch.from_numpy(batch.codes).to(**to)[places]
+    truth = torch.from_numpy(batch.codes).to(device)[places]
     guess = masked_residue_loss(guesses, truth)
     if backward:
         (contrast + config.masked_weight * guess).backward()
