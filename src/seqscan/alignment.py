@@ -188,6 +188,7 @@ def mmseqs_clusters(
             *options, "--threads", threads,
         )  # fmt: skip
         pairs = np.loadtxt(folder / "out_cluster.tsv", dtype=np.int64, delimiter="\t", ndmin=2)
-    representatives = np.empty(len(sequences), dtype=np.int64)
+    # Its own cluster for a sequence that the program leaves out.
+    representatives = np.arange(len(sequences))
     representatives[pairs[:, 1]] = pairs[:, 0]
     return np.unique(representatives, return_inverse=True)[1]
