@@ -95,8 +95,9 @@ class AbstractEncoder(nn.Module, ABC):
     def pool(self, residues: Tensor, log_weights: Tensor, mask: Tensor) -> EncoderOutput:
         """Return the weighted mean of residue vectors (B, L, D), mapped to (B, P)."""
         weights = torch.softmax(log_weights.float().masked_fill(~mask, -torch.inf), dim=1)
-        mean = torch.einsum("bl,bld->bd", weights, residues.float())
-        with torch.autocast(mean.device.type, enabled=False):
+        # In float32 throughout: residue maps rest on the identity of this mean and its terms.
+        with torch.autocast(residues.device.type, enabled=False):
+            mean = torch.einsum("bl,bld->bd", weights, residues.float())
             pooled = self.project(mean)
         return EncoderOutput(residues, weights, pooled)
 
@@ -127,15 +128,16 @@ class AbstractEncoder(nn.Module, ABC):
         device = self.project.weight.device
         dtype = fast_dtype(device)
         self.eval()
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            for batch in token_batches(sequences, max_residues=max_residues):
-                codes = torch.from_numpy(batch.codes).to(device)
-                mask = torch.from_numpy(batch.mask).to(device)
+        for batch in token_batches(sequences, max_residues=max_residues):
+            codes = torch.from_numpy(batch.codes).to(device)
+            mask = torch.from_numpy(batch.mask).to(device)
+            # Not around the loop: what the caller computes between two batches must keep its precision.
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 if codes.shape[1] <= WINDOW:
                     residues, log_weights = self.residue_vectors(codes, mask)
                 else:
                     residues, log_weights = self._windows(codes, mask)
-                yield batch.rows, self.pool(residues, log_weights, mask), mask
+            yield batch.rows, self.pool(residues, log_weights, mask), mask
 
     def _windows(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         residues, log_weights = [], []
