@@ -184,9 +184,11 @@ def mmseqs_clusters(
         folder = Path(name)
         write_rows(sequences, np.arange(len(sequences)), folder / "in.fasta")
         _mmseqs(
-            "easy-cluster", folder / "in.fasta", folder / "out", folder / "tmp", *options, "--threads", threads
-        )
+            "easy-cluster", folder / "in.fasta", folder / "out", folder / "tmp",
+            *options, "--threads", threads,
+        )  # fmt: skip
         pairs = np.loadtxt(folder / "out_cluster.tsv", dtype=np.int64, delimiter="\t", ndmin=2)
-    representatives = np.empty(len(sequences), dtype=np.int64)
+    # Its own cluster for a sequence that the program leaves out.
+    representatives = np.arange(len(sequences))
     representatives[pairs[:, 1]] = pairs[:, 0]
     return np.unique(representatives, return_inverse=True)[1]

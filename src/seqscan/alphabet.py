@@ -79,7 +79,8 @@ class Alphabet:
 
     def clean(self, text: str) -> str:
         """Return the residues of a raw sequence line: gaps and one final `*` removed, upper case."""
-        text = text.upper().replace("-", "").replace(".", "")
+        # Some letters that are no residues have residues for capitals: that of the German sharp s is SS.
+        text = (text.upper() if text.isascii() else text).replace("-", "").replace(".", "")
         return text[:-1] if text.endswith("*") else text
 
     def fault(self, residues: str) -> str:

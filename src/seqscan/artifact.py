@@ -1,8 +1,9 @@
 """Directories and files that exist whole or not at all.
 
 An artifact is a directory with a `manifest.json` that says what it is, which version wrote it, how it was
-made, and the SHA-256 of each of its files. It is written beside its final place and renamed, so a kill at
-any moment leaves either the old one or the new one. Nothing is ever pickled.
+made, and the SHA-256 of each of its files. It is written beside its final place and renamed, so a kill leaves
+the old one or the new one and never a part of either (between the two renames of a replacement, both lie
+beside that place under hidden names). Nothing is ever pickled.
 """
 
 from __future__ import annotations
@@ -125,8 +126,12 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
         (temporary / "manifest.json").write_text(json.dumps(vars(manifest), indent=1, sort_keys=True) + "\n")
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+            # The old one is moved away whole: a kill while it is deleted must not leave half of it here.
+            path.rename(replaced := temporary.with_name(temporary.name + ".old"))
+            temporary.rename(path)
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -150,19 +155,24 @@ def read_manifest(path: str | Path, kind: str, *, verify: bool = False) -> Manif
     path = Path(path)
     try:
         fields = json.loads((path / "manifest.json").read_text())
+        # Another format may have other fields, so it is looked at first.
+        if isinstance(fields, dict) and fields.get("format", FORMAT) != FORMAT:
+            raise ArtifactError(
+                str(path),
+                f"has format {fields['format']}, this version of seqscan reads {FORMAT}",
+                remedy=f"Use seqscan {fields.get('seqscan', 'of that version')}, or make it again.",
+            )
         manifest = Manifest(**fields)
+        if not isinstance(manifest.files, dict) or not isinstance(manifest.content, dict):
+            raise TypeError("its fields have wrong types")
     except FileNotFoundError:
         raise ArtifactError(
             str(path), f"is not a seqscan {kind}: it has no manifest.json", remedy="Check the path."
         ) from None
     except (ValueError, TypeError, NotADirectoryError) as error:
-        raise ArtifactError(str(path), f"its manifest cannot be read ({error})", remedy="Make it again.") from None
-    if manifest.format != FORMAT:
         raise ArtifactError(
-            str(path),
-            f"has format {manifest.format}, this version of seqscan reads {FORMAT}",
-            remedy=f"Use seqscan {manifest.seqscan}, or make it again.",
-        )
+            str(path), f"its manifest cannot be read ({error})", remedy="Make it again."
+        ) from None
     if manifest.kind != kind:
         raise ArtifactError(str(path), f"is a {manifest.kind}, not a {kind}", remedy="Check the path.")
     for name, checksum in manifest.files.items():

@@ -73,19 +73,24 @@ class Corpus(Sequence[NDArray[np.uint8]]):
     @cached_property
     def ids(self) -> list[str]:
         """The records' ids."""
-        return pq.read_table(self.path / "records.parquet", columns=["id"])["id"].to_pylist()
+        return self._column("id")
 
     @cached_property
     def descriptions(self) -> list[str]:
         """The records' descriptions."""
-        return pq.read_table(self.path / "records.parquet", columns=["description"])["description"].to_pylist()
+        return self._column("description")
+
+    def _column(self, name: str) -> list[str]:
+        return pq.read_table(self.path / "records.parquet", columns=[name])[name].to_pylist()
 
     def residues(self, index: int) -> str:
         """Return sequence `index` as symbols; B, J and Z come back as X, U as C, O as K."""
         return AMINO.decode(self[index])
 
 
-def write_corpus(path: str | Path, records: Iterable[Record], content: dict[str, object] | None = None) -> Corpus:
+def write_corpus(
+    path: str | Path, records: Iterable[Record], content: dict[str, object] | None = None
+) -> Corpus:
     """Write records to a corpus artifact, in bounded memory, and open it.
 
     Parameters

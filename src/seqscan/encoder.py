@@ -94,8 +94,9 @@ class AbstractEncoder(nn.Module, ABC):
     def pool(self, residues: Tensor, log_weights: Tensor, mask: Tensor) -> EncoderOutput:
         """Return the weighted mean of residue vectors (B, L, D), mapped to (B, P)."""
         weights = torch.softmax(log_weights.float().masked_fill(~mask.unsqueeze(-1), -torch.inf), dim=1)
-        mean = (weights * residues.float()).sum(dim=1)
-        with torch.autocast(mean.device.type, enabled=False):
+        # In float32 throughout: residue maps rest on the identity of this mean and its terms.
+        with torch.autocast(residues.device.type, enabled=False):
+            mean = (weights * residues.float()).sum(dim=1)
             pooled = self.project(mean)
         return EncoderOutput(residues, weights, pooled)
 
@@ -126,15 +127,16 @@ class AbstractEncoder(nn.Module, ABC):
         device = self.project.weight.device
         dtype = fast_dtype(device)
         self.eval()
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            for batch in token_batches(sequences, max_residues=max_residues):
-                codes = torch.from_numpy(batch.codes).to(device)
-                mask = torch.from_numpy(batch.mask).to(device)
+        for batch in token_batches(sequences, max_residues=max_residues):
+            codes = torch.from_numpy(batch.codes).to(device)
+            mask = torch.from_numpy(batch.mask).to(device)
+            # Not around the loop: what the caller computes between two batches must keep its precision.
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 if codes.shape[1] <= WINDOW:
                     residues, log_weights = self.residue_vectors(codes, mask)
                 else:
                     residues, log_weights = self._windows(codes, mask)
-                yield batch.rows, self.pool(residues, log_weights, mask), mask
+            yield batch.rows, self.pool(residues, log_weights, mask), mask
 
     def _windows(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         residues, log_weights = [], []
@@ -147,7 +149,9 @@ class AbstractEncoder(nn.Module, ABC):
             log_weights.append(w[:, kept])
         return torch.cat(residues, dim=1), torch.cat(log_weights, dim=1)
 
-    def embed(self, sequences: Sequence[NDArray[np.uint8]], *, max_residues: int = 16_384) -> NDArray[np.float32]:
+    def embed(
+        self, sequences: Sequence[NDArray[np.uint8]], *, max_residues: int = 16_384
+    ) -> NDArray[np.float32]:
         """Return the vectors (N, P) of N sequences of codes, each (L_i,)."""
         vectors = np.empty((len(sequences), self.n_dimensions), dtype=np.float32)
         for rows, output, _ in self.encode(sequences, max_residues=max_residues):
@@ -196,6 +200,7 @@ class _Block(nn.Module):
             config.width, config.width, config.kernel, padding=padding, dilation=dilation
         )
         nn.init.normal_(self.convolve.weight, std=0.5 / math.sqrt(config.width * config.kernel))
+        assert self.convolve.bias is not None
         nn.init.zeros_(self.convolve.bias)
 
     def forward(self, residues: Tensor, present: Tensor) -> Tensor:
@@ -268,7 +273,9 @@ def save_encoder(
     content = {"config": asdict(encoder.config), "provenance": provenance or {}}
     with write_artifact(path, "encoder", content) as directory:
         dtype = torch.float16 if half else torch.float32
-        weights = {name: tensor.detach().to(dtype).contiguous() for name, tensor in encoder.state_dict().items()}
+        weights = {
+            name: tensor.detach().to(dtype).contiguous() for name, tensor in encoder.state_dict().items()
+        }
         save_file(weights, directory / "weights.safetensors")
 
 

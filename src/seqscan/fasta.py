@@ -6,22 +6,32 @@ number, id and reason. What counts as a residue is decided in `seqscan.alphabet`
 
 from __future__ import annotations
 
+import io
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import dnaio
+from xopen import xopen
 
 from seqscan.alphabet import AMINO
 from seqscan.errors import DuplicateId, InputError, InvalidSequence
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["MAX_LENGTH", "Record", "Rejected", "RejectionLedger", "read_fasta"]
 
 MAX_LENGTH = 100_000
 """Longest accepted sequence, residues; the longest known protein has about 45,000."""
+
+_COMPRESSIONS = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst"}
+_FORMATS = {b">": "fasta", b"#": "fasta", b"@": "fastq"}
+_UTF8_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +120,12 @@ def read_fasta(
     >>> [record.id for record in read_fasta(io.BytesIO(b">a first\\nMKV\\n>b\\nmkl*\\n"))]
     ['a', 'b']
     """
-    name = "standard input" if path == "-" else str(getattr(path, "name", path))
+    name = _name(path)
     ledger = rejected if rejected is not None else RejectionLedger()
     first_seen: dict[str, int] = {}
     for number, header, raw in _parse(path, name):
         ledger.n_read += 1
-        id, _, description = header.partition(" ")
-        if "\t" in id:
-            id, _, description = header.partition("\t")
+        id, description = _split_header(header)
         sequence = AMINO.clean(raw)
         fault = AMINO.fault(sequence)
         kind: type[InvalidSequence] = InvalidSequence
@@ -133,7 +141,7 @@ def read_fasta(
             rejected.rows.append(Rejected(number, id, fault))
             continue
         first_seen[id] = number
-        yield Record(id, description.strip(), sequence)
+        yield Record(id, description, sequence)
     if not ledger.n_read:
         raise InputError(name, "the file holds no record", remedy="Give a FASTA file of protein sequences.")
     if not first_seen:
@@ -144,15 +152,88 @@ def read_fasta(
         )
 
 
+def _name(path: str | Path | BinaryIO) -> str:
+    if path == "-":
+        return "standard input"
+    if isinstance(path, str | Path):
+        return str(path)
+    name = getattr(path, "name", None)
+    return name if isinstance(name, str) else "the stream"
+
+
+def _split_header(header: str) -> tuple[str, str]:
+    """Return id and description; a header that begins with white space has no id."""
+    if not header[:1].strip():
+        return "", header.strip()
+    # At any white space, not only at a blank: ids go into tables, so they hold no tab and no line break.
+    id, *rest = header.split(maxsplit=1)
+    return id, rest[0].strip() if rest else ""
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream with the bytes already read put back in front; closing it leaves that stream open."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        chunk = self._head[: len(view)] or self._rest.read(len(view))
+        self._head = self._head[len(chunk) :]
+        view[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def _buffered(head: bytes, rest: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_Rejoined(head, rest)))
+
+
+def _decompressed(source: BinaryIO, stack: ExitStack) -> BinaryIO:
+    head = source.read(max(map(len, _COMPRESSIONS)))
+    stream = _buffered(head, source)
+    for magic, compression in _COMPRESSIONS.items():
+        if head.startswith(magic):
+            return stack.enter_context(xopen(stream, "rb", format=compression, threads=0))
+    return stream
+
+
+def _without_preamble(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
+    """Skip a byte order mark and blank lines; return the first byte that counts and the stream from it on."""
+    head = stream.read(len(_UTF8_MARK)).removeprefix(_UTF8_MARK).lstrip()
+    while not head:
+        block = stream.read(4096)
+        if not block:
+            break
+        head = block.lstrip()
+    return head[:1], _buffered(head, stream)
+
+
 def _parse(path: str | Path | BinaryIO, name: str) -> Iterator[tuple[int, str, str]]:
     """Yield (1-based number, header, raw sequence), with every reader's error told as an `InputError`."""
     number = 0
-    source = sys.stdin.buffer if path == "-" else path
     try:
-        with dnaio.open(source, open_threads=0) as reader:
+        with ExitStack() as stack:
+            if path == "-":
+                source: BinaryIO = sys.stdin.buffer
+            elif isinstance(path, str | Path):
+                source = stack.enter_context(Path(path).open("rb"))
+            else:
+                source = path
+            first, stream = _without_preamble(_decompressed(source, stack))
+            if not first:
+                return
+            if first not in _FORMATS:
+                raise InputError(name, "is neither FASTA nor FASTQ", remedy="A FASTA record starts with '>'.")
+            reader = stack.enter_context(dnaio.open(stream, fileformat=_FORMATS[first]))
             for record in reader:
                 number += 1
                 yield number, record.name, record.sequence.replace(" ", "").replace("\t", "")
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(name, "there is no such file") from None
     except IsADirectoryError:
@@ -165,9 +246,5 @@ def _parse(path: str | Path | BinaryIO, name: str) -> Iterator[tuple[int, str, s
         raise InputError(
             name, f"record {number + 1} holds bytes that are not text", remedy="Save the file as ASCII."
         ) from error
-    except dnaio.UnknownFileFormat as error:
-        raise InputError(
-            name, "is empty or neither FASTA nor FASTQ", remedy="A FASTA record starts with '>'."
-        ) from error
-    except (dnaio.FileFormatError, OSError, ValueError) as error:
+    except Exception as error:  # each decompressor has a type of its own for damaged data
         raise InputError(name, f"cannot be read after record {number}: {error}") from error

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from seqscan.errors import ShapeMismatch
 
-__all__ = ["BatchMean", "ScanLoss", "contrastive_loss", "local_mean", "masked_residue_loss", "scan_loss", "self_label_loss"]
+__all__ = [
+    "BatchMean",
+    "ScanLoss",
+    "contrastive_loss",
+    "local_mean",
+    "masked_residue_loss",
+    "scan_loss",
+    "self_label_loss",
+]
 
 BatchMean = Callable[[Tensor], Tensor]
 """Maps probabilities (B, C) to their mean (C,): over the batch, over ranks, or a running one."""
@@ -75,7 +83,8 @@ def scan_loss(
     """
     if anchors.shape != neighbors.shape or anchors.ndim != 2 or anchors.shape[1] < 2:
         raise ShapeMismatch(
-            f"anchors {tuple(anchors.shape)} and neighbors {tuple(neighbors.shape)} must be (B, C) with C >= 2."
+            f"anchors {tuple(anchors.shape)} and neighbors {tuple(neighbors.shape)} "
+            "must be (B, C) with C >= 2."
         )
     log_p = F.log_softmax(anchors.float(), dim=1)
     log_q = F.log_softmax(neighbors.float(), dim=1)

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from seqscan.alignment import Alignments, align_all, find_mmseqs, mmseqs_version
-from seqscan.artifact import file_checksum, read_manifest, write_artifact, write_atomically
+from seqscan.artifact import read_manifest, write_artifact, write_atomically
 from seqscan.corpus import Corpus
 from seqscan.encoder import ConvEncoder, ConvEncoderConfig, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
@@ -123,7 +123,9 @@ def mine_homologs(corpus: Corpus, path: Path, *, n_proteins: int, seed: int, thr
     """
     if path.exists():
         content = read_manifest(path, "homologs").content
-        if content["corpus"] == len(corpus) and content["n_proteins"] == n_proteins and content["seed"] == seed:
+        expected = {"corpus": len(corpus), "n_proteins": n_proteins, "seed": seed}
+        same = content.get("checksum", _checksum(corpus)) == _checksum(corpus)
+        if same and expected.items() <= content.items():
             return HomologPairs(np.load(path / "pairs.npy"))
     if n_proteins == 0 or find_mmseqs() is None:
         if n_proteins:
@@ -135,10 +137,20 @@ def mine_homologs(corpus: Corpus, path: Path, *, n_proteins: int, seed: int, thr
     logger.info("searching %d proteins against each other with MMseqs2 %s", len(rows), mmseqs_version())
     alignments = align_all(corpus, rows=rows, sensitivity=4.0, max_hits=60, max_evalue=1e-4, threads=threads)
     homologs = HomologPairs.from_alignments(alignments)
-    content = {"corpus": len(corpus), "n_proteins": n_proteins, "seed": seed, "mmseqs2": mmseqs_version()}
+    content = {
+        "corpus": len(corpus),
+        "checksum": _checksum(corpus),
+        "n_proteins": n_proteins,
+        "seed": seed,
+        "mmseqs2": mmseqs_version(),
+    }
     with write_artifact(path, "homologs", content) as directory:
         np.save(directory / "pairs.npy", homologs.pairs)
     return homologs
+
+
+def _checksum(corpus: Corpus) -> str:
+    return read_manifest(corpus.path, "corpus").files["codes.npy"]
 
 
 class _PairSampler:
@@ -235,18 +247,25 @@ def pretrain(
     Raises
     ------
     ArtifactError
-        If there is a training folder and `resume` is False, or its checkpoint is of another configuration.
+        If there is a training folder and `resume` is False, or its checkpoint is of another configuration or
+        corpus.
+    InvalidParameter
+        If no protein is left to train on.
     """
     torch.set_num_threads(threads)
     output = Path(output)
     folder = output.with_name(output.name + ".training")
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists() and not resume:
-        raise ArtifactError(str(folder), "holds a training that was begun", remedy="Add --resume, or remove it.")
+        raise ArtifactError(
+            str(folder), "holds a training that was begun", remedy="Add --resume, or remove it."
+        )
     folder.mkdir(parents=True, exist_ok=True)
 
     generator = np.random.default_rng((config.seed, 0))
     held_out = generator.random(len(corpus)) < config.validation_fraction
+    if held_out.all():
+        raise InvalidParameter("corpus", len(corpus), "too few proteins: none is left to train on")
     homologs = mine_homologs(
         corpus, folder / "homologs", n_proteins=config.n_homolog_proteins, seed=config.seed, threads=threads
     )
@@ -266,9 +285,10 @@ def pretrain(
     )
     state = _State()
     if checkpoint.exists():
-        state = _load_checkpoint(checkpoint, encoder, optimizer, config)
-        _cut_log(folder / "log.jsonl", state.step)
+        state = _load_checkpoint(checkpoint, encoder, optimizer, config, corpus)
         logger.info("resuming after step %d", state.step)
+    # Also without a checkpoint: a run that was killed before its first one has left rows as well.
+    _cut_log(folder / "log.jsonl", state.step)
 
     dtype = fast_dtype(device)
     last_saved = begun = time.monotonic()
@@ -297,14 +317,14 @@ def pretrain(
             if on_step is not None:
                 on_step(row)
             if due:
-                _save_checkpoint(checkpoint, encoder, optimizer, config, state)
+                _save_checkpoint(checkpoint, encoder, optimizer, config, corpus, state)
                 last_saved = time.monotonic()
-    _save_checkpoint(checkpoint, encoder, optimizer, config, state)
+    _save_checkpoint(checkpoint, encoder, optimizer, config, corpus, state)
     provenance = {
         "objective": "masked residues and contrastive pairs (crops of one protein; homologs)",
         "config": asdict(config),
         "corpus": {"n_proteins": len(corpus), "n_residues": int(corpus.offsets[-1]),
-                   "checksum": file_checksum(corpus.path / "codes.npy")},
+                   "checksum": _checksum(corpus)},
         "steps": state.step,
         "residues": state.residues,
         "hours": round(state.seconds / 3600, 3),
@@ -329,7 +349,7 @@ def _progress(state: _State, config: PretrainConfig) -> float:
 
 def _learning_rate(config: PretrainConfig, step: int, progress: float) -> float:
     decay = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    return config.learning_rate * decay * min(1.0, (step + 1) / config.warmup_steps)
+    return config.learning_rate * decay * min(1.0, (step + 1) / max(1, config.warmup_steps))
 
 
 def _losses(
@@ -348,14 +368,13 @@ def _losses(
     device = encoder.project.weight.device
     batch = pad([left for left, _ in views] + [right for _, right in views])
     masked, hidden = mask_residues(batch, config.mask_fraction, generator)
-    to = {"device": device}
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        output = encoder(torch.from_numpy(masked.codes).to(**to), torch.from_numpy(masked.mask).to(**to))
-        places = torch.from_numpy(hidden).to(**to)
+        output = encoder(torch.from_numpy(masked.codes).to(device), torch.from_numpy(masked.mask).to(device))
+        places = torch.from_numpy(hidden).to(device)
         guesses = encoder.predict_residue(output.residues[places])
     left, right = output.pooled.chunk(2)
     contrast = contrastive_loss(left, right, temperature=config.temperature)
-    truth = torch.from_numpy(batch.codes).to(**to)[places]
+    truth = torch.from_numpy(batch.codes).to(device)[places]
     guess = masked_residue_loss(guesses, truth)
     if backward:
         (contrast + config.masked_weight * guess).backward()
@@ -389,19 +408,28 @@ def _validate(
 
 
 def _save_checkpoint(
-    path: Path, encoder: ConvEncoder, optimizer: torch.optim.Optimizer, config: PretrainConfig, state: _State
+    path: Path,
+    encoder: ConvEncoder,
+    optimizer: torch.optim.Optimizer,
+    config: PretrainConfig,
+    corpus: Corpus,
+    state: _State,
 ) -> None:
     tensors = {f"encoder.{name}": tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in slots.items()}
     metadata = {"config": json.dumps(asdict(config)), "state": json.dumps(asdict(state)),
-                "encoder": json.dumps(asdict(encoder.config))}  # fmt: skip
+                "encoder": json.dumps(asdict(encoder.config)), "corpus": _checksum(corpus)}  # fmt: skip
     with write_atomically(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
 
 def _load_checkpoint(
-    path: Path, encoder: ConvEncoder, optimizer: torch.optim.Optimizer, config: PretrainConfig
+    path: Path,
+    encoder: ConvEncoder,
+    optimizer: torch.optim.Optimizer,
+    config: PretrainConfig,
+    corpus: Corpus,
 ) -> _State:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
@@ -415,6 +443,11 @@ def _load_checkpoint(
             str(path),
             f"was made with another configuration ({', '.join(changed) or 'encoder'})",
             remedy="Resume with the options the training began with.",
+        )
+    # Checkpoints of the first days do not name their corpus.
+    if metadata.get("corpus", _checksum(corpus)) != _checksum(corpus):
+        raise ArtifactError(
+            str(path), "was made with other proteins", remedy="Resume with the input the training began with."
         )
     encoder.load_state_dict(
         {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}

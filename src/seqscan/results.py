@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError, ShapeMismatch
 from seqscan.fasta import Rejected
+
+if TYPE_CHECKING:
+    from _csv import Writer
 
 __all__ = [
     "ASSIGNMENT_COLUMNS",
@@ -79,13 +82,13 @@ class Assignments:
             self.append(writer)
 
     @staticmethod
-    def begin(handle: TextIO) -> csv._writer:
+    def begin(handle: TextIO) -> Writer:
         """Write the header and return a writer for `append`."""
         writer = _tsv_writer(handle)
         writer.writerow(ASSIGNMENT_COLUMNS)
         return writer
 
-    def append(self, writer: csv._writer) -> None:
+    def append(self, writer: Writer) -> None:
         """Write the rows; a stream of assignments is written block by block."""
         columns = (self.labels, self.probabilities, self.second_labels, self.second_probabilities)
         for id, label, probability, second, second_probability in zip(
@@ -250,7 +253,7 @@ def read_truth(path: str | Path, column: str = "pfam") -> dict[str, str]:
     return {row["id"]: row[column] for row in rows}
 
 
-def _tsv_writer(handle: TextIO) -> csv._writer:
+def _tsv_writer(handle: TextIO) -> Writer:
     return csv.writer(handle, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
 
 
@@ -268,7 +271,8 @@ def _read_rows(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
     if missing:
         raise InputError(
             str(path),
-            f"has no column {' and no column '.join(map(repr, missing))}; it has {', '.join(columns) or 'none'}",
+            f"has no column {' and no column '.join(map(repr, missing))}; "
+            f"it has {', '.join(columns) or 'none'}",
             remedy="The first line must name the columns, separated by tabs.",
         )
     if not rows:

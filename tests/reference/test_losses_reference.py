@@ -1,0 +1,120 @@
+"""The losses against slow loops that follow the papers' formulas letter by letter."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from seqscan.losses import contrastive_loss, masked_residue_loss, scan_loss
+
+
+def softmax(row):
+    powers = [math.exp(value - max(row)) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def scan_loops(anchors, neighbors, entropy_weight, weights):
+    """Eq. 2 of arXiv 2005.12320, with a trust in each pair."""
+    n, n_clusters = anchors.shape
+    total_weight = consistency = 0.0
+    mean = [0.0] * n_clusters
+    for i in range(n):
+        p, q = softmax(anchors[i]), softmax(neighbors[i])
+        inner = sum(p[c] * q[c] for c in range(n_clusters))
+        consistency -= weights[i] * math.log(inner)
+        total_weight += weights[i]
+        for c in range(n_clusters):
+            mean[c] += p[c] / n
+    entropy = -sum(share * math.log(share) for share in mean)
+    consistency /= total_weight
+    return consistency - entropy_weight * entropy, consistency, entropy
+
+
+def contrastive_loops(left, right, temperature, same=None):
+    """Eq. 1 of arXiv 2002.05709, without the negatives that are known to be related."""
+    n = len(left)
+    vectors = [*left, *right]
+    losses = []
+    for i in range(2 * n):
+        positive = (i + n) % (2 * n)
+        similarity = {}
+        for j in range(2 * n):
+            if j == i:
+                continue
+            if j != positive and same is not None and same[i % n][j % n]:
+                continue
+            cosine = np.dot(vectors[i], vectors[j]) / np.linalg.norm(vectors[i]) / np.linalg.norm(vectors[j])
+            similarity[j] = cosine / temperature
+        losses.append(math.log(sum(math.exp(s) for s in similarity.values())) - similarity[positive])
+    return sum(losses) / len(losses)
+
+
+def gradient_by_differences(function, array, step=1e-5):
+    gradient = np.zeros_like(array)
+    for place in np.ndindex(array.shape):
+        up, down = array.copy(), array.copy()
+        up[place] += step
+        down[place] -= step
+        gradient[place] = (function(up) - function(down)) / (2 * step)
+    return gradient
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (5, 3), (12, 7)])
+@pytest.mark.parametrize("entropy_weight", [0.0, 1.0, 5.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scan_loss(shape, entropy_weight, weighted):
+    generator = np.random.default_rng(0)
+    anchors, neighbors = generator.normal(size=(2, *shape)) * 2.0
+    weights = generator.random(shape[0]) + 0.1 if weighted else np.ones(shape[0])
+    a = torch.tensor(anchors, dtype=torch.float32, requires_grad=True)
+    b = torch.tensor(neighbors, dtype=torch.float32, requires_grad=True)
+    loss = scan_loss(
+        a,
+        b,
+        entropy_weight=entropy_weight,
+        weights=torch.tensor(weights, dtype=torch.float32) if weighted else None,
+    )
+    expected = scan_loops(anchors, neighbors, entropy_weight, weights)
+    assert [float(term) for term in loss] == pytest.approx(expected, abs=1e-5)
+    loss.total.backward()
+    of_anchors = gradient_by_differences(
+        lambda x: scan_loops(x, neighbors, entropy_weight, weights)[0], anchors
+    )
+    of_neighbors = gradient_by_differences(
+        lambda x: scan_loops(anchors, x, entropy_weight, weights)[0], neighbors
+    )
+    np.testing.assert_allclose(a.grad.numpy(), of_anchors, atol=1e-5)
+    np.testing.assert_allclose(b.grad.numpy(), of_neighbors, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [2, 6])
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+@pytest.mark.parametrize("with_related", [False, True])
+def test_contrastive_loss(n, temperature, with_related):
+    generator = np.random.default_rng(1)
+    left, right = generator.normal(size=(2, n, 4))
+    same = None
+    if with_related:
+        same = generator.random((n, n)) < 0.3
+        same |= same.T
+        np.fill_diagonal(same, True)
+    a = torch.tensor(left, dtype=torch.float32, requires_grad=True)
+    b = torch.tensor(right, dtype=torch.float32, requires_grad=True)
+    loss = contrastive_loss(
+        a, b, temperature=temperature, same=None if same is None else torch.from_numpy(same)
+    )
+    assert float(loss) == pytest.approx(contrastive_loops(left, right, temperature, same), abs=1e-4)
+    loss.backward()
+    expected = gradient_by_differences(lambda x: contrastive_loops(x, right, temperature, same), left)
+    np.testing.assert_allclose(a.grad.numpy(), expected, atol=1e-4)
+    expected = gradient_by_differences(lambda x: contrastive_loops(left, x, temperature, same), right)
+    np.testing.assert_allclose(b.grad.numpy(), expected, atol=1e-4)
+
+
+def test_masked_residue_loss():
+    generator = np.random.default_rng(2)
+    logits, codes = generator.normal(size=(9, 21)), generator.integers(1, 21, 9)
+    expected = -sum(math.log(softmax(row)[code]) for row, code in zip(logits, codes, strict=True)) / 9
+    found = masked_residue_loss(torch.tensor(logits, dtype=torch.float32), torch.from_numpy(codes))
+    assert float(found) == pytest.approx(expected, abs=1e-5)

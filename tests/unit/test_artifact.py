@@ -1,0 +1,153 @@
+"""Artifacts exist whole or not at all, and are checked when read."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from seqscan import artifact
+from seqscan.artifact import Manifest, file_checksum, read_manifest, write_artifact, write_atomically
+from seqscan.errors import ArtifactError
+
+
+@pytest.fixture
+def example(tmp_path):
+    path = tmp_path / "example"
+    with write_artifact(path, "store", {"seed": 1}) as directory:
+        (directory / "a.txt").write_text("alpha")
+        (directory / "sub").mkdir()
+        (directory / "sub" / "b.txt").write_text("beta")
+    return path
+
+
+def names(directory):
+    return sorted(entry.name for entry in directory.iterdir())
+
+
+def edit(path, **fields):
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | fields))
+
+
+def test_round_trip(example):
+    manifest = read_manifest(example, "store", verify=True)
+    assert (manifest.kind, manifest.content) == ("store", {"seed": 1})
+    assert sorted(manifest.files) == ["a.txt", "sub/b.txt"]
+    assert manifest.files["a.txt"] == file_checksum(example / "a.txt")
+
+
+def test_manifest_holds_what_the_block_added(tmp_path):
+    content = {}
+    with write_artifact(tmp_path / "x", "store", content):
+        content["n"] = 3
+    assert read_manifest(tmp_path / "x", "store").content == {"n": 3}
+
+
+def test_nothing_is_left_when_the_block_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), write_artifact(tmp_path / "x", "store", {}) as directory:
+        (directory / "a").write_text(str(1 / 0))
+    assert names(tmp_path) == []
+
+
+def test_old_artifact_stays_when_the_block_fails(example):
+    with pytest.raises(RuntimeError), write_artifact(example, "store", {"seed": 2}):
+        raise RuntimeError
+    assert read_manifest(example, "store", verify=True).content == {"seed": 1}
+    assert names(example.parent) == ["example"]
+
+
+def test_replaced_by_one_of_its_kind(example):
+    with write_artifact(example, "store", {"seed": 2}):
+        pass
+    assert read_manifest(example, "store", verify=True) == Manifest("store", {"seed": 2}, {})
+    assert names(example.parent) == ["example"]
+
+
+def test_kill_while_the_old_one_is_deleted_leaves_the_new_one_whole(example, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(path, **_):
+        raise Killed
+
+    with pytest.raises(Killed), write_artifact(example, "store", {"seed": 2}):
+        monkeypatch.setattr(artifact.shutil, "rmtree", killed)
+    assert read_manifest(example, "store", verify=True).content == {"seed": 2}
+
+
+def test_other_things_are_never_replaced(example, tmp_path):
+    with pytest.raises(ArtifactError, match="is a store, not a head"), write_artifact(example, "head", {}):
+        pytest.fail("the block must not run")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_text("a")
+    with pytest.raises(ArtifactError, match=r"no manifest\.json"), write_artifact(photos, "store", {}):
+        pytest.fail("the block must not run")
+    file = tmp_path / "file"
+    file.write_text("a")
+    with pytest.raises(ArtifactError), write_artifact(file, "store", {}):
+        pytest.fail("the block must not run")
+    assert (photos / "a.jpg").read_text() == file.read_text() == "a"
+
+
+def test_empty_folder_is_taken(tmp_path):
+    (tmp_path / "x").mkdir()
+    with write_artifact(tmp_path / "x", "store", {}):
+        pass
+    assert read_manifest(tmp_path / "x", "store").kind == "store"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"format": 99, "seqscan": "9.9", "novelty": 1}, "has format 99.*Use seqscan 9.9"),
+        ({"kind": "head"}, "is a head, not a store"),
+        ({"novelty": 1}, "cannot be read"),
+        ({"files": []}, "cannot be read"),
+        ({"content": None}, "cannot be read"),
+        ({"files": {"gone": "0"}}, "gone is missing"),
+    ],
+)
+def test_manifest_that_does_not_fit(example, fields, reason):
+    edit(example, **fields)
+    with pytest.raises(ArtifactError, match=reason):
+        read_manifest(example, "store")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "\x00", '{"kind": "store"}'])
+def test_manifest_that_is_none(example, text):
+    (example / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        read_manifest(example, "store")
+
+
+def test_change_is_found_only_when_asked(example):
+    (example / "a.txt").write_text("ALPHA")
+    read_manifest(example, "store")
+    with pytest.raises(ArtifactError, match=r"a\.txt was changed or damaged"):
+        read_manifest(example, "store", verify=True)
+
+
+def test_no_artifact(tmp_path):
+    with pytest.raises(ArtifactError, match=r"no manifest\.json"):
+        read_manifest(tmp_path / "none", "store")
+
+
+def test_atomic_file(tmp_path):
+    target = tmp_path / "new" / "table.tsv"
+    with write_atomically(target) as temporary:
+        temporary.write_text("one")
+    with pytest.raises(ZeroDivisionError), write_atomically(target) as temporary:
+        temporary.write_text(f"two {1 / 0}")
+    assert target.read_text() == "one"
+    assert names(target.parent) == ["table.tsv"]
+
+
+def test_permissions_follow_the_umask(example, tmp_path):
+    with write_atomically(tmp_path / "file") as temporary:
+        temporary.write_text("")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
+    assert stat.S_IMODE(example.stat().st_mode) == 0o777 & ~umask

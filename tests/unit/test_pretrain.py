@@ -1,0 +1,260 @@
+"""Training learns, resumes exactly, and does without MMseqs2."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from seqscan import pretrain as module
+from seqscan.alphabet import AMINO
+from seqscan.artifact import read_manifest
+from seqscan.corpus import Corpus, write_corpus
+from seqscan.encoder import ConvEncoderConfig, load_encoder
+from seqscan.errors import ArtifactError, InvalidParameter
+from seqscan.fasta import Record
+from seqscan.pretrain import HomologPairs, PretrainConfig, mine_homologs, pretrain
+
+TINY = ConvEncoderConfig(width=16, kernel=3, dilations=(1, 2), n_dimensions=16)
+OPTIONS = {
+    "batch_residues": 2048,
+    "crop_lengths": (32,),
+    "n_homolog_proteins": 0,
+    "learning_rate": 1e-2,
+    "warmup_steps": 5,
+    "validation_fraction": 0.1,
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Proteins of eight biased compositions, so that there is something to learn."""
+    generator = np.random.default_rng(0)
+    records = []
+    for i in range(80):
+        shares = np.random.default_rng(i % 8).dirichlet(np.full(20, 0.3))
+        codes = generator.choice(20, size=int(generator.integers(40, 120)), p=shares) + 1
+        records.append(Record(f"p{i}", "", AMINO.decode(codes.astype(np.uint8))))
+    return write_corpus(tmp_path_factory.mktemp("data") / "corpus", records)
+
+
+@pytest.fixture(autouse=True)
+def few_validation_pairs(monkeypatch):
+    monkeypatch.setattr(module, "N_VALIDATION_PAIRS", 16)
+
+
+def rows_of(output):
+    log = output.with_name(output.name + ".training") / "log.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def weights(output):
+    return (output / "weights.safetensors").read_bytes()
+
+
+def train(corpus, output, max_steps, *, encoder_config=TINY, threads=1, resume=False, **options):
+    config = PretrainConfig(max_steps=max_steps, **(OPTIONS | options))
+    return pretrain(corpus, output, config, encoder_config=encoder_config, threads=threads, resume=resume)
+
+
+def test_losses_fall_and_the_encoder_is_written(corpus, tmp_path):
+    output = tmp_path / "encoder"
+    encoder = train(corpus, output, 60)
+    rows = rows_of(output)
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    for name in ("contrastive", "masked"):
+        values = [row[name] for row in rows]
+        assert np.mean(values[-10:]) < np.mean(values[:10]) - 0.2
+    assert 0.0 <= rows[-1]["validation_recall"] <= 1.0
+    assert rows[0]["learning_rate"] < rows[4]["learning_rate"] > rows[-1]["learning_rate"]
+    provenance = read_manifest(output, "encoder", verify=True).content["provenance"]
+    assert provenance["steps"] == 60
+    assert provenance["corpus"]["n_proteins"] == 80
+    codes = [AMINO.encode("MKVLA")]
+    assert np.array_equal(encoder.embed(codes), load_encoder(output).embed(codes))
+
+
+def test_seed_decides(corpus, tmp_path):
+    train(corpus, tmp_path / "a", 3)
+    train(corpus, tmp_path / "b", 3)
+    train(corpus, tmp_path / "c", 3, seed=1)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+
+
+KILLED = """
+import sys, time
+from seqscan import pretrain as module
+from seqscan.corpus import Corpus
+from seqscan.encoder import ConvEncoderConfig
+module.CHECKPOINT_SECONDS = float(sys.argv[5])
+module.N_VALIDATION_PAIRS = 16
+config = module.PretrainConfig(**eval(sys.argv[3]))
+corpus = Corpus.open(sys.argv[1])
+def wait_for_the_kill(row):
+    if row["step"] == 8:
+        print("ready", flush=True)
+        time.sleep(600)
+
+module.pretrain(corpus, sys.argv[2], config, encoder_config=ConvEncoderConfig(**eval(sys.argv[4])), threads=1,
+                on_step=wait_for_the_kill)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a signal that cannot be caught")
+@pytest.mark.parametrize(
+    "checkpoint_seconds", [0.0, 1e9], ids=["checkpoint at each step", "no checkpoint yet"]
+)
+def test_killed_and_resumed_run_gives_the_same_bytes(corpus, tmp_path, checkpoint_seconds):
+    steps = 40
+    train(corpus, tmp_path / "whole", steps)
+    output = tmp_path / "killed"
+    config = {"max_steps": steps, **OPTIONS}
+    encoder = {"width": 16, "kernel": 3, "dilations": (1, 2), "n_dimensions": 16}
+    arguments = [str(corpus.path), str(output), repr(config), repr(encoder), str(checkpoint_seconds)]
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout.readline() == "ready\n"
+        os.kill(child.pid, signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
+    assert not output.exists()
+    assert len(rows_of(output)) == 8
+    train(corpus, output, steps, resume=True)
+    assert weights(output) == weights(tmp_path / "whole")
+    assert [row["step"] for row in rows_of(output)] == list(range(1, steps + 1))
+
+
+def test_torn_last_row_of_the_log_is_dropped(corpus, tmp_path):
+    output = tmp_path / "encoder"
+    train(corpus, output, 2)
+    with (tmp_path / "encoder.training" / "log.jsonl").open("a") as log:
+        log.write('{"step": 3, "mas')
+    train(corpus, output, 4, resume=True)
+    assert [row["step"] for row in rows_of(output)] == [1, 2, 3, 4]
+
+
+def test_training_that_was_begun_is_not_overwritten(corpus, tmp_path):
+    train(corpus, tmp_path / "encoder", 1)
+    with pytest.raises(ArtifactError, match="--resume"):
+        train(corpus, tmp_path / "encoder", 1)
+
+
+def test_resuming_needs_the_same_configuration_and_corpus(corpus, tmp_path):
+    train(corpus, tmp_path / "encoder", 1)
+    with pytest.raises(ArtifactError, match="learning_rate"):
+        train(corpus, tmp_path / "encoder", 2, resume=True, learning_rate=0.5)
+    wider = ConvEncoderConfig(width=24, kernel=3, dilations=(1, 2), n_dimensions=16)
+    with pytest.raises(ArtifactError, match="encoder"):
+        train(corpus, tmp_path / "encoder", 2, resume=True, encoder_config=wider)
+    records = [Record(f"p{i}", "", "MKVLAC" * 10) for i in range(80)]
+    other = write_corpus(tmp_path / "other", records)
+    with pytest.raises(ArtifactError, match="other proteins"):
+        train(other, tmp_path / "encoder", 2, resume=True)
+
+
+@pytest.mark.parametrize("length", [{}, {"max_steps": 1, "minutes": 1.0}])
+def test_one_length_must_be_given(length):
+    with pytest.raises(InvalidParameter, match="max_steps"):
+        PretrainConfig(**length)
+
+
+def test_minutes_end_a_run(corpus, tmp_path):
+    config = PretrainConfig(minutes=0.005, **OPTIONS)
+    begun = time.monotonic()
+    pretrain(corpus, tmp_path / "encoder", config, encoder_config=TINY, threads=1)
+    assert time.monotonic() - begun < 20
+    assert rows_of(tmp_path / "encoder")
+
+
+def test_no_warm_up(corpus, tmp_path):
+    train(corpus, tmp_path / "encoder", 1, warmup_steps=0)
+    assert rows_of(tmp_path / "encoder")[0]["learning_rate"] == pytest.approx(OPTIONS["learning_rate"])
+
+
+def test_nothing_to_train_on(tmp_path):
+    with pytest.raises(InvalidParameter, match="none is left to train on"):
+        train(write_corpus(tmp_path / "corpus", []), tmp_path / "encoder", 1)
+
+
+def test_without_mmseqs_crops_alone_are_used(corpus, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with caplog.at_level(logging.WARNING):
+        train(corpus, tmp_path / "encoder", 2, n_homolog_proteins=50)
+    assert "MMseqs2 is not installed" in caplog.text
+    assert len(rows_of(tmp_path / "encoder")) == 2
+    assert not (tmp_path / "encoder.training" / "homologs").exists()
+
+
+@pytest.fixture
+def found(monkeypatch, corpus):
+    """Stand in for the program: protein i + 8 is the homolog of protein i, over residues 5 to 35."""
+    calls = []
+
+    def align(sequences, *, rows, **options):
+        calls.append(rows)
+        query = np.sort(rows[np.isin(rows + 8, rows)]).astype(np.int32)
+        start, end = np.full_like(query, 5), np.full_like(query, 35)
+        size = np.ones(len(query), np.float32)
+        return module.Alignments(query, query + 8, start, end, start, end, size, size)
+
+    monkeypatch.setattr(module, "align_all", align)
+    monkeypatch.setattr(module, "find_mmseqs", lambda: "mmseqs")
+    monkeypatch.setattr(module, "mmseqs_version", lambda: "0")
+    return calls
+
+
+def test_homologs_are_mined_once(corpus, tmp_path, found):
+    options = {"n_proteins": 80, "seed": 0, "threads": 1}
+    first = mine_homologs(corpus, tmp_path / "homologs", **options)
+    assert first.pairs[0].tolist() == [0, 5, 35, 8, 5, 35]
+    assert np.array_equal(mine_homologs(corpus, tmp_path / "homologs", **options).pairs, first.pairs)
+    assert len(found) == 1
+    mine_homologs(corpus, tmp_path / "homologs", **(options | {"seed": 1}))
+    other = write_corpus(tmp_path / "other", [Record(f"q{i}", "", "MKV" * 20) for i in range(80)])
+    mine_homologs(other, tmp_path / "homologs", **(options | {"seed": 1}))
+    assert len(found) == 3
+
+
+def test_sample_of_the_corpus_depends_on_the_seed(corpus, tmp_path, found):
+    for seed in (0, 1):
+        mine_homologs(corpus, tmp_path / str(seed), n_proteins=30, seed=seed, threads=1)
+    assert all(len(rows) == 30 and (np.diff(rows) > 0).all() for rows in found)
+    assert found[0].tolist() != found[1].tolist()
+
+
+def test_training_with_homologs(corpus, tmp_path, found):
+    train(corpus, tmp_path / "encoder", 3, n_homolog_proteins=80)
+    assert len(rows_of(tmp_path / "encoder")) == 3
+    assert (tmp_path / "encoder.training" / "homologs" / "pairs.npy").exists()
+
+
+def test_held_out_proteins_are_in_no_training_pair():
+    pairs = HomologPairs(np.array([[0, 0, 9, 1, 0, 9], [1, 0, 9, 2, 0, 9], [2, 0, 9, 3, 0, 9]], np.int32))
+    allowed = np.array([True, True, True, False])
+    assert pairs.restricted_to(allowed).pairs[:, [0, 3]].tolist() == [[0, 1], [1, 2]]
+
+
+def test_views_are_parts_of_their_proteins(corpus):
+    query = np.arange(0, 60, dtype=np.int32)
+    pairs = np.stack([query, query * 0 + 2, query * 0 + 38, query + 16, query * 0, query * 0 + 36], axis=1)
+    sampler = module._PairSampler(corpus, np.arange(80), HomologPairs(pairs.astype(np.int32)))
+    texts = [corpus.residues(i) for i in range(80)]
+    for share in (0.0, 1.0):
+        for left, right in sampler.draw(50, 32, share, np.random.default_rng(0)):
+            owners = [
+                {i for i, text in enumerate(texts) if AMINO.decode(view) in text} for view in (left, right)
+            ]
+            assert all(owners)
+            assert min(len(left), len(right)) >= 20
+            same = share == 0.0
+            assert any((i in owners[1]) if same else (i + 16 in owners[1]) for i in owners[0])
+
+
+def test_corpus_can_be_opened_again(corpus):
+    assert len(Corpus.open(corpus.path)) == 80
