@@ -28,7 +28,7 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.fasta import Rejected
-from seqscan.results import UNASSIGNED, ActivationMap, Assignments, ClusterSummary, Scores
+from seqscan.results import ActivationMap, Assignments, ClusterSummary, Scores
 
 __all__ = ["MAX_POINTS", "ReportData", "compositions", "project_to_plane", "write_report"]
 
@@ -305,7 +305,7 @@ _METRICS: dict[str, tuple[str, str, int]] = {
     "chance_agreement": ("Agreement by chance", "The same for two proteins drawn at random.", 0),
     "silhouette": (
         "Silhouette",
-        "From -1 to 1: how much nearer a protein is to its own cluster than to the next one.",
+        "From −1 to 1: how much nearer a protein is to its own cluster than to the next one.",
         1,
     ),
     "davies_bouldin": (
@@ -377,6 +377,7 @@ def _environment() -> Environment:
         "number": _number,
         "percent": _percent,
         "seconds": _duration,
+        "signed": _signed,
     }
     return environment
 
@@ -388,8 +389,6 @@ def _resource(name: str) -> str:
 def _render(data: ReportData) -> str:
     style, script = _resource("report.css"), _resource("report.js")
     palette = _palette()
-    labels = data.assignments.labels
-    order = {cluster.cluster: row for row, cluster in enumerate(data.clusters)}
     drawn = _drawn(data)
     context = {
         "data": data,
@@ -410,10 +409,9 @@ def _render(data: ReportData) -> str:
         "labelled": _labelled(data),
         "deciles": _table(data.scores.by_decile),
         "curves": list(_curves(data.curves)),
-        "maps": [_map_row(item, palette, order) for item in data.maps],
+        "maps": [_map_row(item, palette) for item in data.maps],
         "rejected": list(data.rejected[:N_REJECTED_SHOWN]),
         "configuration": list(_flatten(data.configuration)),
-        "n_few": int((labels != UNASSIGNED).sum()),
     }
     return _environment().from_string(_resource("report.html.jinja")).render(context)
 
@@ -527,12 +525,18 @@ def _number(value: object) -> str:
     if not math.isfinite(number):
         return "–"
     if number == round(number) and (isinstance(value, (int, np.integer)) or abs(number) >= 2):
-        return f"{round(number):,}"
-    if number and abs(number) < 0.001:
-        return f"{number:.1e}"
-    if abs(number) >= 1000:
-        return f"{number:,.0f}"
-    return f"{number:.1f}" if abs(number) >= 100 else f"{number:.3f}"
+        text = f"{round(number):,}"
+    elif number and abs(number) < 0.001:
+        text = f"{number:.1e}"
+    elif abs(number) >= 1000:
+        text = f"{number:,.0f}"
+    else:
+        text = f"{number:.1f}" if abs(number) >= 100 else f"{number:.3f}"
+    return text.replace("-", "−")
+
+
+def _signed(value: float, form: str = "+.3f") -> str:
+    return format(value, form).replace("-", "−")
 
 
 def _percent(part: float, whole: float = 1.0) -> str:
@@ -809,13 +813,14 @@ def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.vstack([points[:1], *(block.mean(axis=0, keepdims=True) for block in inner), points[-1:]])
 
 
-def _map_row(item: ActivationMap, palette: Sequence[str], order: Mapping[int, int]) -> dict[str, Any]:
+def _map_row(item: ActivationMap, palette: Sequence[str]) -> dict[str, Any]:
     ranked = np.argsort(-item.contributions, kind="stable")
     limit = float(np.quantile(np.abs(item.contributions), 0.98)) if len(ranked) else 0.0
 
     def named(rows: NDArray[np.intp]) -> str:
         return ", ".join(
-            f"{item.residues[row]}{row + 1} ({item.contributions[row]:+.3g})" for row in rows.tolist()
+            f"{item.residues[row]}{row + 1} ({_signed(float(item.contributions[row]), '+.2g')})"
+            for row in rows.tolist()
         )
 
     return {
@@ -826,7 +831,6 @@ def _map_row(item: ActivationMap, palette: Sequence[str], order: Mapping[int, in
         "limit": limit,
         "strongest": named(ranked[:5]),
         "weakest": named(ranked[::-1][:5]),
-        "known": item.label in order,
     }
 
 

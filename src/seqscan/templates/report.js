@@ -48,7 +48,7 @@
 
   // ---- Residue maps -------------------------------------------------------------------------------------
   // Blue to orange by way of near white: told apart by every kind of colour vision, and in grey by depth.
-  const AGAINST = [37, 99, 168], NEUTRAL = [245, 244, 241], FOR = [206, 92, 20];
+  const AGAINST = [37, 99, 168], NEUTRAL = [245, 244, 241], FOR = [188, 78, 10];
   const shade = (share) => {
     const end = share < 0 ? AGAINST : FOR, depth = Math.min(1, Math.abs(share));
     return "rgb(" + NEUTRAL.map((value, i) => Math.round(value + (end[i] - value) * depth)).join(",") + ")";
@@ -72,7 +72,7 @@
         if (place < residues.length) {
           const share = values[place] / limit;
           cell.style.backgroundColor = shade(share);
-          if (Math.abs(share) > 0.72) cell.classList.add("light");
+          if (share > 0.8 || share < -0.7) cell.classList.add("light");
           cell.dataset.place = place;
         }
         row.append(cell);
