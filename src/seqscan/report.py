@@ -287,65 +287,54 @@ def compositions(
 
 
 # What the known metrics are called and mean; +1: higher is better, -1: lower, 0: neither.
+# In full: `docs/metrics.md`.
 _METRICS: dict[str, tuple[str, str, int]] = {
     "n_clusters": ("Clusters in use", "Clusters that hold at least one protein.", 0),
-    "clusters_used": ("Clusters in use", "Clusters that hold at least one protein.", 0),
-    "n_clusters_used": ("Clusters in use", "Clusters that hold at least one protein.", 0),
+    "n_held_out_edges": ("Held-out neighbor pairs", "Pairs kept out of the training.", 0),
     "held_out_agreement": (
         "Agreement of held-out neighbors",
-        "How often two similar proteins, a pair kept out of the training, fall in one cluster. "
-        "Read it with the number of clusters: one single cluster would score 1.",
+        "Share of the neighbor pairs kept out of the training whose two proteins lie in one cluster. "
+        "Read it beside the agreement by chance: one single cluster would score 1.",
         1,
     ),
-    "neighbor_agreement": (
-        "Agreement of neighbors",
-        "How often a protein and one of its nearest neighbors fall in one cluster.",
-        1,
+    "chance_agreement": ("Agreement by chance", "How often two proteins drawn at random lie in one cluster.", 0),
+    "unassigned_share": ("Share unassigned", "Of the proteins, those that fit no cluster.", 0),
+    "largest_share": (
+        "Share of the largest cluster", "Of the proteins; near 1 the clustering has collapsed.", 0
     ),
-    "chance_agreement": ("Agreement by chance", "The same for two proteins drawn at random.", 0),
-    "silhouette": (
-        "Silhouette",
-        "From −1 to 1: how much nearer a protein is to its own cluster than to the next one.",
-        1,
-    ),
-    "davies_bouldin": (
-        "Davies-Bouldin index", "Spread of the clusters against their distance; lower is better.", -1
-    ),
-    "calinski_harabasz": (
-        "Calinski-Harabasz index", "Variance between clusters over variance within them.", 1
-    ),
-    "mean_probability": ("Mean probability", "Of the cluster each protein was given.", 0),
-    "mean_confidence": ("Mean probability", "Of the cluster each protein was given.", 0),
-    "entropy": ("Entropy of cluster sizes", "Nats; its exponential is the effective number of clusters.", 0),
-    "entropy_nats": (
+    "cluster_entropy_nats": (
         "Entropy of cluster sizes", "Nats; its exponential is the effective number of clusters.", 0
     ),
-    "effective_clusters": ("Effective clusters", "How many equal clusters would be as varied as these.", 0),
-    "largest_fraction": ("Share of the largest cluster", "Of the proteins that have a cluster.", 0),
-    "assigned_fraction": ("Share assigned", "Of the proteins, those that fit some cluster.", 0),
-    "coverage": ("Share assigned", "Of the proteins, those that fit some cluster.", 0),
-    "stability": ("Stability", "How well runs with other seeds agree.", 1),
-    "seed_agreement": ("Agreement of seeds", "How well runs with other seeds agree.", 1),
-    "accuracy": (
-        "Accuracy", "Share of proteins whose cluster is matched one-to-one with their true family.", 1
+    "mean_probability": ("Mean probability", "How sure the model is, not how right.", 0),
+    "silhouette": (
+        "Silhouette", "From −1 to 1: how much nearer a protein is to its own cluster than to the next one.", 1
     ),
-    "nmi": (
-        "NMI", "Normalized mutual information of clusters and families, 0 to 1; grows with more clusters.", 1
-    ),
+    "accuracy": ("Accuracy", "Share of proteins in the one cluster that is matched with their family.", 1),
+    "macro_accuracy": ("Macro accuracy", "The same as a mean over families, small ones count as much.", 1),
+    "nmi": ("NMI", "Normalized mutual information, 0 to 1; grows with more clusters, even random ones.", 1),
     "ami": ("AMI", "Mutual information corrected for chance; 0 is random, 1 is perfect.", 1),
-    "ari": ("ARI", "Pairs on which clusters and families agree, corrected for chance; 1 is perfect.", 1),
-    "purity": (
-        "Purity", "Share of proteins that belong to the main family of their cluster; blind to splitting.", 1
-    ),
-    "homogeneity": ("Homogeneity", "1 if each cluster holds one family only.", 1),
-    "completeness": ("Completeness", "1 if each family lies in one cluster only.", 1),
-    "v_measure": ("V-measure", "Harmonic mean of homogeneity and completeness.", 1),
-    "pair_precision": ("Pair precision", "Of the pairs in one cluster, those of one family.", 1),
-    "pair_recall": ("Pair recall", "Of the pairs of one family, those in one cluster.", 1),
-    "pair_f1": ("Pair F1", "Harmonic mean of pair precision and recall.", 1),
-    "f1": ("F1", "Harmonic mean of precision and recall.", 1),
-    "b_cubed_f1": ("B-cubed F1", "Precision and recall averaged over proteins.", 1),
+    "ari": ("ARI", "Agreement on pairs, corrected for chance; ruled by the largest families.", 1),
+    "homogeneity": ("Homogeneity", "1 if each cluster holds one family; blind to splitting.", 1),
+    "completeness": ("Completeness", "1 if each family lies in one cluster; blind to merging.", 1),
+    "v_measure": ("V-measure", "Harmonic mean of the two; the same number as NMI.", 1),
+    "pairwise_precision": ("Pair precision", "Of the pairs in one cluster, those of one family.", 1),
+    "pairwise_recall": ("Pair recall", "Of the pairs of one family, those in one cluster.", 1),
+    "pairwise_f1": ("Pair F1", "Harmonic mean of the two.", 1),
+    "bcubed_precision": ("B-cubed precision", "Share of a protein’s cluster that is of its family.", 1),
+    "bcubed_recall": ("B-cubed recall", "Share of a protein’s family that is in its cluster.", 1),
+    "bcubed_f1": ("B-cubed F1", "Harmonic mean of the two.", 1),
+    "purity": ("Purity", "Share of proteins of their cluster’s commonest family; blind to splitting.", 1),
+    "aupr_micro": ("AUPR, micro", "Average precision over all pairs of protein and family.", 1),
+    "aupr_macro": ("AUPR, macro", "Average precision, a mean over families.", 1),
+    "seconds": ("Time, seconds", "", -1),
 }  # fmt: skip
+# Said in words above the table, not as rows of it.
+_COUNTS = {
+    "n_scored": "proteins scored",
+    "n_families": "families among them",
+    "n_without_truth": "proteins without a label",
+    "n_truth_unused": "labels without a protein",
+}
 
 _TERMS = {
     "consistency": "Disagreement of neighbors; lower is better.",
@@ -681,13 +670,16 @@ def _glyph(composition: NDArray[np.floating], background: NDArray[np.floating]) 
 
 
 def _metric(name: str) -> tuple[str, str, int]:
-    label = name.replace("_", " ")
-    return _METRICS.get(name, (label[:1].upper() + label[1:], "", 1))
+    label = name.removeprefix("n_").replace("_", " ")
+    return _METRICS.get(name, (label[:1].upper() + label[1:], "", 0 if name.startswith("n_") else 1))
 
 
 def _score_rows(scores: Mapping[str, float]) -> list[dict[str, Any]]:
     rows = []
     for name, value in scores.items():
+        if name == "n_proteins":
+            # Stands at the top already.
+            continue
         label, meaning, _ = _metric(name)
         rows.append({"label": label, "meaning": meaning, "value": value})
     return rows
@@ -707,35 +699,35 @@ def _mean_sd(value: Any) -> tuple[float, float] | None:
 
 
 def _labelled(data: ReportData) -> dict[str, Any] | None:
-    """Lay out the scores against truth: this run, then the baselines; the best of each metric is marked."""
-    if not data.scores.labelled:
+    """Lay out the scores against truth: a row a metric, a column a method; the best of each row is marked."""
+    scores = data.scores.labelled
+    if not scores:
         return None
-    names = list(data.scores.labelled)
-    for baseline in data.baselines:
-        names += [name for name in baseline if name != "method" and name not in names]
-    own: dict[str, Any] = {"method": "seqscan, this run", **data.scores.labelled}
-    table = [[_mean_sd(row.get(name)) for name in names] for row in (own, *data.baselines)]
-    best: list[float | None] = []
-    for column, name in enumerate(names):
-        known = [cells[column] for cells in table]
-        means = [cell[0] for cell in known if cell is not None]
-        direction = _metric(name)[2]
-        # Compared as printed: a difference that cannot be seen is a tie.
-        best.append(
-            max(round(direction * mean, 3) for mean in means) if direction and len(means) > 1 else None
-        )
+    own: dict[str, Any] = {"method": "seqscan, this run", **scores}
+    methods = [own, *data.baselines]
+    names = dict.fromkeys(name for row in methods for name in row if name != "method" and name not in _COUNTS)
     rows: list[dict[str, Any]] = []
-    for row, cells in zip((own, *data.baselines), table, strict=True):
-        shown = []
-        for cell, name, top in zip(cells, names, best, strict=True):
-            is_best = cell is not None and top is not None and round(_metric(name)[2] * cell[0], 3) == top
-            shown.append({"mean": None if cell is None else cell[0], "sd": _sd(cell), "best": is_best})
-        rows.append({"method": str(row["method"]), "own": row is own, "cells": shown})
-    n_judged = sum(top is not None for top in best)
-    n_best = sum(cell["best"] for cell in rows[0]["cells"])
+    n_judged = n_best = 0
+    for name in names:
+        label, meaning, direction = _metric(name)
+        cells = [_mean_sd(row.get(name)) for row in methods]
+        # Compared as printed: a difference that cannot be seen is a tie.
+        ranks = [-math.inf if cell is None else round(direction * cell[0], 3) for cell in cells]
+        judged = bool(direction) and sum(cell is not None for cell in cells) > 1
+        best = [judged and rank == max(ranks) for rank in ranks]
+        n_judged += judged and cells[0] is not None
+        n_best += best[0]
+        shown = [
+            {"mean": cell[0] if cell else None, "sd": _sd(cell), "best": top}
+            for cell, top in zip(cells, best, strict=True)
+        ]
+        rows.append({"label": label, "meaning": meaning, "cells": shown})
     return {
-        "columns": [{"label": _metric(name)[0], "meaning": _metric(name)[1]} for name in names],
+        "methods": [str(row["method"]) for row in methods],
         "rows": rows,
+        "counts": ", ".join(
+            f"{_number(scores[name])} {words}" for name, words in _COUNTS.items() if scores.get(name)
+        ),
         "verdict": f"This run is best, or level with the best, in {n_best} of {_plural(n_judged, 'measure')}."
         if n_judged
         else "",

@@ -167,12 +167,24 @@ def test_labelled_scores_only_with_truth(tmp_path):
 
 
 def test_best_score_is_bold_whoever_has_it():
-    table = report._labelled(make_data())
+    table = report._labelled(
+        make_data(scores=Scores({}, {"nmi": 0.8, "ari": 0.5, "purity": 0.9, "n_scored": 40}))
+    )
     assert [[cell["best"] for cell in row["cells"]] for row in table["rows"]] == [
         [True, False],
         [False, True],
+        [False, False],
     ]
     assert table["verdict"] == "This run is best, or level with the best, in 1 of 2 measures."
+    assert table["counts"] == "40 proteins scored"
+
+
+def test_every_figure_of_evaluate_is_explained():
+    evaluate = pytest.importorskip("seqscan.evaluate")
+    found = make_assignments(list("abcdef"), [0, 0, 0, 1, 1, -1])
+    scores = evaluate.evaluate(found, dict(zip("abcdef", "xxyyzz", strict=True)), held_out_edges=[(0, 1)])
+    known = report._METRICS.keys() | report._COUNTS.keys() | {"n_proteins"}
+    assert scores.label_free.keys() | scores.labelled.keys() <= known
 
 
 def test_untrusted_text_stays_text(tmp_path):
