@@ -297,7 +297,7 @@ _METRICS: dict[str, tuple[str, str, int]] = {
         "Read it beside the agreement by chance: one single cluster would score 1.",
         1,
     ),
-    "chance_agreement": ("Agreement by chance", "How often two proteins drawn at random lie in one cluster.", 0),
+    "chance_agreement": ("Agreement by chance", "How often two proteins at random lie in one cluster.", 0),
     "unassigned_share": ("Share unassigned", "Of the proteins, those that fit no cluster.", 0),
     "largest_share": (
         "Share of the largest cluster", "Of the proteins; near 1 the clustering has collapsed.", 0
@@ -728,7 +728,7 @@ def _labelled(data: ReportData) -> dict[str, Any] | None:
         "counts": ", ".join(
             f"{_number(scores[name])} {words}" for name, words in _COUNTS.items() if scores.get(name)
         ),
-        "verdict": f"This run is best, or level with the best, in {n_best} of {_plural(n_judged, 'measure')}."
+        "verdict": f"This run is best, or level with the best, in {n_best or 'none'} of {_plural(n_judged, 'measure')}."
         if n_judged
         else "",
     }
