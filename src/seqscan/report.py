@@ -722,15 +722,14 @@ def _labelled(data: ReportData) -> dict[str, Any] | None:
             for cell, top in zip(cells, best, strict=True)
         ]
         rows.append({"label": label, "meaning": meaning, "cells": shown})
+    verdict = f"This run is best, or level, in {n_best or 'none'} of {_plural(n_judged, 'measure')}."
     return {
         "methods": [str(row["method"]) for row in methods],
         "rows": rows,
         "counts": ", ".join(
             f"{_number(scores[name])} {words}" for name, words in _COUNTS.items() if scores.get(name)
         ),
-        "verdict": f"This run is best, or level with the best, in {n_best or 'none'} of {_plural(n_judged, 'measure')}."
-        if n_judged
-        else "",
+        "verdict": verdict if n_judged else "",
     }
 
 

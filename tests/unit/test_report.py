@@ -175,7 +175,7 @@ def test_best_score_is_bold_whoever_has_it():
         [False, True],
         [False, False],
     ]
-    assert table["verdict"] == "This run is best, or level with the best, in 1 of 2 measures."
+    assert table["verdict"] == "This run is best, or level, in 1 of 2 measures."
     assert table["counts"] == "40 proteins scored"
 
 
