@@ -1,4 +1,4 @@
-"""What the import contracts of pyproject.toml cannot say: that they name every module, and hold at run time."""
+"""What the import contracts cannot say: that they name every module, and hold at run time."""
 
 import ast
 import importlib
@@ -17,7 +17,7 @@ MODULES = sorted(
     module.name for module in pkgutil.iter_modules(seqscan.__path__) if module.name != "__main__"
 )
 
-# May import torch; every other module is NumPy and SciPy only. `cli` imports its stages inside the subcommands.
+# May import torch; every other module is NumPy and SciPy only. `cli` imports stages in its subcommands.
 TORCH = {
     "distributed",
     "embed",
@@ -75,7 +75,7 @@ for name in {free!r}:
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) & LABEL_FREE))
 def test_no_function_that_reads_labels_is_named_where_labels_are_forbidden(name):
-    # `results.read_truth` stands in a module that label-free ones may import, so the contract cannot catch it.
+    # `results.read_truth` stands in a module that label-free ones may import: the contract cannot catch it.
     tree = ast.parse((Path(seqscan.__file__).parent / f"{name}.py").read_text())
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
