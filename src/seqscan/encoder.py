@@ -1,8 +1,9 @@
 """From residue codes to residue vectors and one vector per protein.
 
-The vector of a protein is an affine map of a weighted mean of its residue vectors, with nothing non-linear
-between: `pooled = project(sum_t weight_t h_t)`. That is what makes the residue maps of `seqscan.explain` an
-exact identity.
+The vector of a protein is an affine map of a weighted mean of its residue vectors:
+`pooled = project(sum_t weight_t * h_t)`. Each feature has its own weights over the residues, so that a
+feature can be a mean over the protein or, sharper, the strongest match to a motif; nothing else stands
+between. That is what makes the residue maps of `seqscan.explain` an exact identity.
 """
 
 from __future__ import annotations
@@ -40,8 +41,6 @@ __all__ = [
 WINDOW = 2048
 """Residues of a long protein that are encoded at a time, without the margins."""
 
-_MAX_LOG_WEIGHT = 6.0
-
 
 class EncoderOutput(NamedTuple):
     """What an encoder says of a batch.
@@ -50,8 +49,8 @@ class EncoderOutput(NamedTuple):
     ----------
     residues : (B, L, D)
         Residue vectors; zero where there is no residue.
-    weights : (B, L)
-        Each residue's share of the mean; a row sums to 1.
+    weights : (B, L, D)
+        Each residue's share of the mean of each feature; they sum to 1 over the residues.
     pooled : (B, P)
         One vector per protein.
     """
@@ -73,7 +72,7 @@ class AbstractEncoder(nn.Module, ABC):
 
     @abstractmethod
     def residue_vectors(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return residue vectors (B, L, D) and the logarithms of their weights (B, L), within +-6.
+        """Return residue vectors (B, L, D) and the logarithms of their weights (B, L, D), to a constant.
 
         Parameters
         ----------
@@ -94,10 +93,10 @@ class AbstractEncoder(nn.Module, ABC):
 
     def pool(self, residues: Tensor, log_weights: Tensor, mask: Tensor) -> EncoderOutput:
         """Return the weighted mean of residue vectors (B, L, D), mapped to (B, P)."""
-        weights = torch.softmax(log_weights.float().masked_fill(~mask, -torch.inf), dim=1)
+        weights = torch.softmax(log_weights.float().masked_fill(~mask.unsqueeze(-1), -torch.inf), dim=1)
         # In float32 throughout: residue maps rest on the identity of this mean and its terms.
         with torch.autocast(residues.device.type, enabled=False):
-            mean = torch.einsum("bl,bld->bd", weights, residues.float())
+            mean = (weights * residues.float()).sum(dim=1)
             pooled = self.project(mean)
         return EncoderOutput(residues, weights, pooled)
 
@@ -167,6 +166,8 @@ class ConvEncoderConfig:
     Attributes
     ----------
     width : int
+        Channels of the convolutions.
+    n_features : int
         Length D of a residue vector.
     kernel : int, residues
         Odd.
@@ -177,8 +178,9 @@ class ConvEncoderConfig:
     """
 
     width: int = 192
+    n_features: int = 384
     kernel: int = 5
-    dilations: tuple[int, ...] = (1, 1, 2, 4, 8, 1)
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
     n_dimensions: int = 192
 
     def __post_init__(self) -> None:
@@ -226,22 +228,20 @@ class ConvEncoder(AbstractEncoder):
         self.embed_codes = nn.Embedding(len(AMINO), width, padding_idx=AMINO.pad)
         self.blocks = nn.ModuleList(_Block(self.config, dilation) for dilation in self.config.dilations)
         self.norm = nn.LayerNorm(width)
-        self.attend = nn.Linear(width, 1)
-        nn.init.zeros_(self.attend.weight)
-        nn.init.zeros_(self.attend.bias)
-        self.predict_residue = nn.Linear(width, AMINO.n_residues + 1)
-        self.project = nn.Linear(width, self.config.n_dimensions)
+        self.features = nn.Linear(width, self.config.n_features)
+        # From a plain mean to nearly a maximum; learned from there.
+        self.sharpness = nn.Parameter(torch.linspace(0.0, 4.0, self.config.n_features))
+        self.predict_residue = nn.Linear(self.config.n_features, AMINO.n_residues + 1)
+        self.project = nn.Linear(self.config.n_features, self.config.n_dimensions)
         self.margin = sum(self.config.dilations) * (self.config.kernel // 2)
 
     def residue_vectors(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         present = mask.unsqueeze(-1)
-        residues = self.embed_codes(codes)
+        hidden = self.embed_codes(codes)
         for block in self.blocks:
-            residues = block(residues, present)
-        residues = self.norm(residues) * present
-        # Bounded, so that no residue takes the whole mean.
-        bounded = torch.tanh(self.attend(residues).squeeze(-1).float() / _MAX_LOG_WEIGHT)
-        return residues, _MAX_LOG_WEIGHT * bounded
+            hidden = block(hidden, present)
+        residues = self.features(self.norm(hidden)) * present
+        return residues, residues * self.sharpness
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

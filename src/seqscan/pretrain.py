@@ -73,14 +73,14 @@ class PretrainConfig:
 
     max_steps: int | None = None
     minutes: float | None = None
-    batch_residues: int = 24_576
+    batch_residues: int = 16_384
     crop_lengths: tuple[int, ...] = (64, 96, 128, 192)
     mask_fraction: float = 0.15
     homolog_fraction: float = 0.8
     n_homolog_proteins: int = 100_000
     masked_weight: float = 0.5
     temperature: float = 0.07
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
     validation_fraction: float = 0.02

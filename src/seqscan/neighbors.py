@@ -1,0 +1,278 @@
+"""The neighbors of each protein, from its vector or from alignments, behind one protocol.
+
+Alignment finds neighbors that are almost always right but leaves a family in pieces; vectors join the pieces
+but err. `combine` puts both into one graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqscan.alignment import align_all, mmseqs_version
+from seqscan.artifact import read_manifest, write_artifact
+from seqscan.errors import InvalidParameter, ShapeMismatch
+from seqscan.store import unit
+
+__all__ = [
+    "EXACT_LIMIT",
+    "AlignmentNeighbors",
+    "ExactNeighbors",
+    "FaissNeighbors",
+    "KnnBackend",
+    "NeighborGraph",
+    "combine",
+    "vector_neighbors",
+]
+
+EXACT_LIMIT = 50_000
+"""Up to this many vectors every pair is compared; above, faiss searches an inverted file."""
+
+_BLOCK_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class NeighborGraph:
+    """Up to K neighbors of each of N proteins.
+
+    Attributes
+    ----------
+    indices : (N, K), int32
+        Rows of the neighbors, nearest first; -1 where a protein has fewer. Never the protein itself.
+    distances : (N, K), float32
+        Ascending; infinite where there is no neighbor.
+    metric : str
+        What the distances are.
+    """
+
+    indices: NDArray[np.int32]
+    distances: NDArray[np.float32]
+    metric: str
+
+    def __post_init__(self) -> None:
+        if self.indices.shape != self.distances.shape or self.indices.ndim != 2:
+            raise ShapeMismatch(f"indices {self.indices.shape} and distances {self.distances.shape} differ.")
+        if (self.indices == np.arange(len(self.indices))[:, None]).any():
+            raise InvalidParameter("indices", "...", "a protein is its own neighbor")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Number of neighbors of each protein, (N,)."""
+        return (self.indices >= 0).sum(axis=1)
+
+    def edges(self) -> NDArray[np.int64]:
+        """Return the neighbor pairs, (M, 2), each once, smaller row first, in order."""
+        anchors = np.repeat(np.arange(len(self), dtype=np.int64), self.indices.shape[1])
+        neighbors = self.indices.astype(np.int64).ravel()
+        keep = neighbors >= 0
+        low = np.minimum(anchors, neighbors)[keep]
+        high = np.maximum(anchors, neighbors)[keep]
+        keys = np.unique(low * len(self) + high)
+        return np.stack([keys // len(self), keys % len(self)], axis=1)
+
+    def hold_out(self, fraction: float, *, seed: int) -> tuple[NeighborGraph, NDArray[np.int64]]:
+        """Take a random share of the pairs out, in both directions.
+
+        Returns
+        -------
+        rest : NeighborGraph
+        held_out : (M, 2), int64
+        """
+        edges = self.edges()
+        generator = np.random.default_rng((seed, 11))
+        chosen = edges[generator.random(len(edges)) < fraction]
+        keys = chosen[:, 0] * len(self) + chosen[:, 1]
+        anchors = np.arange(len(self), dtype=np.int64)[:, None]
+        neighbors = self.indices.astype(np.int64)
+        own = np.minimum(anchors, neighbors) * len(self) + np.maximum(anchors, neighbors)
+        gone = np.isin(own, keys) & (neighbors >= 0)
+        return _packed(
+            np.where(gone, -1, self.indices), np.where(gone, np.inf, self.distances), self.metric
+        ), chosen
+
+    def write(self, path: str | Path, content: dict[str, Any]) -> None:
+        """Write a graph artifact."""
+        with write_artifact(path, "graph", content | {"metric": self.metric}) as directory:
+            np.save(directory / "indices.npy", self.indices)
+            np.save(directory / "distances.npy", self.distances)
+
+    @classmethod
+    def read(cls, path: str | Path) -> NeighborGraph:
+        """Read a graph artifact; raises `ArtifactError` if there is none."""
+        manifest = read_manifest(path, "graph")
+        path = Path(path)
+        return cls(np.load(path / "indices.npy"), np.load(path / "distances.npy"), manifest.content["metric"])
+
+
+class KnnBackend(Protocol):
+    """Anything that finds neighbors: vectors, alignments, or what a user brings."""
+
+    def neighbors(self, n_neighbors: int) -> NeighborGraph:
+        """Return up to `n_neighbors` neighbors of each protein."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExactNeighbors:
+    """Compare every pair of vectors, (N, P), by cosine; the result depends on no index or seed.
+
+    Examples
+    --------
+    >>> vectors = np.eye(3, dtype=np.float32) + 0.1
+    >>> ExactNeighbors(vectors).neighbors(2).indices.shape
+    (3, 2)
+    """
+
+    vectors: NDArray[np.float32]
+
+    def neighbors(self, n_neighbors: int) -> NeighborGraph:
+        """Return the nearest vectors by cosine distance."""
+        n = len(self.vectors)
+        k = _checked(n_neighbors, n)
+        vectors = unit(self.vectors)
+        indices = np.empty((n, k), dtype=np.int32)
+        distances = np.empty((n, k), dtype=np.float32)
+        for start in range(0, n, _BLOCK_ROWS):
+            block = vectors[start : start + _BLOCK_ROWS]
+            cosine = block @ vectors.T
+            cosine[np.arange(len(block)), np.arange(start, start + len(block))] = -np.inf
+            near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+            value = np.take_along_axis(cosine, near, axis=1)
+            order = np.lexsort((near, -value), axis=1)
+            indices[start : start + len(block)] = np.take_along_axis(near, order, axis=1)
+            distances[start : start + len(block)] = 1.0 - np.take_along_axis(value, order, axis=1)
+        return NeighborGraph(indices, distances, "cosine")
+
+
+@dataclass(frozen=True)
+class FaissNeighbors:
+    """Search an inverted file of half-precision vectors, (N, P), with faiss.
+
+    Attributes
+    ----------
+    vectors : (N, P), float32
+    n_probe : int
+        Lists looked into for each query; more find more.
+    threads : int
+    """
+
+    vectors: NDArray[np.float32]
+    n_probe: int = 16
+    threads: int = 2
+
+    def neighbors(self, n_neighbors: int) -> NeighborGraph:
+        """Return the nearest vectors by cosine distance, nearly all of them."""
+        import faiss
+
+        n = len(self.vectors)
+        k = _checked(n_neighbors, n)
+        faiss.omp_set_num_threads(self.threads)
+        vectors = unit(self.vectors)
+        # L2 on unit vectors, not inner product: the order is the same, and faiss loses recall without a word
+        # for inner products on residual codes.
+        index = faiss.index_factory(vectors.shape[1], f"IVF{max(1, int(4 * n**0.5))},SQfp16", faiss.METRIC_L2)
+        index.cp.seed = 0
+        generator = np.random.default_rng(0)
+        sample = generator.permutation(n)[: 64 * index.nlist]
+        index.train(vectors[np.sort(sample)])
+        index.add(vectors)
+        index.nprobe = self.n_probe
+        squared, found = index.search(vectors, k + 1)
+        found = np.where(found == np.arange(n)[:, None], -1, found).astype(np.int32)
+        squared = np.where(found < 0, np.inf, squared)
+        graph = _packed(found, (squared / 2).astype(np.float32), "cosine")
+        return NeighborGraph(graph.indices[:, :k].copy(), graph.distances[:, :k].copy(), "cosine")
+
+
+@dataclass(frozen=True)
+class AlignmentNeighbors:
+    """Search sequences against each other with MMseqs2; nearest is the best bit score for its length.
+
+    Attributes
+    ----------
+    sequences : N arrays of codes, each (L_i,)
+    sensitivity : dimensionless, 1 to 7.5
+        MMseqs2's `-s`.
+    min_coverage : share of both sequences that an alignment must cover
+    threads : int
+    """
+
+    sequences: Sequence[NDArray[np.uint8]]
+    sensitivity: float = 5.7
+    min_coverage: float = 0.3
+    threads: int = 2
+
+    def neighbors(self, n_neighbors: int) -> NeighborGraph:
+        """Return the best hits of each protein; many have fewer than `n_neighbors`, some none."""
+        n = len(self.sequences)
+        k = _checked(n_neighbors, n)
+        hits = align_all(
+            self.sequences,
+            sensitivity=self.sensitivity,
+            min_coverage=self.min_coverage,
+            max_hits=max(k, 100),
+            threads=self.threads,
+        )
+        lengths = np.fromiter((len(s) for s in self.sequences), dtype=np.int64, count=n)
+        per_residue = hits.bits / np.maximum(lengths[hits.query], lengths[hits.target])
+        # Identical proteins reach about 2 bits a residue.
+        distance = (1.0 / (1.0 + per_residue)).astype(np.float32)
+        order = np.lexsort((hits.target, distance, hits.query))
+        query, target, distance = hits.query[order], hits.target[order], distance[order]
+        fresh = np.ones(len(query), dtype=bool)
+        fresh[1:] = (query[1:] != query[:-1]) | (target[1:] != target[:-1])
+        query, target, distance = query[fresh], target[fresh], distance[fresh]
+        place = np.arange(len(query)) - np.searchsorted(query, query)
+        keep = place < k
+        indices = np.full((n, k), -1, dtype=np.int32)
+        distances = np.full((n, k), np.inf, dtype=np.float32)
+        indices[query[keep], place[keep]] = target[keep]
+        distances[query[keep], place[keep]] = distance[keep]
+        return NeighborGraph(indices, distances, f"alignment (MMseqs2 {mmseqs_version()})")
+
+
+def vector_neighbors(vectors: NDArray[np.float32], n_neighbors: int, *, threads: int = 2) -> NeighborGraph:
+    """Return the nearest vectors by cosine: exact up to `EXACT_LIMIT` vectors, faiss above."""
+    backend: KnnBackend = (
+        ExactNeighbors(vectors) if len(vectors) <= EXACT_LIMIT else FaissNeighbors(vectors, threads=threads)
+    )
+    return backend.neighbors(n_neighbors)
+
+
+def combine(first: NeighborGraph, second: NeighborGraph) -> NeighborGraph:
+    """Join two graphs of the same proteins: all of the first's neighbors, then the second's other ones.
+
+    The distances of the two are not comparable, so a neighbor's rank stands for its distance.
+    """
+    if len(first) != len(second):
+        raise ShapeMismatch(f"graphs of {len(first)} and {len(second)} proteins cannot be combined.")
+    known = (second.indices[:, :, None] == first.indices[:, None, :]).any(axis=2)
+    indices = np.concatenate([first.indices, np.where(known, -1, second.indices)], axis=1)
+    rank = np.arange(indices.shape[1], dtype=np.float32)[None]
+    return _packed(indices, np.where(indices < 0, np.inf, rank), f"rank ({first.metric}; {second.metric})")
+
+
+def _packed(indices: NDArray[Any], distances: NDArray[Any], metric: str) -> NeighborGraph:
+    """Move the gaps of each row to its end."""
+    order = np.argsort(indices < 0, axis=1, kind="stable")
+    return NeighborGraph(
+        np.take_along_axis(indices, order, axis=1).astype(np.int32),
+        np.take_along_axis(distances, order, axis=1).astype(np.float32),
+        metric,
+    )
+
+
+def _checked(n_neighbors: int, n: int) -> int:
+    if n_neighbors < 1:
+        raise InvalidParameter("n_neighbors", n_neighbors, "must be 1 or more")
+    if n < 2:
+        raise InvalidParameter("vectors", n, "neighbors need two proteins and more")
+    return min(n_neighbors, n - 1)

@@ -1,0 +1,240 @@
+"""SCAN on fixed vectors: train several heads so that neighbors agree, choose one without labels, self-label.
+
+Step 2 and 3 of Van Gansbeke et al., ECCV 2020 (arXiv 2005.12320), with cosine prototypes, a running estimate
+of the clusters' shares, and a choice by held-out neighbor pairs. Joint learning of the encoder is in
+`seqscan.finetune`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqscan.errors import InvalidParameter
+from seqscan.head import ClusterHead
+from seqscan.losses import scan_loss, self_label_loss
+from seqscan.neighbors import NeighborGraph
+from seqscan.store import unit
+
+__all__ = ["HeadFit", "NeighborSampler", "RunningMean", "ScanConfig", "fit_heads", "held_out_scores", "self_label"]
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """How to train heads.
+
+    Attributes
+    ----------
+    n_heads : int
+        Trained side by side from different beginnings.
+    n_steps : int
+    batch_size : int, proteins
+    entropy_weight : dimensionless
+        1 is neutral: it neither splits nor merges a homogeneous cluster.
+    temperature : dimensionless
+        Of the cosine logits.
+    learning_rate : float
+        Of Adam, falls along a cosine.
+    """
+
+    n_heads: int = 10
+    n_steps: int = 400
+    batch_size: int = 1024
+    entropy_weight: float = 1.0
+    temperature: float = 0.1
+    learning_rate: float = 0.01
+
+
+class RunningMean:
+    """The clusters' shares over about 10 C recent samples, for batches too small to tell.
+
+    With the gradient of the batch's own mean, as eq. 2 of the paper has.
+    """
+
+    def __init__(self, n_clusters: int, batch_size: int) -> None:
+        self.keep = max(0.0, 1.0 - batch_size / (10.0 * n_clusters))
+        self.value: Tensor | None = None
+
+    def __call__(self, probabilities: Tensor) -> Tensor:
+        mean = probabilities.mean(dim=0)
+        if self.value is None or self.keep == 0.0:
+            self.value = mean.detach()
+            return mean
+        self.value = self.keep * self.value + (1.0 - self.keep) * mean.detach()
+        return self.value + mean - mean.detach()
+
+
+class NeighborSampler:
+    """Draws one neighbor for each anchor, never itself; proteins without any are left out."""
+
+    def __init__(self, graph: NeighborGraph) -> None:
+        self.indices = graph.indices
+        self.counts = graph.counts
+        self.anchors = np.flatnonzero(self.counts)
+        if not len(self.anchors):
+            raise InvalidParameter("graph", "empty", "no protein has a neighbor", remedy="Add more proteins.")
+
+    def draw(self, n_pairs: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Return (n_pairs, 2) rows: anchors evenly, then one of an anchor's neighbors evenly."""
+        anchors = generator.choice(self.anchors, n_pairs, replace=n_pairs > len(self.anchors))
+        places = (generator.random(n_pairs) * self.counts[anchors]).astype(np.int64)
+        return np.stack([anchors, self.indices[anchors, places]], axis=1)
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """A trained head and what held-out pairs say of it.
+
+    Attributes
+    ----------
+    head : ClusterHead
+    loss : float, nats
+        SCAN loss with entropy weight 1 on held-out pairs.
+    agreement : share
+        Held-out pairs whose two proteins have one cluster.
+    clusters_used : int
+    """
+
+    head: ClusterHead
+    loss: float
+    agreement: float
+    clusters_used: int
+
+
+def fit_heads(
+    vectors: NDArray[np.float32],
+    graph: NeighborGraph,
+    held_out: NDArray[np.int64],
+    n_clusters: int,
+    config: ScanConfig,
+    *,
+    seed: int,
+    initial: NDArray[np.float32] | None = None,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+) -> list[HeadFit]:
+    """Train heads on vectors (N, P) and return them, best first.
+
+    Parameters
+    ----------
+    graph : NeighborGraph
+        Pairs to train on.
+    held_out : (M, 2)
+        Pairs to choose by.
+    n_clusters : int
+    seed : int
+    initial : (H, C, P), optional
+        Prototypes to begin from; by default random proteins, which are far from each other.
+    on_step : callable, optional
+        Called every 20 steps with the losses.
+    """
+    if not 2 <= n_clusters <= len(vectors):
+        raise InvalidParameter(
+            "n_clusters", n_clusters, f"must be 2 to {len(vectors)}, the number of proteins"
+        )
+    generator = np.random.default_rng((seed, 21))
+    center = vectors.mean(axis=0)
+    points = unit(vectors - center)
+    if initial is None:
+        initial = np.stack([_spread(points, n_clusters, generator) for _ in range(config.n_heads)])
+    x = torch.from_numpy(points)
+    prototypes = torch.nn.Parameter(torch.from_numpy(initial.astype(np.float32)).clone())
+    optimizer = torch.optim.Adam([prototypes], lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.n_steps, config.learning_rate / 20)
+    sampler = NeighborSampler(graph)
+    batch = min(config.batch_size, 2 * len(sampler.anchors))
+    means = [RunningMean(n_clusters, batch) for _ in range(len(initial))]
+    for step in range(config.n_steps):
+        pairs = torch.from_numpy(sampler.draw(batch, generator))
+        directions = F.normalize(prototypes, dim=-1) / config.temperature
+        anchors = torch.einsum("bp,hcp->hbc", x[pairs[:, 0]], directions)
+        neighbors = torch.einsum("bp,hcp->hbc", x[pairs[:, 1]], directions)
+        losses = [
+            scan_loss(a, n, entropy_weight=config.entropy_weight, mean=mean)
+            for a, n, mean in zip(anchors, neighbors, means, strict=True)
+        ]
+        optimizer.zero_grad()
+        torch.stack([loss.total for loss in losses]).sum().backward()
+        optimizer.step()
+        schedule.step()
+        if on_step is not None and (step % 20 == 0 or step == config.n_steps - 1):
+            best = min(losses, key=lambda loss: float(loss.total.detach()))
+            on_step({"step": step} | {name: float(value.detach()) for name, value in best._asdict().items()})
+    trained = F.normalize(prototypes.detach(), dim=-1).numpy()
+    fits = [
+        held_out_scores(ClusterHead(w.copy(), center, config.temperature), vectors, held_out) for w in trained
+    ]
+    return sorted(fits, key=lambda fit: fit.loss)
+
+
+def held_out_scores(
+    head: ClusterHead, vectors: NDArray[np.float32], held_out: NDArray[np.int64]
+) -> HeadFit:
+    """Judge a head by pairs (M, 2) it was not trained on; never by labels."""
+    logits = torch.from_numpy(head.logits(vectors))
+    labels = logits.argmax(dim=1).numpy()
+    pairs = held_out if len(held_out) else np.zeros((1, 2), dtype=np.int64)
+    shares = torch.softmax(logits, dim=1).mean(dim=0)
+    loss = scan_loss(
+        logits[pairs[:, 0]], logits[pairs[:, 1]], entropy_weight=1.0, mean=lambda _: shares
+    )
+    agreement = float((labels[pairs[:, 0]] == labels[pairs[:, 1]]).mean())
+    return HeadFit(head, float(loss.total), agreement, len(np.unique(labels)))
+
+
+def self_label(
+    fit: HeadFit,
+    vectors: NDArray[np.float32],
+    held_out: NDArray[np.int64],
+    *,
+    threshold: float = 0.99,
+    n_steps: int = 100,
+    learning_rate: float = 0.005,
+) -> tuple[HeadFit, bool]:
+    """Sharpen a head on its own confident assignments; keep the result only if nothing got worse.
+
+    Returns
+    -------
+    fit : HeadFit
+        The new one, or the old one if the clusters in use or the agreement of held-out pairs fell.
+    kept : bool
+    """
+    head = fit.head
+    probabilities = head.probabilities(vectors)
+    confident = probabilities.max(axis=1) >= threshold
+    labels = np.where(confident, probabilities.argmax(axis=1), -1)
+    if not confident.any():
+        return fit, False
+    x = torch.from_numpy(unit(vectors - head.center))
+    target = torch.from_numpy(labels)
+    prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone())
+    optimizer = torch.optim.Adam([prototypes], lr=learning_rate)
+    for _ in range(n_steps):
+        logits = x @ F.normalize(prototypes, dim=-1).T / head.temperature
+        optimizer.zero_grad()
+        self_label_loss(logits, target).backward()
+        optimizer.step()
+    trained = F.normalize(prototypes.detach(), dim=-1).numpy()
+    new = held_out_scores(ClusterHead(trained, head.center, head.temperature), vectors, held_out)
+    kept = new.clusters_used >= fit.clusters_used and new.agreement >= fit.agreement
+    return (new, True) if kept else (fit, False)
+
+
+def _spread(
+    points: NDArray[np.float32], n_clusters: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Choose rows of unit vectors (N, P) far from each other, as k-means++ does, (C, P)."""
+    chosen = [int(generator.integers(len(points)))]
+    nearest = 1.0 - points @ points[chosen[0]]
+    for _ in range(n_clusters - 1):
+        weights = np.maximum(nearest, 0.0).astype(np.float64)
+        total = weights.sum()
+        row = generator.choice(len(points), p=weights / total) if total > 0 else generator.integers(len(points))
+        chosen.append(int(row))
+        nearest = np.minimum(nearest, 1.0 - points @ points[chosen[-1]])
+    return points[chosen]
