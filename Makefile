@@ -29,7 +29,8 @@ lint: setup  ## Check style, format, types and the direction of the imports
 	@echo "ruff check" && $(BIN)/ruff check .
 	@echo "ruff format" && $(BIN)/ruff format --check .
 	@echo "mypy" && $(BIN)/mypy
-	@echo "lint-imports" && $(BIN)/lint-imports --no-cache >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+	@echo "lint-imports" && $(BIN)/lint-imports --no-cache >$(VENV)/imports.log || \
+		{ cat $(VENV)/imports.log; exit 1; }
 
 format: setup  ## Rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix .

@@ -178,7 +178,10 @@ class FaissNeighbors:
         vectors = unit(self.vectors)
         # L2 on unit vectors, not inner product: the order is the same, and faiss loses recall without a word
         # for inner products on residual codes.
-        index = faiss.index_factory(vectors.shape[1], f"IVF{max(1, int(4 * n**0.5))},SQfp16", faiss.METRIC_L2)
+        # Any: the factory is declared to return the base class.
+        index: Any = faiss.index_factory(
+            vectors.shape[1], f"IVF{max(1, int(4 * n**0.5))},SQfp16", faiss.METRIC_L2
+        )
         index.cp.seed = 0
         generator = np.random.default_rng(0)
         sample = generator.permutation(n)[: 64 * index.nlist]

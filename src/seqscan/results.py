@@ -115,7 +115,7 @@ class Assignments:
         names = [row["cluster"] for row in rows]
         try:
             labels = np.array([int(name) for name in names], dtype=np.int32)
-        except ValueError:
+        except (ValueError, OverflowError):  # the second: whole numbers too large to be cluster numbers
             labels = _number_by_size(names)
         n = len(ids)
         return cls(
@@ -261,12 +261,12 @@ def _read_rows(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
     try:
         with Path(path).open(newline="") as handle:
             reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+            columns = reader.fieldnames or []
             rows = list(reader)
     except FileNotFoundError:
         raise InputError(str(path), "there is no such file") from None
     except (UnicodeDecodeError, IsADirectoryError, csv.Error) as error:
         raise InputError(str(path), f"is not a tab-separated table ({error})") from None
-    columns = reader.fieldnames or []
     missing = [name for name in needed if name not in columns]
     if missing:
         raise InputError(

@@ -76,7 +76,7 @@ def test_scan_loss(shape, entropy_weight, weighted):
         weights=torch.tensor(weights, dtype=torch.float32) if weighted else None,
     )
     expected = scan_loops(anchors, neighbors, entropy_weight, weights)
-    assert [float(term) for term in loss] == pytest.approx(expected, abs=1e-5)
+    assert [term.item() for term in loss] == pytest.approx(expected, abs=1e-5)
     loss.total.backward()
     of_anchors = gradient_by_differences(
         lambda x: scan_loops(x, neighbors, entropy_weight, weights)[0], anchors
@@ -104,7 +104,7 @@ def test_contrastive_loss(n, temperature, with_related):
     loss = contrastive_loss(
         a, b, temperature=temperature, same=None if same is None else torch.from_numpy(same)
     )
-    assert float(loss) == pytest.approx(contrastive_loops(left, right, temperature, same), abs=1e-4)
+    assert loss.item() == pytest.approx(contrastive_loops(left, right, temperature, same), abs=1e-4)
     loss.backward()
     expected = gradient_by_differences(lambda x: contrastive_loops(x, right, temperature, same), left)
     np.testing.assert_allclose(a.grad.numpy(), expected, atol=1e-4)

@@ -12,16 +12,14 @@ from seqscan.encoder import ConvEncoder, ConvEncoderConfig, fast_dtype, load_enc
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.tokens import pad
 
-TINY = ConvEncoderConfig(width=8, kernel=3, dilations=(1, 2), n_dimensions=4)
+TINY = ConvEncoderConfig(width=6, n_features=8, kernel=3, dilations=(1, 2), n_dimensions=4)
 SEQUENCES = [AMINO.encode(text) for text in ("MKVLAC", "MK", "ACDEFGHIKL")]
 
 
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    made = ConvEncoder(TINY)
-    torch.nn.init.normal_(made.attend.weight)
-    return made.eval()
+    return ConvEncoder(TINY).eval()
 
 
 def tensors(sequences):
@@ -33,7 +31,7 @@ def test_shapes(encoder):
     codes, mask = tensors(SEQUENCES)
     output = encoder(codes, mask)
     assert output.residues.shape == (3, 10, 8)
-    assert output.weights.shape == (3, 10)
+    assert output.weights.shape == (3, 10, 8)
     assert output.pooled.shape == (3, 4)
     assert encoder.n_dimensions == 4
     assert encoder.embed(SEQUENCES).shape == (3, 4)
@@ -45,19 +43,18 @@ def test_what_is_no_residue_is_zero_and_weighs_nothing(encoder):
     output = encoder(codes, mask)
     assert not output.residues[~mask].any()
     assert not output.weights[~mask].any()
-    assert torch.allclose(output.weights.sum(dim=1), torch.ones(3))
+    assert torch.allclose(output.weights.sum(dim=1), torch.ones(3, 8))
 
 
-def test_weights_are_even_before_training():
+def test_sharpness_goes_from_the_mean_to_the_maximum(encoder):
     codes, mask = tensors(SEQUENCES)
-    weights = ConvEncoder(TINY)(codes, mask).weights
-    assert torch.allclose(weights[1, :2], torch.tensor([0.5, 0.5]))
-
-
-def test_no_residue_takes_the_whole_mean(encoder):
-    torch.nn.init.constant_(encoder.attend.weight, 1e6)
-    codes, mask = tensors(SEQUENCES)
-    assert encoder.residue_vectors(codes, mask)[1].abs().max() <= 6.0
+    assert encoder.sharpness[0] == 0.0
+    assert torch.allclose(encoder(codes, mask).weights[1, :2, 0], torch.tensor([0.5, 0.5]))
+    torch.nn.init.constant_(encoder.sharpness, 1e6)
+    output = encoder(codes, mask)
+    mean = (output.weights * output.residues).sum(dim=1)
+    highest = output.residues.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(dim=1)
+    assert torch.allclose(mean, highest, atol=1e-5)
 
 
 def test_margin_is_how_far_a_residue_is_seen(encoder):
@@ -72,12 +69,12 @@ def test_margin_is_how_far_a_residue_is_seen(encoder):
 @pytest.mark.parametrize("autocast", [False, True])
 def test_pooling_keeps_full_precision(encoder, autocast):
     torch.manual_seed(0)
-    residues, log_weights = torch.randn(2, 50, 8), torch.randn(2, 50)
+    residues, log_weights = torch.randn(2, 2, 50, 8)
     mask = torch.ones(2, 50, dtype=torch.bool)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         output = encoder.pool(residues, log_weights, mask)
     weights = torch.softmax(log_weights.double(), dim=1)
-    exact = (weights[..., None] * residues.double()).sum(dim=1)
+    exact = (weights * residues.double()).sum(dim=1)
     exact = exact @ encoder.project.weight.double().T + encoder.project.bias.double()
     assert torch.allclose(output.pooled.double(), exact, atol=1e-6)
 
@@ -85,7 +82,10 @@ def test_pooling_keeps_full_precision(encoder, autocast):
 def test_caller_of_encode_keeps_full_precision(encoder, monkeypatch):
     monkeypatch.setattr(module, "fast_dtype", lambda device: torch.bfloat16)
     for _, output, _ in encoder.encode(SEQUENCES):
-        assert output.residues.dtype == torch.float32
+        assert output.pooled.dtype == output.weights.dtype == torch.float32
+        # The terms are rounded, but they sum to what was pooled.
+        summed = (output.weights * output.residues).sum(dim=1)
+        torch.testing.assert_close(encoder.project(summed), output.pooled, atol=1e-5, rtol=0)
         assert not torch.is_autocast_enabled("cpu")
         assert not torch.is_inference_mode_enabled()
 
@@ -140,7 +140,7 @@ def test_damaged_weights_are_refused(encoder, tmp_path):
         load_encoder(tmp_path / "encoder")
 
 
-@pytest.mark.parametrize("config", [{}, {"width": 8, "novelty": 1}, {"width": 9, "n_dimensions": 4}])
+@pytest.mark.parametrize("config", [{}, {"width": 6, "novelty": 1}, {"width": 9, "n_dimensions": 4}])
 def test_weights_that_do_not_fit_are_refused(encoder, tmp_path, config):
     save_encoder(encoder, tmp_path / "encoder")
     manifest = json.loads((tmp_path / "encoder" / "manifest.json").read_text())

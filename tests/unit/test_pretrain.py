@@ -20,7 +20,7 @@ from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.fasta import Record
 from seqscan.pretrain import HomologPairs, PretrainConfig, mine_homologs, pretrain
 
-TINY = ConvEncoderConfig(width=16, kernel=3, dilations=(1, 2), n_dimensions=16)
+TINY = ConvEncoderConfig(width=16, n_features=16, kernel=3, dilations=(1, 2), n_dimensions=16)
 OPTIONS = {
     "batch_residues": 2048,
     "crop_lengths": (32,),
@@ -114,7 +114,7 @@ def test_killed_and_resumed_run_gives_the_same_bytes(corpus, tmp_path, checkpoin
     train(corpus, tmp_path / "whole", steps)
     output = tmp_path / "killed"
     config = {"max_steps": steps, **OPTIONS}
-    encoder = {"width": 16, "kernel": 3, "dilations": (1, 2), "n_dimensions": 16}
+    encoder = {"width": 16, "n_features": 16, "kernel": 3, "dilations": (1, 2), "n_dimensions": 16}
     arguments = [str(corpus.path), str(output), repr(config), repr(encoder), str(checkpoint_seconds)]
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, text=True
@@ -148,7 +148,7 @@ def test_resuming_needs_the_same_configuration_and_corpus(corpus, tmp_path):
     train(corpus, tmp_path / "encoder", 1)
     with pytest.raises(ArtifactError, match="learning_rate"):
         train(corpus, tmp_path / "encoder", 2, resume=True, learning_rate=0.5)
-    wider = ConvEncoderConfig(width=24, kernel=3, dilations=(1, 2), n_dimensions=16)
+    wider = ConvEncoderConfig(width=24, n_features=16, kernel=3, dilations=(1, 2), n_dimensions=16)
     with pytest.raises(ArtifactError, match="encoder"):
         train(corpus, tmp_path / "encoder", 2, resume=True, encoder_config=wider)
     records = [Record(f"p{i}", "", "MKVLAC" * 10) for i in range(80)]

@@ -1,0 +1,145 @@
+"""Results come back from their files, and foreign tables are read or refused with a reason."""
+
+import math
+
+import numpy as np
+import pytest
+
+from seqscan.errors import InputError, ShapeMismatch
+from seqscan.fasta import Rejected
+from seqscan.results import (
+    ASSIGNMENT_COLUMNS,
+    ActivationMap,
+    Assignments,
+    Scores,
+    read_truth,
+    write_maps,
+    write_rejected,
+    write_tsv,
+)
+
+
+@pytest.fixture
+def assignments():
+    return Assignments(
+        ["a", 'b"|', "c"],
+        np.array([0, -1, 1], np.int32),
+        np.array([0.9, 0.25, 0.5], np.float32),
+        np.array([1, 0, -1], np.int32),
+        np.array([0.1, 0.125, 0.0], np.float32),
+    )
+
+
+def test_round_trip(assignments, tmp_path):
+    path = tmp_path / "assignments.tsv"
+    assignments.write(path)
+    back = Assignments.read(path)
+    assert back.ids == assignments.ids
+    for name in ("labels", "probabilities", "second_labels", "second_probabilities"):
+        np.testing.assert_allclose(getattr(back, name), getattr(assignments, name), atol=5e-5)
+        assert getattr(back, name).dtype == getattr(assignments, name).dtype
+
+
+def test_table(assignments, tmp_path):
+    assignments.write(tmp_path / "x.tsv")
+    lines = (tmp_path / "x.tsv").read_bytes().decode().split("\n")
+    assert lines[0] == "\t".join(ASSIGNMENT_COLUMNS)
+    assert lines[2] == 'b"|\t-1\t0.2500\t0\t0.1250\tunassigned'
+    assert lines[3].endswith("\tassigned")
+    assert lines[4:] == [""]
+
+
+def test_assigned(assignments):
+    assert len(assignments) == 3
+    assert assignments.assigned.tolist() == [True, False, True]
+
+
+def test_shapes_are_checked():
+    one, two = np.zeros(1, np.int32), np.zeros(2, np.int32)
+    with pytest.raises(ShapeMismatch, match="second_labels"):
+        Assignments(["a"], one, one.astype(np.float32), two, one.astype(np.float32))
+
+
+def table(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_table_of_another_tool(tmp_path):
+    path = table(tmp_path / "x.tsv", "cluster\tid\nrare\ta\noften\tb\noften\tc\nalone\td\n")
+    found = Assignments.read(path)
+    # By size, and of equal size the one that comes first.
+    assert dict(zip(found.ids, found.labels.tolist(), strict=True)) == {"a": 1, "b": 0, "c": 0, "d": 2}
+    assert found.probabilities.tolist() == [1.0] * 4
+    assert found.second_labels.tolist() == [-1] * 4
+
+
+def test_whole_numbers_too_large_for_a_cluster_are_names(tmp_path):
+    path = table(tmp_path / "x.tsv", f"id\tcluster\na\t{10**15}\nb\t7\nc\t7\n")
+    assert Assignments.read(path).labels.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "has no column 'id' and no column 'cluster'; it has none"),
+        ("id\tgroup\na\t1\n", "has no column 'cluster'; it has id, group"),
+        ("id,cluster\na,1\n", "no column 'id'"),
+        ("id\tcluster\n", "has no row"),
+        ("id\tcluster\na\n", "line 2 has too few columns"),
+        ("id\tcluster\na\t1\na\t2\n", "the id 'a' occurs twice"),
+        ("id\tcluster\tprobability\na\t1\thigh\n", "'probability' holds something that is no number"),
+        ("id\tcluster\na\t" + "1" * 200_000 + "\n", "is not a tab-separated table"),
+    ],
+)
+def test_table_that_cannot_be_used(tmp_path, text, reason):
+    with pytest.raises(InputError, match=reason):
+        Assignments.read(table(tmp_path / "x.tsv", text))
+
+
+def test_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match="there is no such file"):
+        Assignments.read(tmp_path / "none.tsv")
+    with pytest.raises(InputError, match="not a tab-separated table"):
+        Assignments.read(tmp_path)
+    (tmp_path / "x.tsv").write_bytes(b"id\tcluster\n\xff\t1\n")
+    with pytest.raises(InputError, match="not a tab-separated table"):
+        Assignments.read(tmp_path / "x.tsv")
+
+
+def test_truth(tmp_path):
+    path = table(tmp_path / "x.tsv", "id\tpfam\tclan\na\tPF1\tCL1\nb\tPF2\tCL1\n")
+    assert read_truth(path) == {"a": "PF1", "b": "PF2"}
+    assert read_truth(path, "clan") == {"a": "CL1", "b": "CL1"}
+    with pytest.raises(InputError, match="no column 'ec'"):
+        read_truth(path, "ec")
+
+
+def test_scores(tmp_path):
+    scores = Scores({"silhouette": 0.5, "absent": math.nan}, {"nmi": 0.9}, [{"decile": 1.0}])
+    scores.write(tmp_path / "scores.json")
+    back = Scores.read(tmp_path / "scores.json")
+    assert (back.labelled, back.by_decile) == (scores.labelled, scores.by_decile)
+    assert math.isnan(back.label_free["absent"])
+    assert Scores() == Scores({}, {}, [])
+
+
+def test_map_sums_to_its_logit(tmp_path):
+    found = ActivationMap("a", 3, "MKV", np.array([0.5, -0.25, 1.0], np.float32), 0.125)
+    assert found.logit == 1.375
+    write_maps([found], tmp_path / "maps.tsv")
+    lines = (tmp_path / "maps.tsv").read_text().splitlines()
+    assert lines[0] == "id\tposition\tresidue\tcluster\tcontribution"
+    assert lines[1:] == ["a\t1\tM\t3\t0.50000", "a\t2\tK\t3\t-0.25000", "a\t3\tV\t3\t1.00000"]
+    with pytest.raises(ShapeMismatch, match="2 residues"):
+        ActivationMap("a", 3, "MK", np.zeros(3, np.float32), 0.0)
+
+
+def test_rejected(tmp_path):
+    write_rejected([Rejected(2, "a", "is bad"), Rejected(5, "", "has no id")], tmp_path / "x.tsv")
+    assert (tmp_path / "x.tsv").read_text() == "record\tid\treason\n2\ta\tis bad\n5\t\thas no id\n"
+
+
+def test_any_table(tmp_path):
+    write_tsv(("a", "b"), [(1, 'two "quoted"'), (0.5, None)], tmp_path / "x.tsv")
+    assert (tmp_path / "x.tsv").read_text() == 'a\tb\n1\ttwo "quoted"\n0.5\t\n'
