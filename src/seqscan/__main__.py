@@ -1,0 +1,5 @@
+"""`python -m seqscan` is the command line."""
+
+from seqscan.cli import main
+
+main()

@@ -1,0 +1,181 @@
+"""Measure seqscan beside what a user would pick instead: same records, same scores, several seeds."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqscan.alphabet import AMINO
+from seqscan.artifact import write_atomically
+from seqscan.baselines import run_baselines, shuffled
+from seqscan.corpus import Corpus, write_corpus
+from seqscan.discovery import DiscoveryConfig, discover_categories
+from seqscan.encoder import load_encoder
+from seqscan.errors import InputError, InvalidParameter
+from seqscan.evaluate import evaluate
+from seqscan.fasta import Record, RejectionLedger, read_fasta
+from seqscan.neighbors import NeighborGraph
+from seqscan.results import Assignments, read_truth, write_tsv
+from seqscan.stages import StageLog
+
+__all__ = ["COLUMNS", "benchmark", "summarize_runs"]
+
+COLUMNS = ("nmi", "ami", "ari", "accuracy", "macro_accuracy", "bcubed_f1", "aupr_macro", "n_clusters")
+"""The scores of the table; `docs/metrics.md` defines them."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    method: str
+    seed: int | None
+    seconds: float
+    assignments: Assignments
+
+
+def benchmark(
+    source: str | Path,
+    truth_path: str | Path,
+    output: str | Path,
+    config: DiscoveryConfig,
+    *,
+    n_seeds: int = 3,
+    truth_column: str = "pfam",
+    on_line: Callable[[str], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Cluster one set of records by seqscan and by every baseline, then score all of them.
+
+    Beside the records themselves, sequences whose residues were put in random order are clustered: what is
+    found there is composition.
+
+    Parameters
+    ----------
+    source : path
+        FASTA.
+    truth_path : path
+        Labels; opened after everything was clustered.
+    output : path
+        Folder for `benchmark.tsv` and `benchmark.json`.
+    config : DiscoveryConfig
+        `n_clusters` must be given: the baselines need it.
+    n_seeds : int
+    on_line : callable, optional
+        Called with a line for each finished method and seed.
+
+    Returns
+    -------
+    runs : list of dict
+        A row for each method and seed, with its scores; `summarize_runs` gives means and spreads.
+    """
+    if config.n_clusters is None:
+        raise InvalidParameter("n_clusters", None, "the baselines need a number", remedy="Give --clusters K.")
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    say = on_line or (lambda line: None)
+    seeds = range(config.seed, config.seed + n_seeds)
+    runs: list[_Run] = []
+    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+        folder = Path(name)
+        corpus = write_corpus(folder / "corpus", read_fasta(source, rejected=RejectionLedger()))
+        mixed = _shuffled(corpus, folder / "mixed", config.seed)
+        for run in (
+            *_ours(corpus, folder / "ours", config, seeds),
+            *_ours(mixed, folder / "control", config, seeds[:1], suffix=", shuffled residues"),
+            *_baselines(corpus, folder / "ours", config, seeds),
+        ):
+            say(f"{run.method}, seed {run.seed}: {run.seconds:.0f} s")
+            runs.append(run)
+        ids = corpus.ids
+    truth = read_truth(truth_path, truth_column)
+    if not truth.keys() & set(ids):
+        raise InputError(
+            str(truth_path), "holds no id of the input", remedy="Compare the ids of the two files."
+        )
+    rows = [
+        {"method": run.method, "seed": run.seed, "seconds": run.seconds}
+        | evaluate(run.assignments, truth).labelled
+        for run in runs
+    ]
+    table = summarize_runs(rows)
+    header = ("method", "runs", *(f"{c}{s}" for c in COLUMNS for s in ("", "_sd")), "seconds")
+    cells = ([_shown(row.get(column, "")) for column in header] for row in table)
+    write_tsv(header, cells, output / "benchmark.tsv")
+    with write_atomically(output / "benchmark.json") as temporary:
+        temporary.write_text(json.dumps(rows, indent=1) + "\n")
+    return rows
+
+
+def summarize_runs(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row for each method: runs, mean and standard deviation (n - 1) of each score.
+
+    Examples
+    --------
+    >>> rows = [{"method": "a", "seconds": 1.0, "nmi": 0.5}, {"method": "a", "seconds": 3.0, "nmi": 0.7}]
+    >>> summarize_runs(rows)[0]["nmi"]
+    0.6
+    """
+    table = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        summary: dict[str, Any] = {"method": method, "runs": len(own)}
+        for column in (*COLUMNS, "seconds"):
+            values = np.array([row[column] for row in own if column in row])
+            if len(values):
+                summary[column] = float(values.mean())
+            if len(values) > 1:
+                summary[f"{column}_sd"] = float(values.std(ddof=1))
+        table.append(summary)
+    return table
+
+
+def _ours(
+    corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Sequence[int], *, suffix: str = ""
+) -> Iterator[_Run]:
+    folder.mkdir()
+    (folder / "stages").mkdir()
+    for finetune in (True, False):
+        for seed in seeds:
+            begun = time.perf_counter()
+            log = StageLog(folder / "stages")
+            found = discover_categories(
+                corpus, "", folder, replace(config, seed=seed, finetune=finetune), log
+            )
+            seconds = time.perf_counter() - begun
+            seconds += sum(stage.seconds for stage in log.stages if stage.status == "skipped")
+            name = "seqscan" if finetune else "seqscan --no-finetune"
+            yield _Run(name + suffix, seed, seconds, found.model.head.assign(corpus.ids, found.vectors))
+
+
+def _baselines(corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Sequence[int]) -> Iterator[_Run]:
+    assert config.n_clusters is not None
+    # The graph seqscan's own heads begin from, by the same encoder.
+    graph = NeighborGraph.read(folder / "graph")
+    rows = run_baselines(
+        corpus,
+        config.n_clusters,
+        seeds=seeds,
+        vectors=load_encoder(config.encoder).embed(corpus),
+        graph=(graph.indices, (graph.indices >= 0).astype(np.float32)),
+        threads=config.threads,
+    )
+    for row in rows:
+        labels = row.labels.astype(np.int32)
+        sure, none = np.ones(len(labels), np.float32), np.full(len(labels), -1, np.int32)
+        yield _Run(row.method, row.seed, row.seconds, Assignments(corpus.ids, labels, sure, none, 0 * sure))
+
+
+def _shuffled(corpus: Corpus, path: Path, seed: int) -> Corpus:
+    mixed = shuffled(corpus, seed)
+    return write_corpus(
+        path, (Record(id, "", AMINO.decode(codes)) for id, codes in zip(corpus.ids, mixed, strict=True))
+    )
+
+
+def _shown(value: object) -> object:
+    return f"{value:.4f}" if isinstance(value, float) else value

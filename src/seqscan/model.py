@@ -1,0 +1,96 @@
+"""A trained model: an encoder and a cluster head, saved as one artifact, applied in constant time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from seqscan.alphabet import AMINO
+from seqscan.artifact import read_manifest, write_artifact
+from seqscan.encoder import ConvEncoder, load_encoder, save_encoder
+from seqscan.errors import ArtifactError
+from seqscan.fasta import Record
+from seqscan.head import ClusterHead
+from seqscan.results import Assignments
+
+__all__ = ["Model", "record_blocks"]
+
+_BLOCK_RECORDS = 4096
+_BLOCK_RESIDUES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Model:
+    """What assigns proteins to clusters.
+
+    Attributes
+    ----------
+    encoder : ConvEncoder
+    head : ClusterHead
+    content : dict
+        Provenance, JSON values.
+    """
+
+    encoder: ConvEncoder
+    head: ClusterHead
+    content: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write a model artifact; replaces `path` if it is a model."""
+        content = self.content | {
+            "temperature": self.head.temperature,
+            "n_clusters": self.head.n_clusters,
+        }
+        with write_artifact(path, "model", content) as directory:
+            save_encoder(self.encoder, directory / "encoder", provenance=self.content.get("encoder"))
+            arrays = {"prototypes": self.head.prototypes, "center": self.head.center}
+            save_file(
+                {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+                directory / "head.safetensors",
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """Read a model artifact and check every file of it; raises `ArtifactError`."""
+        path = Path(path)
+        content = dict(read_manifest(path, "model", verify=True).content)
+        encoder = load_encoder(path / "encoder")
+        arrays = load_file(path / "head.safetensors")
+        head = ClusterHead(arrays["prototypes"], arrays["center"], float(content["temperature"]))
+        if head.center.shape != (encoder.n_dimensions,):
+            raise ArtifactError(str(path), "its head and its encoder do not fit", remedy="Make it again.")
+        return cls(encoder, head, content)
+
+    def assign(self, records: Iterable[Record], *, min_probability: float = 0.0) -> Iterator[Assignments]:
+        """Assign records as they come, in bounded memory.
+
+        The cost of a protein is one pass of the encoder and one product with the prototypes, whatever the
+        number of proteins the model was trained on.
+
+        Yields
+        ------
+        Assignments
+            Of consecutive blocks, in the order of the input.
+        """
+        for block in record_blocks(records):
+            vectors = self.encoder.embed([AMINO.encode(record.sequence) for record in block])
+            yield self.head.assign([record.id for record in block], vectors, min_probability=min_probability)
+
+
+def record_blocks(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Cut a stream of records into lists of bounded size."""
+    block: list[Record] = []
+    n_residues = 0
+    for record in records:
+        block.append(record)
+        n_residues += len(record)
+        if len(block) >= _BLOCK_RECORDS or n_residues >= _BLOCK_RESIDUES:
+            yield block
+            block, n_residues = [], 0
+    if block:
+        yield block

@@ -1,0 +1,346 @@
+"""The whole job: a FASTA file in; assignments, clusters, a model, scores and a report out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqscan.alphabet import AMINO
+from seqscan.artifact import Manifest, file_checksum, write_atomically
+from seqscan.baselines import aggregate, run_baselines
+from seqscan.corpus import Corpus, write_corpus
+from seqscan.discovery import DiscoveryConfig, Found, discover_categories
+from seqscan.errors import InputError, InvalidParameter
+from seqscan.evaluate import evaluate, label_scores
+from seqscan.explain import explain
+from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
+from seqscan.report import ReportData, compositions, project_to_plane, write_report
+from seqscan.results import (
+    Assignments,
+    ClusterSummary,
+    Scores,
+    read_truth,
+    write_rejected,
+    write_tsv,
+)
+from seqscan.stages import Stage, StageLog
+
+__all__ = ["RunConfig", "run"]
+
+logger = logging.getLogger(__name__)
+
+N_MAPS = 24
+"""Clusters, largest first, whose representative gets a residue map in the report."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Options of a run.
+
+    Attributes
+    ----------
+    discovery : DiscoveryConfig
+    truth : str, optional
+        A table with the columns `id` and `truth_column`; read only to score what was found.
+    truth_column : str
+    baselines : bool
+        Run other methods on the same records beside, if truth is given.
+    min_probability : probability
+        A protein below it stays unassigned.
+    max_length : int, residues
+        Longer records are rejected.
+    memory_bytes : int
+        The run is refused if it would need more.
+    """
+
+    discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
+    truth: str | None = None
+    truth_column: str = "pfam"
+    baselines: bool = True
+    min_probability: float = 0.0
+    max_length: int = 100_000
+    memory_bytes: int = 8_000_000_000
+
+
+def run(
+    source: str | Path,
+    output: str | Path,
+    config: RunConfig,
+    *,
+    command: str = "",
+    on_start: Callable[[str], None] | None = None,
+    on_end: Callable[[Stage], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Do every stage that is not done yet, and write all tables.
+
+    Parameters
+    ----------
+    source : path
+        FASTA or FASTQ; `-` is standard input.
+    output : path
+        Folder; `OUT/work` keeps what a rerun can use again.
+    config : RunConfig
+    command : str
+        For the report.
+    on_start, on_end, on_progress : callable, optional
+        Tell how the work goes on.
+
+    Raises
+    ------
+    InputError, InvalidParameter
+        If the input or an option cannot work; nothing is half written.
+    """
+    output = Path(output)
+    work = output / "work"
+    if output.exists() and not output.is_dir():
+        raise InputError(str(output), "is a file", remedy="Give a folder to write to.")
+    work.mkdir(parents=True, exist_ok=True)
+    truth = read_truth(config.truth, config.truth_column) if config.truth else None
+    source = _kept_input(source, work)
+    checksum = _input_checksum(source)
+    log = StageLog(work / "stages", on_start, on_end)
+    log.folder.mkdir(exist_ok=True)
+
+    corpus_key = log.run(
+        "read",
+        {"input": checksum, "max_length": config.max_length},
+        [work / "corpus", output / "rejected.tsv"],
+        lambda: _read(source, work / "corpus", output / "rejected.tsv", config.max_length),
+    )
+    corpus = Corpus.open(work / "corpus")
+    _check_memory(corpus, config)
+    found = discover_categories(corpus, corpus_key, work, config.discovery, log, on_progress=on_progress)
+
+    assignments = found.model.head.assign(corpus.ids, found.vectors, min_probability=config.min_probability)
+    tables = {"found": found.key, "min_probability": config.min_probability}
+    clusters = summarize(assignments, corpus, found)
+
+    def write_tables() -> None:
+        found.model.save(output / "model")
+        assignments.write(output / "assignments.tsv")
+        header = tuple(ClusterSummary.__dataclass_fields__)
+        write_tsv(
+            header,
+            (tuple(_shown(v) for v in asdict(row).values()) for row in clusters),
+            output / "clusters.tsv",
+        )
+        _write_members(assignments, clusters, output / "clusters_members.tsv")
+
+    names = ("model", "assignments.tsv", "clusters.tsv", "clusters_members.tsv")
+    key = log.run("assign", tables, [output / name for name in names], write_tables)
+
+    truth_key = {
+        "truth": file_checksum(config.truth) if config.truth else None,
+        "column": config.truth_column,
+    }
+    key = log.run(
+        "evaluate",
+        {"assign": key} | truth_key,
+        [output / "scores.json"],
+        lambda: evaluate(assignments, truth, held_out_edges=found.held_out).write(output / "scores.json"),
+    )
+    scores = Scores.read(output / "scores.json")
+    baselines: list[dict[str, Any]] = []
+    if truth is not None and config.baselines:
+        table = work / "baselines.json"
+        key = log.run(
+            "baselines", {"from": key}, [table], lambda: _baselines(corpus, found, truth, config, table)
+        )
+        baselines = json.loads(table.read_text())
+    log.run(
+        "report",
+        {"from": key, "command": command},
+        [output / "report.html"],
+        lambda: _report(
+            source, command, output, config, corpus, found, assignments, clusters, scores, baselines
+        ),
+    )
+    _write_run_json(output / "run.json", source, checksum, config, found, log)
+    return scores
+
+
+def summarize(assignments: Assignments, corpus: Corpus, found: Found) -> list[ClusterSummary]:
+    """Describe each cluster that has members, largest first."""
+    logits = found.model.head.logits(found.vectors)
+    lengths = corpus.lengths
+    numbers = np.unique(assignments.labels[assignments.assigned])
+    shares, background = compositions(corpus, assignments.labels, numbers.tolist())
+    rows = []
+    for number, share in zip(numbers.tolist(), shares, strict=True):
+        members = np.flatnonzero(assignments.labels == number)
+        ratio = share / np.maximum(background, 1e-9)
+        enriched = "".join(
+            AMINO.symbols[i + 1] for i in np.argsort(-ratio, kind="stable") if ratio[i] >= 1.25
+        )
+        rows.append(
+            ClusterSummary(
+                cluster=number,
+                size=len(members),
+                representative=corpus.ids[members[int(logits[members, number].argmax())]],
+                mean_probability=float(assignments.probabilities[members].mean()),
+                mean_length=float(lengths[members].mean()),
+                sd_length=float(lengths[members].std()),
+                enriched_residues=enriched,
+            )
+        )
+    return rows
+
+
+def _kept_input(source: str | Path, work: Path) -> Path:
+    """Return the input as a file; standard input is kept in the work folder."""
+    if str(source) != "-":
+        return Path(source)
+    kept = work / "input"
+    with write_atomically(kept) as temporary, temporary.open("wb") as handle:
+        shutil.copyfileobj(sys.stdin.buffer, handle)
+    return kept
+
+
+def _input_checksum(source: Path) -> str:
+    try:
+        return file_checksum(source)
+    except FileNotFoundError:
+        raise InputError(str(source), "there is no such file") from None
+    except IsADirectoryError:
+        raise InputError(str(source), "is a directory", remedy="Give a FASTA file.") from None
+
+
+def _read(source: Path, corpus: Path, rejected: Path, max_length: int) -> None:
+    ledger = RejectionLedger()
+    write_corpus(corpus, read_fasta(source, rejected=ledger, max_length=max_length))
+    write_rejected(ledger.rows, rejected)
+    if ledger.rows:
+        logger.warning(
+            "%d of %d records were rejected, see %s: %s",
+            len(ledger.rows),
+            ledger.n_read,
+            rejected,
+            ledger.summary(),
+        )
+
+
+def _check_memory(corpus: Corpus, config: RunConfig) -> None:
+    # Measured on 6,000 to 112,000 domains: a base for the libraries and a batch, then vectors in single
+    # precision a few times over, the graph, and the logits of every protein.
+    n_clusters = config.discovery.n_clusters or 2 * int(len(corpus) ** 0.5)
+    needed = 1_200_000_000 + len(corpus) * (6 * 4 * 256 + 100 * 8 + 3 * 4 * n_clusters)
+    if needed > config.memory_bytes:
+        raise InvalidParameter(
+            "memory",
+            config.memory_bytes,
+            f"{len(corpus)} proteins need about {needed / 1e9:.1f} GB",
+            remedy=f"Give --memory {needed / 1e9 + 0.1:.1f}GB if the machine has it.",
+        )
+
+
+def _write_members(assignments: Assignments, clusters: list[ClusterSummary], path: Path) -> None:
+    """Write representative and member, one line a member, as MMseqs2 does; no header."""
+    representative = {row.cluster: row.representative for row in clusters}
+    rows = [
+        (representative[label], id)
+        for id, label in zip(assignments.ids, assignments.labels.tolist(), strict=True)
+        if label in representative
+    ]
+    with write_atomically(path) as temporary:
+        temporary.write_text("".join(f"{first}\t{second}\n" for first, second in rows))
+
+
+def _baselines(corpus: Corpus, found: Found, truth: dict[str, str], config: RunConfig, path: Path) -> None:
+    known = np.array([id in truth for id in corpus.ids])
+    families = np.array([truth[id] for id in corpus.ids if id in truth])
+    similarities = np.where(found.graph.indices >= 0, 1.0, 0.0).astype(np.float32)
+    n_clusters = config.discovery.n_clusters or found.model.head.n_clusters
+    rows = run_baselines(
+        corpus,
+        n_clusters,
+        seeds=(config.discovery.seed,),
+        vectors=found.vectors,
+        graph=(found.graph.indices, similarities),
+        threads=config.discovery.threads,
+    )
+    summaries = aggregate(rows, lambda labels: label_scores(families, labels[known]))
+    table = [{"method": row.method} | dict(row.mean) for row in summaries]
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(table) + "\n")
+
+
+def _report(
+    source: Path,
+    command: str,
+    output: Path,
+    config: RunConfig,
+    corpus: Corpus,
+    found: Found,
+    assignments: Assignments,
+    clusters: list[ClusterSummary],
+    scores: Scores,
+    baselines: list[dict[str, Any]],
+) -> None:
+    rejected = _read_rejected(output / "rejected.tsv")
+    shares, background = compositions(corpus, assignments.labels, [row.cluster for row in clusters])
+    row_of = {id: row for row, id in enumerate(corpus.ids)}
+    shown = [row_of[cluster.representative] for cluster in clusters[:N_MAPS]]
+    records = [Record(corpus.ids[row], "", corpus.residues(row)) for row in shown]
+    write_report(
+        ReportData(
+            title=f"Functional categories of {source.name}",
+            version=Manifest("", {}, {}).seqscan,
+            command=command,
+            input_name=source.name,
+            n_read=len(corpus) + len(rejected),
+            n_rejected=len(rejected),
+            assignments=assignments,
+            descriptions=corpus.descriptions,
+            positions=_positions(found, config),
+            lengths=corpus.lengths,
+            clusters=clusters,
+            composition=shares,
+            background=background,
+            rejected=rejected,
+            curves=found.curves,
+            scores=scores,
+            baselines=baselines,
+            maps=list(explain(found.model, records)),
+            configuration=asdict(config) | {"notes": found.notes},
+        ),
+        output / "report.html",
+    )
+
+
+def _positions(found: Found, config: RunConfig) -> NDArray[np.float32]:
+    return project_to_plane(found.vectors, random_state=config.discovery.seed)
+
+
+def _read_rejected(path: Path) -> list[Rejected]:
+    lines = path.read_text().splitlines()[1:]
+    fields = (line.split("\t", 2) for line in lines)
+    return [Rejected(int(number), id, reason) for number, id, reason in fields]
+
+
+def _write_run_json(
+    path: Path, source: Path, checksum: str, config: RunConfig, found: Found, log: StageLog
+) -> None:
+    content = {
+        "seqscan": Manifest("", {}, {}).seqscan,
+        "input": {"name": source.name, "sha256": checksum},
+        "seed": config.discovery.seed,
+        "configuration": asdict(config),
+        "notes": found.notes,
+        "stages": [asdict(stage) for stage in log.stages],
+    }
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _shown(value: object) -> object:
+    return f"{value:.4f}" if isinstance(value, float) else value
