@@ -177,10 +177,10 @@ class ConvEncoderConfig:
         Length P of a protein's vector.
     """
 
-    width: int = 192
-    n_features: int = 384
+    width: int = 128
+    n_features: int = 256
     kernel: int = 5
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    dilations: tuple[int, ...] = (1, 2, 4)
     n_dimensions: int = 192
 
     def __post_init__(self) -> None:
@@ -229,8 +229,13 @@ class ConvEncoder(AbstractEncoder):
         self.blocks = nn.ModuleList(_Block(self.config, dilation) for dilation in self.config.dilations)
         self.norm = nn.LayerNorm(width)
         self.features = nn.Linear(width, self.config.n_features)
+        # What three residues in a row say by themselves: a table costs no arithmetic, and it is learned long
+        # before the convolutions are.
+        self.trimers = nn.Embedding(len(AMINO) ** 3, self.config.n_features)
+        nn.init.normal_(self.trimers.weight, std=0.3)
+        nn.init.normal_(self.features.weight, std=0.1 / math.sqrt(width))
         # From a plain mean to nearly a maximum; learned from there.
-        self.sharpness = nn.Parameter(torch.linspace(0.0, 4.0, self.config.n_features))
+        self.sharpness = nn.Parameter(torch.linspace(0.0, 3.0, self.config.n_features))
         self.predict_residue = nn.Linear(self.config.n_features, AMINO.n_residues + 1)
         self.project = nn.Linear(self.config.n_features, self.config.n_dimensions)
         self.margin = sum(self.config.dilations) * (self.config.kernel // 2)
@@ -240,8 +245,15 @@ class ConvEncoder(AbstractEncoder):
         hidden = self.embed_codes(codes)
         for block in self.blocks:
             hidden = block(hidden, present)
-        residues = self.features(self.norm(hidden)) * present
+        residues = (self.features(self.norm(hidden)) + self.trimers(_trimers(codes))) * present
         return residues, residues * self.sharpness
+
+
+def _trimers(codes: Tensor) -> Tensor:
+    """Number each residue's trimer: the one before it, itself, the one after it; (B, L) -> (B, L)."""
+    n = len(AMINO)
+    around = F.pad(codes, (1, 1), value=AMINO.pad)
+    return (around[:, :-2] * n + codes) * n + around[:, 2:]
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

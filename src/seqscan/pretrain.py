@@ -65,6 +65,8 @@ class PretrainConfig:
         Of the contrastive loss.
     learning_rate : float
         Peak; rises over `warmup_steps`, falls along a cosine to a twentieth.
+    table_scale : dimensionless
+        Learning rate of the table of trimers, each row of which is seen rarely, in multiples of the others'.
     weight_decay : float
     validation_fraction : share of the proteins
         Never trained on.
@@ -75,12 +77,13 @@ class PretrainConfig:
     minutes: float | None = None
     batch_residues: int = 16_384
     crop_lengths: tuple[int, ...] = (64, 96, 128, 192)
-    mask_fraction: float = 0.15
+    mask_fraction: float = 0.1
     homolog_fraction: float = 0.8
     n_homolog_proteins: int = 100_000
-    masked_weight: float = 0.5
-    temperature: float = 0.07
-    learning_rate: float = 1.5e-3
+    masked_weight: float = 0.25
+    temperature: float = 0.1
+    learning_rate: float = 1e-3
+    table_scale: float = 3.0
     warmup_steps: int = 100
     weight_decay: float = 0.01
     validation_fraction: float = 0.02
@@ -276,11 +279,15 @@ def pretrain(
     encoder = ConvEncoder(encoder_config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder.to(device)
-    decayed = [p for p in encoder.parameters() if p.ndim > 1]
+    tables = [encoder.trimers.weight]
+    decayed = [p for p in encoder.parameters() if p.ndim > 1 and p is not tables[0]]
     others = [p for p in encoder.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=config.learning_rate,
+        [
+            {"params": decayed, "weight_decay": config.weight_decay, "scale": 1.0},
+            {"params": others, "weight_decay": 0.0, "scale": 1.0},
+            {"params": tables, "weight_decay": 0.0, "scale": config.table_scale},
+        ],
         betas=(0.9, 0.98),
     )
     state = _State()
@@ -298,7 +305,7 @@ def pretrain(
             generator = np.random.default_rng((config.seed, 1, state.step))
             rate = _learning_rate(config, state.step, progress)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["scale"]
             encoder.train()
             row = _losses(encoder, training, config, generator, dtype, backward=True)
             torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""SCAN on fixed vectors: train several heads so that neighbors agree, choose one without labels, self-label.
+"""SCAN on fixed vectors: train heads so that neighbors agree, join pieces, choose without labels, self-label.
 
 Step 2 and 3 of Van Gansbeke et al., ECCV 2020 (arXiv 2005.12320), with cosine prototypes, a running estimate
 of the clusters' shares, and a choice by held-out neighbor pairs. Joint learning of the encoder is in
@@ -8,7 +8,7 @@ of the clusters' shares, and a choice by held-out neighbor pairs. Joint learning
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,9 +27,12 @@ __all__ = [
     "NeighborSampler",
     "RunningMean",
     "ScanConfig",
+    "discover",
     "fit_heads",
     "held_out_scores",
+    "merge_clusters",
     "self_label",
+    "spread_points",
 ]
 
 
@@ -149,13 +152,11 @@ def fit_heads(
     center = vectors.mean(axis=0)
     points = unit(vectors - center)
     if initial is None:
-        initial = np.stack([_spread(points, n_clusters, generator) for _ in range(config.n_heads)])
+        initial = np.stack([spread_points(points, n_clusters, generator) for _ in range(config.n_heads)])
     x = torch.from_numpy(points)
     prototypes = torch.nn.Parameter(torch.from_numpy(initial.astype(np.float32)).clone())
     optimizer = torch.optim.Adam([prototypes], lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, config.n_steps, config.learning_rate / 20
-    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.n_steps, config.learning_rate / 20)
     sampler = NeighborSampler(graph)
     batch = min(config.batch_size, 2 * len(sampler.anchors))
     means = [RunningMean(n_clusters, batch) for _ in range(len(initial))]
@@ -182,13 +183,17 @@ def fit_heads(
     return sorted(fits, key=lambda fit: fit.loss)
 
 
-def held_out_scores(head: ClusterHead, vectors: NDArray[np.float32], held_out: NDArray[np.int64]) -> HeadFit:
+def held_out_scores(
+    head: ClusterHead, vectors: NDArray[np.float32], held_out: NDArray[np.int64]
+) -> HeadFit:
     """Judge a head by pairs (M, 2) it was not trained on; never by labels."""
     logits = torch.from_numpy(head.logits(vectors))
     labels = logits.argmax(dim=1).numpy()
     pairs = held_out if len(held_out) else np.zeros((1, 2), dtype=np.int64)
     shares = torch.softmax(logits, dim=1).mean(dim=0)
-    loss = scan_loss(logits[pairs[:, 0]], logits[pairs[:, 1]], entropy_weight=1.0, mean=lambda _: shares)
+    loss = scan_loss(
+        logits[pairs[:, 0]], logits[pairs[:, 1]], entropy_weight=1.0, mean=lambda _: shares
+    )
     agreement = float((labels[pairs[:, 0]] == labels[pairs[:, 1]]).mean())
     return HeadFit(head, float(loss.total), agreement, len(np.unique(labels)))
 
@@ -231,7 +236,123 @@ def self_label(
     return (new, True) if kept else (fit, False)
 
 
-def _spread(
+def discover(
+    vectors: NDArray[np.float32],
+    graph: NeighborGraph,
+    n_clusters: int | None,
+    config: ScanConfig,
+    *,
+    seed: int,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+) -> tuple[HeadFit, NDArray[np.int64], dict[str, float]]:
+    """Find the clusters of vectors (N, P).
+
+    More prototypes than clusters are trained, so that a family that lies in pieces has room; pieces are then
+    joined, and the joined clusters trained on. Where the number of clusters is given, heads with just that
+    many compete, and held-out pairs decide.
+
+    Parameters
+    ----------
+    n_clusters : int, optional
+        Without it pieces are joined while their proteins are alike (`MERGE_COSINE`).
+    seed : int
+
+    Returns
+    -------
+    fit : HeadFit
+        Clusters are numbered by size.
+    held_out : (M, 2)
+        The pairs it was chosen by.
+    notes : dict
+        How the candidates fared.
+    """
+    rest, held_out = graph.hold_out(0.1, seed=seed)
+    over = over_provision(len(vectors), n_clusters)
+    notes: dict[str, float] = {"over_provisioned": over}
+    fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, on_step=on_step)
+    candidates = []
+    for fit in fine[:3]:
+        merged = merge_clusters(fit.head, vectors, n_clusters)
+        if len(merged) >= 2:
+            short = replace(config, n_steps=config.n_steps // 4, learning_rate=config.learning_rate / 4)
+            candidates += fit_heads(
+                vectors, rest, held_out, len(merged), short, seed=seed, initial=merged[None]
+            )
+    notes["merged_loss"] = min((fit.loss for fit in candidates), default=float("nan"))
+    if n_clusters is not None:
+        direct = fit_heads(vectors, rest, held_out, n_clusters, config, seed=seed + 1)
+        notes["direct_loss"] = direct[0].loss
+        candidates += direct
+    best = min(candidates, key=lambda fit: (-min(fit.clusters_used, n_clusters or 0), fit.loss))
+    best, kept = self_label(best, vectors, held_out)
+    notes["self_labelling_kept"] = float(kept)
+    ordered = best.head.ordered_by_size(vectors)
+    return held_out_scores(ordered, vectors, held_out), held_out, notes
+
+
+def over_provision(n_proteins: int, n_clusters: int | None) -> int:
+    """Return how many prototypes to begin with: four a cluster, or two for each root of the proteins."""
+    wanted = 4 * n_clusters if n_clusters is not None else 2 * int(n_proteins**0.5)
+    return max(2, min(wanted, n_proteins // 3))
+
+
+MERGE_COSINE = 0.5
+"""Two pieces are one cluster if their proteins' mean cosine is above this, when no number is given."""
+
+
+def merge_clusters(
+    head: ClusterHead, vectors: NDArray[np.float32], n_clusters: int | None
+) -> NDArray[np.float32]:
+    """Join the clusters of a head by Ward's criterion and return the joined prototypes, (C, P).
+
+    Parameters
+    ----------
+    vectors : (N, P)
+    n_clusters : int, optional
+        How many to leave; without it, join while the mean cosine of two clusters is above `MERGE_COSINE`.
+    """
+    points = unit(vectors - head.center)
+    labels = head.logits(vectors).argmax(axis=1)
+    used, labels = np.unique(labels, return_inverse=True)
+    sizes = np.bincount(labels).astype(np.float64)
+    sums = np.zeros((len(used), points.shape[1]))
+    np.add.at(sums, labels, points)
+    alive = np.ones(len(used), dtype=bool)
+    cost = _merge_costs(sums, sizes, by_ward=n_clusters is not None)
+    while alive.sum() > (n_clusters or 1):
+        a, b = np.unravel_index(np.argmin(cost), cost.shape)
+        if n_clusters is None and cost[a, b] > -MERGE_COSINE:
+            break
+        sums[a] += sums[b]
+        sizes[a] += sizes[b]
+        alive[b] = False
+        cost[b, :] = cost[:, b] = np.inf
+        row = _merge_costs(sums, sizes, by_ward=n_clusters is not None, row=int(a))
+        row[~alive] = np.inf
+        row[a] = np.inf
+        cost[a, :] = cost[:, a] = row
+    return unit(sums[alive].astype(np.float32))
+
+
+def _merge_costs(
+    sums: NDArray[np.float64], sizes: NDArray[np.float64], *, by_ward: bool, row: int | None = None
+) -> NDArray[np.float64]:
+    """Cost of joining each two clusters: the growth of the squared error, or the negative mean cosine."""
+    means = sums / sizes[:, None]
+    left, size = (means, sizes) if row is None else (means[row : row + 1], sizes[row : row + 1])
+    cosine = left @ means.T
+    if by_ward:
+        squared = (left**2).sum(axis=1)[:, None] + (means**2).sum(axis=1)[None] - 2 * cosine
+        cost = squared * size[:, None] * sizes[None] / (size[:, None] + sizes[None])
+    else:
+        cost = -cosine
+    if row is not None:
+        return cost[0]
+    np.fill_diagonal(cost, np.inf)
+    return cost
+
+
+def spread_points(
     points: NDArray[np.float32], n_clusters: int, generator: np.random.Generator
 ) -> NDArray[np.float32]:
     """Choose rows of unit vectors (N, P) far from each other, as k-means++ does, (C, P)."""
@@ -240,9 +361,7 @@ def _spread(
     for _ in range(n_clusters - 1):
         weights = np.maximum(nearest, 0.0).astype(np.float64)
         total = weights.sum()
-        # Where every point is taken already, any will do.
-        shares = weights / total if total > 0 else None
-        row = generator.choice(len(points), p=shares)
+        row = generator.choice(len(points), p=weights / total) if total > 0 else generator.integers(len(points))
         chosen.append(int(row))
         nearest = np.minimum(nearest, 1.0 - points @ points[chosen[-1]])
     return points[chosen]
