@@ -156,7 +156,9 @@ def fit_heads(
     x = torch.from_numpy(points)
     prototypes = torch.nn.Parameter(torch.from_numpy(initial.astype(np.float32)).clone())
     optimizer = torch.optim.Adam([prototypes], lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.n_steps, config.learning_rate / 20)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, config.n_steps, config.learning_rate / 20
+    )
     sampler = NeighborSampler(graph)
     batch = min(config.batch_size, 2 * len(sampler.anchors))
     means = [RunningMean(n_clusters, batch) for _ in range(len(initial))]
@@ -183,17 +185,13 @@ def fit_heads(
     return sorted(fits, key=lambda fit: fit.loss)
 
 
-def held_out_scores(
-    head: ClusterHead, vectors: NDArray[np.float32], held_out: NDArray[np.int64]
-) -> HeadFit:
+def held_out_scores(head: ClusterHead, vectors: NDArray[np.float32], held_out: NDArray[np.int64]) -> HeadFit:
     """Judge a head by pairs (M, 2) it was not trained on; never by labels."""
     logits = torch.from_numpy(head.logits(vectors))
     labels = logits.argmax(dim=1).numpy()
     pairs = held_out if len(held_out) else np.zeros((1, 2), dtype=np.int64)
     shares = torch.softmax(logits, dim=1).mean(dim=0)
-    loss = scan_loss(
-        logits[pairs[:, 0]], logits[pairs[:, 1]], entropy_weight=1.0, mean=lambda _: shares
-    )
+    loss = scan_loss(logits[pairs[:, 0]], logits[pairs[:, 1]], entropy_weight=1.0, mean=lambda _: shares)
     agreement = float((labels[pairs[:, 0]] == labels[pairs[:, 1]]).mean())
     return HeadFit(head, float(loss.total), agreement, len(np.unique(labels)))
 
@@ -361,7 +359,8 @@ def spread_points(
     for _ in range(n_clusters - 1):
         weights = np.maximum(nearest, 0.0).astype(np.float64)
         total = weights.sum()
-        row = generator.choice(len(points), p=weights / total) if total > 0 else generator.integers(len(points))
+        # Where every point is taken already, any will do.
+        row = generator.choice(len(points), p=weights / total if total > 0 else None)
         chosen.append(int(row))
         nearest = np.minimum(nearest, 1.0 - points @ points[chosen[-1]])
     return points[chosen]
