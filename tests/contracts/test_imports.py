@@ -25,6 +25,7 @@ TORCH = {
     "encoder",
     "estimator",
     "explain",
+    "finetune",
     "head",
     "losses",
     "pretrain",
@@ -32,7 +33,7 @@ TORCH = {
     "serve",
 }
 # Learn or select, so that they may not reach a label.
-LABEL_FREE = {"embed", "estimator", "head", "neighbors", "pretrain", "scan"}
+LABEL_FREE = {"embed", "estimator", "finetune", "head", "neighbors", "pretrain", "scan"}
 READ_LABELS = {"baselines", "datasets", "evaluate"}
 
 

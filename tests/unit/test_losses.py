@@ -72,8 +72,8 @@ def test_self_label():
     logits = torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 1.0], [9.0, 9.0]], requires_grad=True)
     labels = torch.tensor([0, 0, 1, -1])
     a, b = math.log1p(math.exp(-2)), math.log1p(math.exp(-1))
-    assert float(self_label_loss(logits, labels, balance=False)) == pytest.approx((2 * a + b) / 3)
-    assert float(self_label_loss(logits, labels)) == pytest.approx((a + b) / 2)
+    assert self_label_loss(logits, labels, balance=False).item() == pytest.approx((2 * a + b) / 3)
+    assert self_label_loss(logits, labels).item() == pytest.approx((a + b) / 2)
     self_label_loss(logits, labels).backward()
     assert not logits.grad[3].any()
 
@@ -82,7 +82,7 @@ def test_self_label_without_a_label():
     logits = torch.randn(2, 3, requires_grad=True)
     loss = self_label_loss(logits, torch.tensor([-1, -1]))
     loss.backward()
-    assert float(loss) == 0.0
+    assert loss.item() == 0.0
     assert not logits.grad.any()
 
 
@@ -110,4 +110,4 @@ def test_masked_residues():
     nothing = torch.zeros(0, 21, requires_grad=True)
     loss = masked_residue_loss(nothing, torch.zeros(0, dtype=torch.int64))
     loss.backward()
-    assert float(loss) == 0.0
+    assert loss.item() == 0.0
