@@ -21,7 +21,7 @@ from seqscan.encoder import load_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate
 from seqscan.fasta import Record, RejectionLedger, read_fasta
-from seqscan.neighbors import NeighborGraph
+from seqscan.neighbors import NeighborGraph, combine
 from seqscan.results import Assignments, read_truth, write_tsv
 from seqscan.stages import StageLog
 
@@ -97,9 +97,9 @@ def benchmark(
         raise InputError(
             str(truth_path), "holds no id of the input", remedy="Compare the ids of the two files."
         )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"method": run.method, "seed": run.seed, "seconds": run.seconds}
-        | evaluate(run.assignments, truth).labelled
+        | dict(evaluate(run.assignments, truth).labelled)
         for run in runs
     ]
     table = summarize_runs(rows)
@@ -156,6 +156,8 @@ def _baselines(corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Seq
     assert config.n_clusters is not None
     # The graph seqscan's own heads begin from, by the same encoder.
     graph = NeighborGraph.read(folder / "graph")
+    if (folder / "alignment").exists():
+        graph = combine(NeighborGraph.read(folder / "alignment"), graph)
     rows = run_baselines(
         corpus,
         config.n_clusters,

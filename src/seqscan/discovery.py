@@ -6,7 +6,6 @@ corpus -> alignment neighbors -> vectors -> neighbors -> joint learning -> vecto
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from seqscan.alignment import find_mmseqs, mmseqs_version
 from seqscan.artifact import read_manifest, write_artifact
@@ -26,9 +24,9 @@ from seqscan.encoder import ConvEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
 from seqscan.head import ClusterHead
-from seqscan.model import Model
-from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, combine, vector_neighbors
-from seqscan.scan import ScanConfig, discover, over_provision
+from seqscan.model import Model, read_head, write_head
+from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, combine, fill, vector_neighbors
+from seqscan.scan import ScanConfig, discover
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 
@@ -38,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 NEIGHBOR_SOURCES = ("auto", "embedding", "mmseqs2")
 N_NEIGHBORS = 20
+N_ALIGNED = 100
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Found:
     vectors : (N, P), float32
         Of the corpus, by the model's encoder.
     graph : NeighborGraph
-        The neighbors the heads were trained on.
+        Neighbors by alignment, if there are any, and by the vectors.
     held_out : (M, 2)
         Pairs of neighbors kept out of the heads' training.
     curves : list of dict
@@ -153,9 +152,7 @@ def discover_categories(
             "align",
             {"corpus": corpus_key, "mmseqs2": mmseqs_version()},
             [path],
-            lambda: (
-                AlignmentNeighbors(corpus, threads=config.threads).neighbors(3 * N_NEIGHBORS).write(path, {})
-            ),
+            lambda: AlignmentNeighbors(corpus, threads=config.threads).neighbors(N_ALIGNED).write(path, {}),
         )
         alignment = NeighborGraph.read(path)
 
@@ -163,19 +160,15 @@ def discover_categories(
     store, key = _embed(
         log, "embed", encoder, corpus, folder / "store", base | {"encoder": weights}, on_progress
     )
-    graph, key = _neighbors(
-        log, "neighbors", store, alignment, folder / "graph", [key, alignment_key], config
-    )
+    graph, key = _neighbors(log, "neighbors", store, folder / "graph", key, config)
     curves: list[dict[str, Any]] = []
+    head_path, key = _heads(
+        log, "scan", store, graph, alignment, folder / "head", [key, alignment_key], config
+    )
     if config.finetune:
-        n_prototypes = over_provision(len(corpus), config.n_clusters)
-        depends = base | {
-            "graph": key,
-            "prototypes": n_prototypes,
-            "seed": config.seed,
-            "joint": asdict(config.joint),
-        }
-        tuned, start, vectors = folder / "encoder", encoder, store.vectors()
+        tuned, start, begin = folder / "encoder", encoder, _load_head(head_path)
+        # Aligned neighbors are almost always right; vectors speak for a protein that has none.
+        pairs = graph if alignment is None else fill(alignment, graph)
 
         def learn() -> None:
             rows: list[dict[str, float]] = []
@@ -185,35 +178,23 @@ def discover_categories(
                 if on_progress is not None:
                     on_progress(int(row["step"]) + 1, config.joint.n_steps)
 
-            trained = finetune(
-                start, corpus, vectors, graph, n_prototypes, config.joint, seed=config.seed, on_step=step
-            )
-            save_encoder(
-                trained, tuned, provenance={"parent": weights, "stage": "joint learning", "curve": rows}
-            )
+            trained = finetune(start, corpus, begin, pairs, config.joint, seed=config.seed, on_step=step)
+            origin: dict[str, object] = {"parent": weights, "stage": "joint learning", "curve": rows}
+            save_encoder(trained, tuned, provenance=origin)
 
-        key = log.run("finetune", depends, [tuned], learn)
+        key = log.run("finetune", base | {"from": key, "joint": asdict(config.joint)}, [tuned], learn)
         encoder = load_encoder(tuned).to(device)
         provenance = read_manifest(tuned, "encoder").content["provenance"]
         curves += [{"stage": "joint learning"} | row for row in provenance["curve"]]
         store, key = _embed(
             log, "embed_again", encoder, corpus, folder / "tuned_store", {"from": key}, on_progress
         )
-        graph, key = _neighbors(
-            log, "neighbors_again", store, alignment, folder / "tuned_graph", [key, alignment_key], config
+        graph, key = _neighbors(log, "neighbors_again", store, folder / "tuned_graph", key, config)
+        head_path, key = _heads(
+            log, "scan_again", store, graph, alignment, folder / "tuned_head", [key, alignment_key], config
         )
-    vectors = store.vectors()
-    head_path = folder / "head"
-    depends = {
-        "graph": key,
-        "n_clusters": config.n_clusters,
-        "seed": config.seed,
-        "scan": asdict(config.scan),
-    }
-    key = log.run("scan", depends | base, [head_path], lambda: _fit(vectors, graph, config, head_path))
     content = read_manifest(head_path, "head").content
-    arrays = load_file(head_path / "head.safetensors")
-    head = ClusterHead(arrays["prototypes"], arrays["center"], content["temperature"])
+    head = _load_head(head_path)
     curves += [{"stage": "clustering"} | row for row in content["curve"]]
     model = Model(
         encoder, head, {"config": asdict(config), "n_proteins": len(corpus), "encoder": {"parent": weights}}
@@ -223,7 +204,8 @@ def discover_categories(
         "mmseqs2": mmseqs_version() if aligns else None,
         "number_format": str(fast_dtype(device)).removeprefix("torch."),
     }
-    return Found(model, vectors, graph, np.load(head_path / "held_out.npy"), curves, notes, key)
+    pairs = graph if alignment is None else combine(alignment, graph)
+    return Found(model, store.vectors(), pairs, np.load(head_path / "held_out.npy"), curves, notes, key)
 
 
 def encoder_checksum(encoder: ConvEncoder) -> str:
@@ -277,37 +259,58 @@ def _embed(
 
 
 def _neighbors(
+    log: StageLog, name: str, store: EmbeddingStore, path: Path, store_key: str, config: DiscoveryConfig
+) -> tuple[NeighborGraph, str]:
+    def mine() -> None:
+        vectors = store.vectors()
+        near = vector_neighbors(vectors - vectors.mean(axis=0), N_NEIGHBORS, threads=config.threads)
+        near.write(path, {})
+
+    key = log.run(name, {"store": store_key, "k": N_NEIGHBORS}, [path], mine)
+    return NeighborGraph.read(path), key
+
+
+def _heads(
     log: StageLog,
     name: str,
     store: EmbeddingStore,
+    graph: NeighborGraph,
     alignment: NeighborGraph | None,
     path: Path,
     keys: list[str],
     config: DiscoveryConfig,
-) -> tuple[NeighborGraph, str]:
-    def mine() -> None:
-        if config.neighbors == "mmseqs2" and alignment is not None:
-            alignment.write(path, {})
-            return
-        vectors = store.vectors()
-        near = vector_neighbors(vectors - vectors.mean(axis=0), N_NEIGHBORS, threads=config.threads)
-        (near if alignment is None else combine(alignment, near)).write(path, {})
-
-    key = log.run(name, {"from": keys, "k": N_NEIGHBORS, "source": config.neighbors}, [path], mine)
-    return NeighborGraph.read(path), key
-
-
-def _fit(vectors: NDArray[np.float32], graph: NeighborGraph, config: DiscoveryConfig, path: Path) -> None:
-    curve: list[dict[str, float]] = []
-    fit, held_out, notes = discover(
-        vectors, graph, config.n_clusters, config.scan, seed=config.seed, on_step=curve.append
-    )
-    notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}
-    if config.n_clusters is not None and fit.clusters_used < config.n_clusters:
-        logger.warning("%d of %d clusters are in use", fit.clusters_used, config.n_clusters)
-    content = {"temperature": fit.head.temperature, "curve": curve, "notes": json.loads(json.dumps(notes))}
-    with write_artifact(path, "head", content) as directory:
-        save_file(
-            {"prototypes": fit.head.prototypes, "center": fit.head.center}, directory / "head.safetensors"
+) -> tuple[Path, str]:
+    def fit_and_write() -> None:
+        curve: list[dict[str, float]] = []
+        near = alignment if config.neighbors == "mmseqs2" and alignment is not None else graph
+        fit, held_out, notes = discover(
+            store.vectors(),
+            near,
+            config.n_clusters,
+            config.scan,
+            seed=config.seed,
+            trusted=alignment,
+            on_step=curve.append,
         )
-        np.save(directory / "held_out.npy", held_out)
+        notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}
+        if config.n_clusters is not None and fit.clusters_used < config.n_clusters:
+            logger.warning("%d of %d clusters are in use", fit.clusters_used, config.n_clusters)
+        content = {"temperature": fit.head.temperature, "curve": curve, "notes": notes}
+        with write_artifact(path, "head", content) as directory:
+            write_head(fit.head, directory / "head.safetensors")
+            np.save(directory / "held_out.npy", held_out)
+
+    depends = {
+        "from": keys,
+        "n_clusters": config.n_clusters,
+        "neighbors": config.neighbors,
+        "seed": config.seed,
+        "threads": config.threads,
+        "scan": asdict(config.scan),
+    }
+    return path, log.run(name, depends, [path], fit_and_write)
+
+
+def _load_head(path: Path) -> ClusterHead:
+    temperature = float(read_manifest(path, "head").content["temperature"])
+    return read_head(path / "head.safetensors", temperature)

@@ -15,7 +15,7 @@ from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.errors import InvalidParameter
 from seqscan.fasta import Record
-from seqscan.head import ClusterHead
+from seqscan.head import ClusterHead, whitening
 from seqscan.model import Model
 from seqscan.neighbors import vector_neighbors
 from seqscan.results import Assignments
@@ -45,8 +45,7 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
     ----------
     labels_ : (N,), int32
         0 is the largest cluster.
-    prototypes_ : (C, P), float32
-    center_ : (P,), float32
+    head_ : ClusterHead
     n_features_in_ : int
 
     Notes
@@ -91,36 +90,29 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
         if self.n_clusters is not None and not 1 <= self.n_clusters <= len(vectors):
             raise InvalidParameter("n_clusters", self.n_clusters, f"must be 1 to {len(vectors)}")
         if self.n_clusters == 1 or len(vectors) < 4:
-            center = np.zeros(vectors.shape[1], np.float32)
-            self._keep(vectors.mean(axis=0, keepdims=True).astype(np.float32), center, vectors)
+            center, projection = whitening(vectors)
+            self._keep(
+                ClusterHead(np.ones((1, projection.shape[1]), np.float32), center, projection, 0.1), vectors
+            )
             return self
         config = ScanConfig(n_heads=self.n_heads, n_steps=self.n_steps, entropy_weight=self.entropy_weight)
         graph = vector_neighbors(vectors - vectors.mean(axis=0), self.n_neighbors)
         fit, _, _ = discover(vectors, graph, self.n_clusters, config, seed=int(self.random_state or 0))
-        self._keep(fit.head.prototypes, fit.head.center, vectors)
+        self._keep(fit.head, vectors)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Return the cluster of each vector, (N, P) -> (N,); needs no training data."""
-        return self._logits(X).argmax(axis=1).astype(np.int32)
+        return self.predict_proba(X).argmax(axis=1).astype(np.int32)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return the probability of each cluster, (N, P) -> (N, C)."""
-        logits = self._logits(X)
-        exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exp / exp.sum(axis=1, keepdims=True)
+        check_is_fitted(self, "head_")
+        return self.head_.probabilities(validate_data(self, X, dtype=np.float32, reset=False))
 
-    def _keep(
-        self, prototypes: NDArray[np.float32], center: NDArray[np.float32], vectors: NDArray[np.float32]
-    ) -> None:
-        self.prototypes_ = prototypes
-        self.center_ = center
+    def _keep(self, head: ClusterHead, vectors: NDArray[np.float32]) -> None:
+        self.head_ = head
         self.labels_ = self.predict(vectors)
-
-    def _logits(self, X: ArrayLike) -> NDArray[np.float32]:
-        check_is_fitted(self, "prototypes_")
-        vectors = validate_data(self, X, dtype=np.float32, reset=False)
-        return ClusterHead(self.prototypes_, self.center_, ScanConfig().temperature).logits(vectors)
 
 
 class SeqSCAN:

@@ -1,7 +1,7 @@
 """How much each residue speaks for a protein's cluster: an exact split of the logit.
 
-The logit is `w . (x - center) / (|w| |x - center| temperature)` and `x` an affine map of a weighted sum over
-the residues. So, for a protein of given length of vector, each residue's share is known without gradients
+The logit is `w . z / (|w| |z| temperature)`, `z` an affine map of `x`, and `x` one of a weighted sum over the
+residues. So, for a protein of given length of `z`, each residue's share is known without gradients
 or approximation, and the shares and one bias sum to the logit.
 """
 
@@ -48,7 +48,7 @@ def explain(
     head = model.head
     if cluster is not None and not 0 <= cluster < head.n_clusters:
         raise InvalidParameter("cluster", cluster, f"the model's clusters are 0 to {head.n_clusters - 1}")
-    directions = unit(head.prototypes) / head.temperature
+    directions = unit(head.prototypes) @ head.projection.T / head.temperature
     weight = model.encoder.project.weight.detach().cpu().double()
     bias = model.encoder.project.bias.detach().cpu().double().numpy() - head.center
     for block in record_blocks(records):
@@ -58,7 +58,7 @@ def explain(
             pooled = output.pooled.float().cpu().numpy()
             own = head.logits(pooled).argmax(axis=1)
             chosen = own if cluster is None else np.full(len(rows), cluster)
-            norms = np.linalg.norm(pooled - head.center, axis=1)
+            norms = np.linalg.norm((pooled - head.center) @ head.projection, axis=1)
             toward = directions[chosen] / np.maximum(norms, 1e-12)[:, None]
             features = (torch.from_numpy(toward).double() @ weight).float().to(output.residues.device)
             shares = torch.einsum("bld,bld,bd->bl", output.weights, output.residues.float(), features)

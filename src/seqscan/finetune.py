@@ -1,7 +1,7 @@
-"""Joint feature learning: the SCAN loss, and a contrastive one, through the encoder.
+"""Joint feature learning: the SCAN loss through the encoder.
 
-Each pair of neighbors is seen through random crops with hidden residues. Both losses pull the two views
-together; the prototypes say into which clusters, the other pairs of the batch what to keep apart.
+Each pair of neighbors is seen through random crops with hidden residues, so that the encoder learns what
+relatives share and the prototypes learn what the encoder sees.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from seqscan.encoder import ConvEncoder, fast_dtype
-from seqscan.losses import contrastive_loss, scan_loss
+from seqscan.head import ClusterHead
+from seqscan.losses import scan_loss
 from seqscan.neighbors import NeighborGraph
-from seqscan.scan import NeighborSampler, RunningMean, spread_points
-from seqscan.store import unit
+from seqscan.scan import NeighborSampler, RunningMean
 from seqscan.tokens import mask_residues, pad, random_crop
 
 __all__ = ["FinetuneConfig", "finetune"]
@@ -41,31 +41,25 @@ class FinetuneConfig:
     entropy_weight : dimensionless
     temperature : dimensionless
         Of the cosine logits.
-    contrastive_weight : dimensionless
-        Weight of the contrastive loss beside the SCAN loss.
-    contrastive_temperature : dimensionless
     encoder_learning_rate, prototype_learning_rate : float
         Of AdamW; rise over a tenth of the steps, fall along a cosine.
     """
 
-    n_steps: int = 150
+    n_steps: int = 300
     batch_residues: int = 16_384
     crop_lengths: tuple[int, ...] = (64, 96, 128)
     mask_fraction: float = 0.1
     entropy_weight: float = 1.0
     temperature: float = 0.1
-    contrastive_weight: float = 1.0
-    contrastive_temperature: float = 0.1
-    encoder_learning_rate: float = 1e-3
+    encoder_learning_rate: float = 5e-4
     prototype_learning_rate: float = 5e-3
 
 
 def finetune(
     encoder: ConvEncoder,
     sequences: Sequence[NDArray[np.uint8]],
-    vectors: NDArray[np.float32],
+    head: ClusterHead,
     graph: NeighborGraph,
-    n_clusters: int,
     config: FinetuneConfig,
     *,
     seed: int,
@@ -78,12 +72,10 @@ def finetune(
     encoder : ConvEncoder
         Left as it is.
     sequences : N arrays of codes, each (L_i,)
-    vectors : (N, P)
-        The encoder's vectors, from which the prototypes begin.
+    head : ClusterHead
+        On the encoder's vectors: the prototypes to begin from.
     graph : NeighborGraph
         Pairs to train on.
-    n_clusters : int
-        Prototypes; more than the clusters that are wanted, so that a family in pieces has room.
     seed : int
     on_step : callable, optional
         Called with the losses of each step.
@@ -92,9 +84,9 @@ def finetune(
     device = encoder.project.weight.device
     dtype = fast_dtype(device)
     sampler = NeighborSampler(graph)
-    center = torch.from_numpy(vectors.mean(axis=0)).to(device)
-    begin = spread_points(unit(vectors - vectors.mean(axis=0)), n_clusters, np.random.default_rng((seed, 31)))
-    prototypes = torch.nn.Parameter(torch.from_numpy(begin).clone().to(device))
+    center = torch.from_numpy(head.center).to(device)
+    projection = torch.from_numpy(head.projection).to(device)
+    prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone().to(device))
     optimizer = torch.optim.AdamW(
         [
             {"params": list(encoder.parameters()), "peak": config.encoder_learning_rate},
@@ -103,8 +95,7 @@ def finetune(
         betas=(0.9, 0.98),
         weight_decay=0.0,
     )
-    mean = RunningMean(n_clusters, config.batch_residues // (2 * max(config.crop_lengths)))
-    neighbor_of = _pair_keys(graph)
+    mean = RunningMean(head.n_clusters, config.batch_residues // (2 * max(config.crop_lengths)))
     for step in range(config.n_steps):
         generator = np.random.default_rng((seed, 32, step))
         rise = min(1.0, (step + 1) / max(1.0, config.n_steps / 10))
@@ -120,7 +111,7 @@ def finetune(
             pooled = encoder(
                 torch.from_numpy(batch.codes).to(device), torch.from_numpy(batch.mask).to(device)
             ).pooled
-        points = F.normalize(pooled - center, dim=1)
+        points = F.normalize((pooled - center) @ projection, dim=1)
         anchors, neighbors = points.chunk(2)
         directions = F.normalize(prototypes, dim=1) / config.temperature
         scan = scan_loss(
@@ -129,32 +120,10 @@ def finetune(
             entropy_weight=config.entropy_weight,
             mean=mean,
         )
-        related = torch.from_numpy(_related(pairs, neighbor_of, len(graph))).to(device)
-        contrast = contrastive_loss(
-            anchors, neighbors, temperature=config.contrastive_temperature, same=related
-        )
         optimizer.zero_grad(set_to_none=True)
-        (scan.total + config.contrastive_weight * contrast).backward()
+        scan.total.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         if on_step is not None:
-            row = {name: float(value.detach()) for name, value in scan._asdict().items()}
-            on_step({"step": step} | row | {"contrastive": float(contrast.detach())})
+            on_step({"step": step} | {name: float(value.detach()) for name, value in scan._asdict().items()})
     return encoder.eval()
-
-
-def _pair_keys(graph: NeighborGraph) -> NDArray[np.int64]:
-    edges = graph.edges()
-    return edges[:, 0] * len(graph) + edges[:, 1]
-
-
-def _related(pairs: NDArray[np.int64], keys: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
-    """Tell which pairs (B, 2) are no negatives of each other: the same protein or known neighbors, (B, B)."""
-    related = np.zeros((len(pairs), len(pairs)), dtype=bool)
-    for a in pairs.T:
-        for b in pairs.T:
-            low, high = np.minimum(a[:, None], b[None]), np.maximum(a[:, None], b[None])
-            wanted = low * n + high
-            place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-            related |= (low == high) | (keys[place] == wanted)
-    return related | related.T

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,38 +12,47 @@ from seqscan.errors import ShapeMismatch
 from seqscan.results import Assignments
 from seqscan.store import unit
 
-__all__ = ["ClusterHead"]
+__all__ = ["N_WHITENED", "ClusterHead", "whitening"]
+
+N_WHITENED = 64
+"""Dimensions kept by `whitening`."""
 
 
 @dataclass(frozen=True)
 class ClusterHead:
     """C prototypes; a protein belongs to the one its vector points to.
 
-    `logit_c = (w_c . (x - center)) / (|w_c| |x - center| temperature)`
+    `logit_c = (w_c . z) / (|w_c| |z| temperature)` with `z = (x - center) projection`
 
     Attributes
     ----------
-    prototypes : (C, P), float32
+    prototypes : (C, Q), float32
         Of length 1; cluster 0 is the largest.
     center : (P,), float32
         Subtracted from every vector.
+    projection : (P, Q), float32
+        Whitens: makes the directions in which the proteins differ count alike.
     temperature : dimensionless, > 0
 
     Examples
     --------
-    >>> head = ClusterHead(np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.float32), 0.1)
+    >>> eye = np.eye(2, dtype=np.float32)
+    >>> head = ClusterHead(eye, np.zeros(2, dtype=np.float32), eye, 0.1)
     >>> head.assign(["a"], np.array([[0.0, 5.0]], dtype=np.float32)).labels.tolist()
     [1]
     """
 
     prototypes: NDArray[np.float32]
     center: NDArray[np.float32]
+    projection: NDArray[np.float32]
     temperature: float
 
     def __post_init__(self) -> None:
-        if self.prototypes.ndim != 2 or self.center.shape != (self.prototypes.shape[1],):
+        fitting = (*self.center.shape, *self.prototypes.shape[1:])
+        if self.prototypes.ndim != 2 or self.projection.shape != fitting:
             raise ShapeMismatch(
-                f"prototypes {self.prototypes.shape} and center {self.center.shape} do not fit each other."
+                f"prototypes {self.prototypes.shape}, center {self.center.shape} and projection "
+                f"{self.projection.shape} do not fit each other."
             )
 
     @property
@@ -51,14 +60,18 @@ class ClusterHead:
         """Number of prototypes."""
         return len(self.prototypes)
 
+    def points(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return centered, whitened vectors of length 1, (N, P) -> (N, Q)."""
+        return unit((vectors - self.center) @ self.projection)
+
     def logits(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (N, C) of vectors (N, P)."""
-        if vectors.ndim != 2 or vectors.shape[1] != self.prototypes.shape[1]:
+        if vectors.ndim != 2 or vectors.shape[1] != len(self.center):
             raise ShapeMismatch(
-                f"vectors {vectors.shape} do not fit prototypes {self.prototypes.shape}: "
+                f"vectors {vectors.shape} do not fit a head for {len(self.center)} dimensions: "
                 "they come from another encoder."
             )
-        return unit(vectors - self.center) @ unit(self.prototypes).T / np.float32(self.temperature)
+        return self.points(vectors) @ unit(self.prototypes).T / np.float32(self.temperature)
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability (N, C) of each cluster."""
@@ -95,6 +108,23 @@ class ClusterHead:
         """Drop the prototypes that no vector (N, P) points to and number the others by size."""
         sizes = np.bincount(self.logits(vectors).argmax(axis=1), minlength=self.n_clusters)
         order = np.argsort(-sizes, kind="stable")
-        return ClusterHead(
-            self.prototypes[order[: int((sizes > 0).sum())]].copy(), self.center, self.temperature
-        )
+        used = order[: int((sizes > 0).sum())]
+        return replace(self, prototypes=self.prototypes[used].copy())
+
+
+def whitening(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the center (P,) and the map (P, Q) that give vectors (N, P) unit variance in every direction.
+
+    The `N_WHITENED` directions of largest variance are kept; without this the few in which composition
+    differs outweigh those that tell families apart.
+    """
+    center = vectors.mean(axis=0)
+    centered = (vectors - center).astype(np.float64)
+    _, values, directions = np.linalg.svd(centered, full_matrices=False)
+    rank = max(1, int((values > 1e-6 * max(values[0], 1e-30)).sum()))
+    kept = min(N_WHITENED, rank)
+    # The sign of a direction is not determined; fix it, so that every machine finds the same.
+    directions = directions[:kept]
+    signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])
+    scale = signs * np.sqrt(len(vectors)) / np.maximum(values[:kept], 1e-30)
+    return center, (directions * scale[:, None]).T.astype(np.float32)

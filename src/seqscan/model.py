@@ -18,7 +18,7 @@ from seqscan.fasta import Record
 from seqscan.head import ClusterHead
 from seqscan.results import Assignments
 
-__all__ = ["Model", "record_blocks"]
+__all__ = ["Model", "read_head", "record_blocks", "write_head"]
 
 _BLOCK_RECORDS = 4096
 _BLOCK_RESIDUES = 1 << 20
@@ -48,11 +48,7 @@ class Model:
         }
         with write_artifact(path, "model", content) as directory:
             save_encoder(self.encoder, directory / "encoder", provenance=self.content.get("encoder"))
-            arrays = {"prototypes": self.head.prototypes, "center": self.head.center}
-            save_file(
-                {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-                directory / "head.safetensors",
-            )
+            write_head(self.head, directory / "head.safetensors")
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
@@ -60,8 +56,7 @@ class Model:
         path = Path(path)
         content = dict(read_manifest(path, "model", verify=True).content)
         encoder = load_encoder(path / "encoder")
-        arrays = load_file(path / "head.safetensors")
-        head = ClusterHead(arrays["prototypes"], arrays["center"], float(content["temperature"]))
+        head = read_head(path / "head.safetensors", float(content["temperature"]))
         if head.center.shape != (encoder.n_dimensions,):
             raise ArtifactError(str(path), "its head and its encoder do not fit", remedy="Make it again.")
         return cls(encoder, head, content)
@@ -80,6 +75,18 @@ class Model:
         for block in record_blocks(records):
             vectors = self.encoder.embed([AMINO.encode(record.sequence) for record in block])
             yield self.head.assign([record.id for record in block], vectors, min_probability=min_probability)
+
+
+def write_head(head: ClusterHead, path: Path) -> None:
+    """Write the arrays of a head, safetensors."""
+    arrays = {"prototypes": head.prototypes, "center": head.center, "projection": head.projection}
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def read_head(path: Path, temperature: float) -> ClusterHead:
+    """Read what `write_head` wrote."""
+    arrays = load_file(path)
+    return ClusterHead(arrays["prototypes"], arrays["center"], arrays["projection"], temperature)
 
 
 def record_blocks(records: Iterable[Record]) -> Iterator[list[Record]]:

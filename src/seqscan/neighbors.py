@@ -27,6 +27,7 @@ __all__ = [
     "KnnBackend",
     "NeighborGraph",
     "combine",
+    "fill",
     "vector_neighbors",
 ]
 
@@ -261,6 +262,24 @@ def combine(first: NeighborGraph, second: NeighborGraph) -> NeighborGraph:
     indices = np.concatenate([first.indices, np.where(known, -1, second.indices)], axis=1)
     rank = np.arange(indices.shape[1], dtype=np.float32)[None]
     return _packed(indices, np.where(indices < 0, np.inf, rank), f"rank ({first.metric}; {second.metric})")
+
+
+def fill(first: NeighborGraph, second: NeighborGraph) -> NeighborGraph:
+    """Return the first graph; a protein that has no neighbor in it gets those of the second."""
+    if len(first) != len(second):
+        raise ShapeMismatch(f"graphs of {len(first)} and {len(second)} proteins cannot be joined.")
+    width = max(first.indices.shape[1], second.indices.shape[1])
+    rows = first.counts == 0
+    parts = []
+    for left, right, gap in (
+        (first.indices, second.indices, -1),
+        (first.distances, second.distances, np.inf),
+    ):
+        wide = np.full((len(first), width), gap, dtype=left.dtype)
+        wide[~rows, : left.shape[1]] = left[~rows]
+        wide[rows, : right.shape[1]] = right[rows]
+        parts.append(wide)
+    return NeighborGraph(parts[0], parts[1], f"{first.metric}, else {second.metric}")
 
 
 def _packed(indices: NDArray[Any], distances: NDArray[Any], metric: str) -> NeighborGraph:

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from seqscan.errors import InvalidParameter
-from seqscan.head import ClusterHead
+from seqscan.head import ClusterHead, whitening
 from seqscan.losses import scan_loss, self_label_loss
-from seqscan.neighbors import NeighborGraph
+from seqscan.neighbors import NeighborGraph, combine
 from seqscan.store import unit
 
 __all__ = [
@@ -27,10 +30,12 @@ __all__ = [
     "NeighborSampler",
     "RunningMean",
     "ScanConfig",
+    "connected_pieces",
     "discover",
     "fit_heads",
     "held_out_scores",
-    "merge_clusters",
+    "join_pieces",
+    "over_provision",
     "self_label",
     "spread_points",
 ]
@@ -109,12 +114,16 @@ class HeadFit:
         SCAN loss with entropy weight 1 on held-out pairs.
     agreement : share
         Held-out pairs whose two proteins have one cluster.
+    excess : share
+        Agreement above that of random pairs: the modularity of the held-out pairs. It grows neither by
+        splitting a family nor by joining two.
     clusters_used : int
     """
 
     head: ClusterHead
     loss: float
     agreement: float
+    excess: float
     clusters_used: int
 
 
@@ -139,7 +148,7 @@ def fit_heads(
         Pairs to choose by.
     n_clusters : int
     seed : int
-    initial : (H, C, P), optional
+    initial : (H, C, Q), optional
         Prototypes to begin from; by default random proteins, which are far from each other.
     on_step : callable, optional
         Called every 20 steps with the losses.
@@ -149,8 +158,8 @@ def fit_heads(
             "n_clusters", n_clusters, f"must be 2 to {len(vectors)}, the number of proteins"
         )
     generator = np.random.default_rng((seed, 21))
-    center = vectors.mean(axis=0)
-    points = unit(vectors - center)
+    center, projection = whitening(vectors)
+    points = unit((vectors - center) @ projection)
     if initial is None:
         initial = np.stack([spread_points(points, n_clusters, generator) for _ in range(config.n_heads)])
     x = torch.from_numpy(points)
@@ -180,7 +189,8 @@ def fit_heads(
             on_step({"step": step} | {name: float(value.detach()) for name, value in best._asdict().items()})
     trained = F.normalize(prototypes.detach(), dim=-1).numpy()
     fits = [
-        held_out_scores(ClusterHead(w.copy(), center, config.temperature), vectors, held_out) for w in trained
+        held_out_scores(ClusterHead(w.copy(), center, projection, config.temperature), vectors, held_out)
+        for w in trained
     ]
     return sorted(fits, key=lambda fit: fit.loss)
 
@@ -193,7 +203,9 @@ def held_out_scores(head: ClusterHead, vectors: NDArray[np.float32], held_out: N
     shares = torch.softmax(logits, dim=1).mean(dim=0)
     loss = scan_loss(logits[pairs[:, 0]], logits[pairs[:, 1]], entropy_weight=1.0, mean=lambda _: shares)
     agreement = float((labels[pairs[:, 0]] == labels[pairs[:, 1]]).mean())
-    return HeadFit(head, float(loss.total), agreement, len(np.unique(labels)))
+    sizes = np.bincount(labels) / len(labels)
+    excess = agreement - float((sizes**2).sum())
+    return HeadFit(head, float(loss.total), agreement, excess, int((sizes > 0).sum()))
 
 
 def self_label(
@@ -219,7 +231,7 @@ def self_label(
     labels = np.where(confident, probabilities.argmax(axis=1), -1)
     if not confident.any():
         return fit, False
-    x = torch.from_numpy(unit(vectors - head.center))
+    x = torch.from_numpy(head.points(vectors))
     target = torch.from_numpy(labels)
     prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone())
     optimizer = torch.optim.Adam([prototypes], lr=learning_rate)
@@ -229,7 +241,7 @@ def self_label(
         self_label_loss(logits, target).backward()
         optimizer.step()
     trained = F.normalize(prototypes.detach(), dim=-1).numpy()
-    new = held_out_scores(ClusterHead(trained, head.center, head.temperature), vectors, held_out)
+    new = held_out_scores(replace(head, prototypes=trained), vectors, held_out)
     kept = new.clusters_used >= fit.clusters_used and new.agreement >= fit.agreement
     return (new, True) if kept else (fit, False)
 
@@ -241,19 +253,24 @@ def discover(
     config: ScanConfig,
     *,
     seed: int,
+    trusted: NeighborGraph | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[HeadFit, NDArray[np.int64], dict[str, float]]:
     """Find the clusters of vectors (N, P).
 
-    More prototypes than clusters are trained, so that a family that lies in pieces has room; pieces are then
-    joined, and the joined clusters trained on. Where the number of clusters is given, heads with just that
-    many compete, and held-out pairs decide.
+    Heads begin from pieces: the connected parts of the alignments, if there are any, and the clusters of
+    heads with more prototypes than are wanted. Pieces whose proteins are alike are joined, the result is
+    trained on, and held-out pairs choose among the heads.
 
     Parameters
     ----------
+    graph : NeighborGraph
+        Neighbors by vectors.
     n_clusters : int, optional
-        Without it pieces are joined while their proteins are alike (`MERGE_COSINE`).
+        Without it pieces are joined while their mean cosine is above `MERGE_COSINE`.
     seed : int
+    trusted : NeighborGraph, optional
+        Neighbors by alignment; pairs of both graphs are trained on.
 
     Returns
     -------
@@ -263,91 +280,112 @@ def discover(
         The pairs it was chosen by.
     notes : dict
         How the candidates fared.
+
+    Raises
+    ------
+    InvalidParameter
+        If there are fewer proteins than clusters, or all come into one.
     """
-    rest, held_out = graph.hold_out(0.1, seed=seed)
+    pairs = graph if trusted is None else combine(trusted, graph)
+    rest, held_out = pairs.hold_out(0.1, seed=seed)
+    center, projection = whitening(vectors)
+    points = unit((vectors - center) @ projection)
+    beginnings: dict[str, NDArray[np.float32]] = {}
+    if trusted is not None:
+        pieces = connected_pieces(trusted)
+        if n_clusters is None or pieces.max(initial=-1) + 1 >= n_clusters:
+            beginnings["alignment"] = join_pieces(points, pieces, n_clusters)
     over = over_provision(len(vectors), n_clusters)
-    notes: dict[str, float] = {"over_provisioned": over}
-    fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, on_step=on_step)
-    candidates = []
-    for fit in fine[:3]:
-        merged = merge_clusters(fit.head, vectors, n_clusters)
-        if len(merged) >= 2:
-            short = replace(config, n_steps=config.n_steps // 4, learning_rate=config.learning_rate / 4)
-            candidates += fit_heads(
-                vectors, rest, held_out, len(merged), short, seed=seed, initial=merged[None]
-            )
-    notes["merged_loss"] = min((fit.loss for fit in candidates), default=float("nan"))
-    if n_clusters is not None:
-        direct = fit_heads(vectors, rest, held_out, n_clusters, config, seed=seed + 1)
-        notes["direct_loss"] = direct[0].loss
-        candidates += direct
-    best = min(candidates, key=lambda fit: (-min(fit.clusters_used, n_clusters or 0), fit.loss))
-    best, kept = self_label(best, vectors, held_out)
-    notes["self_labelling_kept"] = float(kept)
-    ordered = best.head.ordered_by_size(vectors)
-    return held_out_scores(ordered, vectors, held_out), held_out, notes
+    if not beginnings:
+        fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, on_step=on_step)
+        for number, fit in enumerate(fine[:N_CANDIDATES]):
+            pieces = fit.head.logits(vectors).argmax(axis=1)
+            beginnings[f"head {number}"] = join_pieces(points, pieces, n_clusters)
+    candidates = {
+        name: fit_heads(
+            vectors, rest, held_out, len(begin), config, seed=seed, initial=begin[None], on_step=on_step
+        )[0]
+        for name, begin in beginnings.items()
+        if len(begin) >= 2
+    }
+    if not candidates:
+        raise InvalidParameter(
+            "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
+        )
+    name, best = max(candidates.items(), key=lambda item: item[1].excess)
+    sharpened, kept = self_label(best, vectors, held_out)
+    ordered = held_out_scores(sharpened.head.ordered_by_size(vectors), vectors, held_out)
+    notes: dict[str, Any] = {
+        "began_from": name,
+        "excess_agreement": {name: fit.excess for name, fit in candidates.items()},
+        "self_labelling_kept": kept,
+    }
+    return ordered, held_out, notes
+
+
+N_CANDIDATES = 5
+"""Over-provisioned heads whose pieces are joined; held-out pairs choose one of the results."""
+
+MERGE_COSINE = 0.5
+"""Pieces are one cluster if the cosine of their means is above this, when no number is given."""
 
 
 def over_provision(n_proteins: int, n_clusters: int | None) -> int:
-    """Return how many prototypes to begin with: four a cluster, or two for each root of the proteins."""
-    wanted = 4 * n_clusters if n_clusters is not None else 2 * int(n_proteins**0.5)
-    return max(2, min(wanted, n_proteins // 3))
+    """Return how many prototypes to begin with: twice the clusters, or two for each root of the proteins."""
+    wanted = 2 * n_clusters if n_clusters is not None else 2 * int(n_proteins**0.5)
+    return max(2, n_clusters or 2, min(wanted, n_proteins // 3))
 
 
-MERGE_COSINE = 0.5
-"""Two pieces are one cluster if their proteins' mean cosine is above this, when no number is given."""
+def connected_pieces(graph: NeighborGraph) -> NDArray[np.int64]:
+    """Number the connected parts of a graph, largest first; (N,), -1 in parts too small to tell.
+
+    A part counts from `max(5, sqrt(N) / 4)` proteins.
+    """
+    n = len(graph)
+    edges = graph.edges()
+    matrix = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    _, part = connected_components(matrix, directed=False)
+    sizes = np.bincount(part)
+    order = np.argsort(-sizes, kind="stable")
+    kept = order[sizes[order] >= max(5.0, n**0.5 / 4)]
+    number = np.full(len(sizes), -1, dtype=np.int64)
+    number[kept] = np.arange(len(kept))
+    return number[part]
 
 
-def merge_clusters(
-    head: ClusterHead, vectors: NDArray[np.float32], n_clusters: int | None
+def join_pieces(
+    points: NDArray[np.float32], pieces: NDArray[np.int64], n_clusters: int | None
 ) -> NDArray[np.float32]:
-    """Join the clusters of a head by Ward's criterion and return the joined prototypes, (C, P).
+    """Join pieces that are alike, those with the nearest means first, and return prototypes, (C, Q).
 
     Parameters
     ----------
-    vectors : (N, P)
+    points : (N, Q)
+        Of length 1.
+    pieces : (N,)
+        -1 for proteins that take no part.
     n_clusters : int, optional
-        How many to leave; without it, join while the mean cosine of two clusters is above `MERGE_COSINE`.
+        How many to leave; without it, join while the cosine of two means is above `MERGE_COSINE`.
     """
-    points = unit(vectors - head.center)
-    labels = head.logits(vectors).argmax(axis=1)
-    used, labels = np.unique(labels, return_inverse=True)
-    sizes = np.bincount(labels).astype(np.float64)
+    used, index = np.unique(pieces[pieces >= 0], return_inverse=True)
     sums = np.zeros((len(used), points.shape[1]))
-    np.add.at(sums, labels, points)
+    np.add.at(sums, index, points[pieces >= 0])
+    means = unit(sums)
+    cosine = means @ means.T
+    np.fill_diagonal(cosine, -np.inf)
     alive = np.ones(len(used), dtype=bool)
-    cost = _merge_costs(sums, sizes, by_ward=n_clusters is not None)
     while alive.sum() > (n_clusters or 1):
-        a, b = np.unravel_index(np.argmin(cost), cost.shape)
-        if n_clusters is None and cost[a, b] > -MERGE_COSINE:
+        a, b = np.unravel_index(np.argmax(cosine), cosine.shape)
+        if n_clusters is None and cosine[a, b] <= MERGE_COSINE:
             break
         sums[a] += sums[b]
-        sizes[a] += sizes[b]
         alive[b] = False
-        cost[b, :] = cost[:, b] = np.inf
-        row = _merge_costs(sums, sizes, by_ward=n_clusters is not None, row=int(a))
-        row[~alive] = np.inf
-        row[a] = np.inf
-        cost[a, :] = cost[:, a] = row
-    return unit(sums[alive].astype(np.float32))
-
-
-def _merge_costs(
-    sums: NDArray[np.float64], sizes: NDArray[np.float64], *, by_ward: bool, row: int | None = None
-) -> NDArray[np.float64]:
-    """Cost of joining each two clusters: the growth of the squared error, or the negative mean cosine."""
-    means = sums / sizes[:, None]
-    left, size = (means, sizes) if row is None else (means[row : row + 1], sizes[row : row + 1])
-    cosine = left @ means.T
-    if by_ward:
-        squared = (left**2).sum(axis=1)[:, None] + (means**2).sum(axis=1)[None] - 2 * cosine
-        cost = squared * size[:, None] * sizes[None] / (size[:, None] + sizes[None])
-    else:
-        cost = -cosine
-    if row is not None:
-        return cost[0]
-    np.fill_diagonal(cost, np.inf)
-    return cost
+        means[a] = unit(sums[a : a + 1])[0]
+        row = np.where(alive, means @ means[a], -np.inf)
+        row[a] = -np.inf
+        cosine[a], cosine[:, a] = row, row
+        cosine[b], cosine[:, b] = -np.inf, -np.inf
+    return means[alive].astype(np.float32)
 
 
 def spread_points(

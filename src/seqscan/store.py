@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -140,7 +140,10 @@ def write_store(
     return EmbeddingStore.open(path)
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+Real = TypeVar("Real", np.float32, np.float64)
+
+
+def unit(vectors: NDArray[Real]) -> NDArray[Real]:
     """Scale rows (N, P) to length 1; a row of zeros stays.
 
     Examples
@@ -148,7 +151,8 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     >>> unit(np.array([[3.0, 4.0]], dtype=np.float32)).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, vectors.dtype.type(1e-12))
 
 
 def _keep_only(partial: Path, content: dict[str, Any]) -> None:
