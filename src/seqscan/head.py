@@ -12,7 +12,7 @@ from seqscan.errors import ShapeMismatch
 from seqscan.results import Assignments
 from seqscan.store import unit
 
-__all__ = ["N_WHITENED", "ClusterHead", "whitening"]
+__all__ = ["N_WHITENED", "ClusterHead", "whiten", "whitening"]
 
 N_WHITENED = 64
 """Dimensions kept by `whitening`."""
@@ -62,7 +62,7 @@ class ClusterHead:
 
     def points(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return centered, whitened vectors of length 1, (N, P) -> (N, Q)."""
-        return unit((vectors - self.center) @ self.projection)
+        return whiten(vectors, self.center, self.projection)
 
     def logits(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (N, C) of vectors (N, P)."""
@@ -110,6 +110,13 @@ class ClusterHead:
         order = np.argsort(-sizes, kind="stable")
         used = order[: int((sizes > 0).sum())]
         return replace(self, prototypes=self.prototypes[used].copy())
+
+
+def whiten(
+    vectors: NDArray[np.float32], center: NDArray[np.float32], projection: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return `(vectors - center) projection`, scaled to length 1; (N, P) -> (N, Q)."""
+    return unit(((vectors - center) @ projection).astype(np.float32, copy=False))
 
 
 def whitening(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from seqscan.errors import InvalidParameter
-from seqscan.head import ClusterHead, whitening
+from seqscan.head import ClusterHead, whiten, whitening
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph, combine
 from seqscan.store import unit
@@ -159,7 +159,7 @@ def fit_heads(
         )
     generator = np.random.default_rng((seed, 21))
     center, projection = whitening(vectors)
-    points = unit((vectors - center) @ projection)
+    points = whiten(vectors, center, projection)
     if initial is None:
         initial = np.stack([spread_points(points, n_clusters, generator) for _ in range(config.n_heads)])
     x = torch.from_numpy(points)
@@ -289,7 +289,7 @@ def discover(
     pairs = graph if trusted is None else combine(trusted, graph)
     rest, held_out = pairs.hold_out(0.1, seed=seed)
     center, projection = whitening(vectors)
-    points = unit((vectors - center) @ projection)
+    points = whiten(vectors, center, projection)
     beginnings: dict[str, NDArray[np.float32]] = {}
     if trusted is not None:
         pieces = connected_pieces(trusted)
