@@ -97,7 +97,7 @@ def benchmark(
         raise InputError(
             str(truth_path), "holds no id of the input", remedy="Compare the ids of the two files."
         )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"method": run.method, "seed": run.seed, "seconds": run.seconds}
         | evaluate(run.assignments, truth).labelled
         for run in runs
