@@ -9,7 +9,6 @@ from seqscan.scan import _merge_costs, merge_clusters
 from seqscan.store import unit
 
 
-
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("n_clusters", [2, 3, 7, 14])
 def test_single_points_are_joined_as_by_ward(seed, n_clusters):
