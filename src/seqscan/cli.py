@@ -275,6 +275,7 @@ def embed(
 
     import torch
 
+    from seqscan.artifact import read_manifest
     from seqscan.corpus import write_corpus
     from seqscan.discovery import encoder_checksum
     from seqscan.embed import embed_corpus
@@ -291,7 +292,9 @@ def embed(
         )
         with _progress() as (on_start, _, on_progress):
             on_start("embed")
-            content = {"encoder": encoder_checksum(network), "input": source}
+            # The checksums, not the name: shards are used again only for the same proteins.
+            files = read_manifest(corpus.path, "corpus").files
+            content = {"encoder": encoder_checksum(network), "input": source, "corpus": files}
             store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
     rejected = output.with_name(f"{output.name}.rejected.tsv")
     write_rejected(ledger.rows, rejected)
@@ -333,11 +336,11 @@ def main() -> None:
     warnings.simplefilter("ignore", category=FutureWarning)
     try:
         app()
-    except SeqscanError as error:
-        _console.print(f"seqscan: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
+    except (SeqscanError, OSError) as error:  # the second: no permission, no space, a folder in the way
+        _console.print(f"seqscan: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
 
 
 def _discovery(
@@ -367,7 +370,7 @@ def _bytes(text: str) -> int:
     number, unit = text[:-2].strip(), text[-2:].upper()
     try:
         return int(float(number) * units[unit])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         raise InvalidParameter("memory", text, "is not a size", remedy="Write for instance 8GB.") from None
 
 

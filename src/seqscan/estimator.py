@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.errors import InvalidParameter
 from seqscan.fasta import Record
-from seqscan.head import ClusterHead, whitening
+from seqscan.head import ClusterHead, whiten, whitening
 from seqscan.model import Model
 from seqscan.neighbors import vector_neighbors
 from seqscan.results import Assignments
-from seqscan.scan import ScanConfig, discover
+from seqscan.scan import ScanConfig, discover, spread_points
 from seqscan.stages import StageLog
 
 __all__ = ["SCANClusterer", "SeqSCAN"]
@@ -39,7 +41,8 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
     n_heads : int
         Trained from different beginnings; held-out neighbor pairs choose.
     n_steps : int
-    random_state : int
+    random_state : int, RandomState or None
+        None draws a new seed at each fit.
 
     Attributes
     ----------
@@ -69,7 +72,7 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
         entropy_weight: float = 1.0,
         n_heads: int = 10,
         n_steps: int = 400,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.n_clusters = n_clusters
         self.n_neighbors = n_neighbors
@@ -84,20 +87,26 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
         Raises
         ------
         InvalidParameter
-            If there are fewer vectors than clusters.
+            If there are fewer vectors than clusters, or an option is no whole number of 1 or more.
         """
         vectors = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
-        if self.n_clusters is not None and not 1 <= self.n_clusters <= len(vectors):
-            raise InvalidParameter("n_clusters", self.n_clusters, f"must be 1 to {len(vectors)}")
-        if self.n_clusters == 1 or len(vectors) < 4:
-            center, projection = whitening(vectors)
-            self._keep(
-                ClusterHead(np.ones((1, projection.shape[1]), np.float32), center, projection, 0.1), vectors
-            )
+        n = len(vectors)
+        k = n if self.n_clusters is None else _count("n_clusters", self.n_clusters)
+        if k > n:
+            raise InvalidParameter("n_clusters", k, f"must be 1 to {n}, the number of vectors")
+        for name in ("n_neighbors", "n_heads", "n_steps"):
+            _count(name, getattr(self, name))
+        seed = _seed(self.random_state)
+        center, projection = whitening(vectors)
+        if k == 1 or n < 4:  # no pairs to train on and others to choose by
+            k = 1 if self.n_clusters is None else k
+            points = spread_points(whiten(vectors, center, projection), k, np.random.default_rng(seed))
+            head = ClusterHead(points, center, projection, ScanConfig().temperature)
+            self._keep(head.ordered_by_size(vectors), vectors)
             return self
         config = ScanConfig(n_heads=self.n_heads, n_steps=self.n_steps, entropy_weight=self.entropy_weight)
-        graph = vector_neighbors(vectors - vectors.mean(axis=0), self.n_neighbors)
-        fit, _, _ = discover(vectors, graph, self.n_clusters, config, seed=int(self.random_state or 0))
+        graph = vector_neighbors(vectors - center, self.n_neighbors)
+        fit, _, _ = discover(vectors, graph, self.n_clusters, config, seed=seed)
         self._keep(fit.head, vectors)
         return self
 
@@ -113,6 +122,20 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
     def _keep(self, head: ClusterHead, vectors: NDArray[np.float32]) -> None:
         self.head_ = head
         self.labels_ = self.predict(vectors)
+
+
+def _count(name: str, value: object) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise InvalidParameter(name, value, "must be a whole number, 1 or more")
+    return int(value)
+
+
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if isinstance(random_state, Integral):
+        if random_state < 0:
+            raise InvalidParameter("random_state", random_state, "must be 0 or more")
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 class SeqSCAN:

@@ -119,6 +119,11 @@ def run(
     )
     corpus = Corpus.open(work / "corpus")
     _check_memory(corpus, config)
+    if truth is not None and not truth.keys() & set(corpus.ids):
+        # Before the work, not after it.
+        raise InputError(
+            str(config.truth), "holds no id of the input", remedy="Compare the ids of the two files."
+        )
     found = discover_categories(corpus, corpus_key, work, config.discovery, log, on_progress=on_progress)
 
     assignments = found.model.head.assign(corpus.ids, found.vectors, min_probability=config.min_probability)

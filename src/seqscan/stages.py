@@ -104,12 +104,12 @@ class StageLog:
     @staticmethod
     def _finished(note: Path, key: str, outputs: Sequence[Path]) -> Stage | None:
         try:
-            fields = json.loads(note.read_text())
-        except (FileNotFoundError, ValueError):
+            stage = Stage(**(json.loads(note.read_text()) | {"status": "skipped"}))
+        except (FileNotFoundError, ValueError, TypeError):  # no note, or not one of this version
             return None
-        if fields.get("key") != key or not all(output.exists() for output in outputs):
+        if stage.key != key or not all(output.exists() for output in outputs):
             return None
-        return Stage(**(fields | {"status": "skipped"}))
+        return stage
 
 
 def peak_memory_mb() -> float:

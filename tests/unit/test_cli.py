@@ -1,0 +1,224 @@
+"""The command line: what each command writes, and one clear line for each mistake."""
+
+import gzip
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from seqscan import __version__, cli, discovery
+from seqscan.alphabet import AMINO
+from seqscan.encoder import save_encoder
+from seqscan.errors import InvalidParameter
+from seqscan.head import ClusterHead
+from seqscan.model import Model
+from seqscan.results import ASSIGNMENT_COLUMNS, Assignments
+from seqscan.store import EmbeddingStore
+
+
+@pytest.fixture
+def seqscan(monkeypatch, capsys):
+    """Run a command in this process; return its exit code, standard output and standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["seqscan", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def model(tiny_encoder, family_records):
+    vectors = tiny_encoder.embed([AMINO.encode(record.sequence) for record in family_records])
+    center = vectors.mean(axis=0)
+    return Model(tiny_encoder, ClusterHead(vectors[[0, 12, 24]] - center, center, 0.1))
+
+
+@pytest.fixture
+def folder(tmp_path, model, family_records):
+    """Sequences, one of them rejected; a model, its encoder, and labels."""
+    lines = [f">{record.id} {record.description}\n{record.sequence}\n" for record in family_records]
+    (tmp_path / "in.fasta").write_text("".join(lines) + ">bad\nMK1L\n")
+    (tmp_path / "truth.tsv").write_text(
+        "id\tpfam\n" + "".join(f"{record.id}\t{record.id[:2]}\n" for record in family_records)
+    )
+    model.save(tmp_path / "model")
+    save_encoder(model.encoder, tmp_path / "encoder")
+    return tmp_path
+
+
+def rows_of(path):
+    return [line.split("\t") for line in path.read_text().splitlines()]
+
+
+def test_version_and_help(seqscan):
+    assert seqscan("--version")[:2] == (0, f"seqscan {__version__}\n")
+    code, out, _ = seqscan("run", "--help")
+    assert code == 0
+    assert "--neighbors" in out
+
+
+def test_assign(seqscan, folder, model, family_records):
+    code, out, err = seqscan(
+        "assign", folder / "in.fasta", "--model", folder / "model", "-o", folder / "new.tsv", "--threads", 1
+    )
+    assert (code, err) == (0, "")
+    assert out.startswith("36 proteins assigned")
+    assert "1 rejected" in out
+    header, *rows = rows_of(folder / "new.tsv")
+    assert tuple(header) == ASSIGNMENT_COLUMNS
+    (expected,) = model.assign(family_records)
+    assert [row[0] for row in rows] == list(expected.ids)
+    assert [int(row[1]) for row in rows] == expected.labels.tolist()
+    assert rows_of(folder / "new.rejected.tsv")[1][:2] == ["37", "bad"]
+
+
+def test_assign_leaves_unsure_ones_unassigned(seqscan, folder):
+    options = ("--min-probability", 1.0, "--rejected", folder / "ledger.tsv", "--threads", 1)
+    code, _, _ = seqscan(
+        "assign", folder / "in.fasta", "--model", folder / "model", "-o", folder / "new.tsv", *options
+    )
+    assert code == 0
+    found = Assignments.read(folder / "new.tsv")
+    assert (~found.assigned).sum() > 0
+    assert {row[-1] for row in rows_of(folder / "new.tsv")[1:]} <= {"assigned", "unassigned"}
+    assert (folder / "ledger.tsv").exists()
+
+
+def test_evaluate(seqscan, folder, model, family_records):
+    (found,) = model.assign(family_records)
+    found.write(folder / "found.tsv")
+    arguments = ("evaluate", folder / "found.tsv", "--truth", folder / "truth.tsv")
+    code, out, _ = seqscan(*arguments, "--json")
+    assert code == 0
+    scores = json.loads(out)
+    assert set(scores) == {"label_free", "labelled", "by_decile"}
+    assert 0.0 <= scores["labelled"]["nmi"] <= 1.0
+    code, text, _ = seqscan(*arguments)
+    assert code == 0
+    assert "accuracy" in text
+
+
+def test_explain(seqscan, folder, model, family_records):
+    arguments = ("explain", folder / "in.fasta", "--model", folder / "model", "-o", folder / "maps.tsv")
+    assert seqscan(*arguments, "--threads", 1, "--cluster", 2)[0] == 0
+    header, *rows = rows_of(folder / "maps.tsv")
+    assert header == ["id", "position", "residue", "cluster", "contribution"]
+    first = [row for row in rows if row[0] == "f0m0"]
+    assert [int(row[1]) for row in first] == list(range(1, 61))
+    assert "".join(row[2] for row in first) == family_records[0].sequence
+    assert {row[3] for row in rows} == {"2"}
+    assert rows_of(folder / "maps.rejected.tsv")[1][1] == "bad"
+    code, _, err = seqscan(*arguments, "--cluster", 3)
+    assert code == 2
+    assert "clusters are 0 to 2" in err
+
+
+def test_embed(seqscan, folder, model, family_records):
+    code, out, _ = seqscan(
+        "embed", folder / "in.fasta", "-o", folder / "store", "--encoder", folder / "encoder", "--threads", 1
+    )
+    assert code == 0
+    assert out == "36 vectors of 8 dimensions; 1 rejected\n"
+    store = EmbeddingStore.open(folder / "store")
+    assert store.ids == [record.id for record in family_records]
+    expected = model.encoder.embed([AMINO.encode(record.sequence) for record in family_records])
+    np.testing.assert_allclose(store.vectors(), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_embed_does_not_go_on_with_shards_of_other_proteins(seqscan, folder, monkeypatch):
+    from seqscan import store as module
+    from seqscan.encoder import ConvEncoder
+
+    monkeypatch.setattr(module, "SHARD_ROWS", 10)
+    arguments = ("embed", folder / "in.fasta", "-o", folder / "store", "--encoder", folder / "encoder")
+    embed = ConvEncoder.embed
+    calls = []
+
+    def killed(self, sequences):
+        calls.append(len(sequences))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return embed(self, sequences)
+
+    monkeypatch.setattr(ConvEncoder, "embed", killed)
+    seqscan(*arguments)
+    assert calls == [10, 10, 10]
+    # The same name, but other sequences of the same number, ids and lengths.
+    text = (folder / "in.fasta").read_text().split("\n")
+    (folder / "in.fasta").write_text("\n".join(line if line[:1] == ">" else line[::-1] for line in text))
+    calls[:] = [0] * 3
+    assert seqscan(*arguments)[0] == 0
+    assert calls[3:] == [10, 10, 10, 6]
+
+
+MISTAKES = {
+    "missing input": ("run none.fasta -o out", "none.fasta: there is no such file"),
+    "folder as input": ("run model -o out", "is a directory"),
+    "empty input": ("run empty.fasta -o out", "the file holds no record"),
+    "no FASTA": ("run truth.tsv -o out", "neither FASTA nor FASTQ"),
+    "nucleotides": ("run genes.fasta -o out", "translate nucleotides first"),
+    "truncated": ("run cut.fasta.gz -o out", "cut.fasta.gz"),
+    "more clusters than proteins": ("run in.fasta -o out --clusters 99", "at least 99 are needed"),
+    "one cluster": ("run in.fasta -o out --clusters 1", "must be 2 or more"),
+    "no number of clusters": ("run in.fasta -o out --clusters many", "whole number or 'auto'"),
+    "no source of neighbors": ("run in.fasta -o out --neighbors blast", "Choose from"),
+    "no encoder": ("run in.fasta -o out --encoder none", "none: is not a seqscan encoder"),
+    "output is a file": ("run in.fasta -o truth.tsv", "truth.tsv: is a file"),
+    "little memory": ("run in.fasta -o out --memory 1GB", "Give --memory"),
+    "no size": ("run in.fasta -o out --memory much", "is not a size"),
+    "no truth": ("run in.fasta -o out --truth none.tsv", "none.tsv: there is no such file"),
+    "truth of other proteins": ("run in.fasta -o out --truth other.tsv", "other.tsv"),
+    "truth without the column": ("run in.fasta -o out --truth truth.tsv --truth-column ec", "no column 'ec'"),
+    "assign: no model": ("assign in.fasta --model none -o new.tsv", "none: is not a seqscan model"),
+    "assign: encoder as model": ("assign in.fasta --model encoder -o new.tsv", "not a model"),
+    "assign: missing input": ("assign none.fasta --model model -o new.tsv", "there is no such file"),
+    "assign: output is a folder": ("assign in.fasta --model model -o encoder", "encoder"),
+    "embed: output is a file": ("embed in.fasta -o truth.tsv --encoder encoder", "truth.tsv"),
+    "embed: output is something else": ("embed in.fasta -o model --encoder encoder", "not a store"),
+    "evaluate: no assignments": ("evaluate none.tsv --truth truth.tsv", "there is no such file"),
+    "evaluate: no table": ("evaluate in.fasta --truth truth.tsv", "no column 'id'"),
+    "evaluate: other proteins": ("evaluate found.tsv --truth other.tsv", "none of its 1 ids"),
+    "pretrain: no end": ("pretrain in.fasta -o new", "give either --minutes or --steps"),
+    "pretrain: missing input": ("pretrain none.fasta -o new --steps 1", "none.fasta"),
+}
+
+
+@pytest.mark.parametrize(("command", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_one_line_and_exit_code_2(seqscan, folder, monkeypatch, command, said):
+    monkeypatch.chdir(folder)
+    (folder / "empty.fasta").write_text("")
+    (folder / "genes.fasta").write_text("".join(f">g{i}\n{'ACGTTGCA' * 20}\n" for i in range(5)))
+    (folder / "cut.fasta.gz").write_bytes(gzip.compress((folder / "in.fasta").read_bytes())[:200])
+    (folder / "other.tsv").write_text("id\tpfam\nsomeone\tPF1\n")
+    (folder / "found.tsv").write_text("id\tcluster\nf0m0\t0\nf1m0\t1\n")
+    monkeypatch.setattr(discovery, "finetune", None)  # training would take minutes
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code, out, err = seqscan(*command.split())
+    errors = [line for line in err.splitlines() if line.startswith("seqscan: ")]
+    assert code == 2
+    assert out == ""
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert "Traceback" not in err
+    # What was there is still there, and no stage that costs time was begun.
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (folder / "out" / "work" / "stages" / "embed.json").exists()
+
+
+@pytest.mark.parametrize(("text", "expected"), [("8GB", 8e9), ("1.5 gb", 1.5e9), ("2KB", 2e3), ("1TB", 1e12)])
+def test_sizes(text, expected):
+    assert cli._bytes(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "8", "GB", "8GiB", "nanGB", "infGB"])
+def test_no_sizes(text):
+    with pytest.raises(InvalidParameter):
+        cli._bytes(text)

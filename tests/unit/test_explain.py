@@ -1,0 +1,98 @@
+"""Residue maps: contributions and bias are the logit, exactly."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqscan import encoder as encoder_module
+from seqscan.alphabet import AMINO
+from seqscan.encoder import ConvEncoder, ConvEncoderConfig
+from seqscan.errors import InvalidParameter
+from seqscan.explain import explain
+from seqscan.fasta import Record
+from seqscan.head import ClusterHead
+from seqscan.model import Model
+
+sequences = st.lists(st.text(AMINO.symbols[1:21], min_size=1, max_size=60), min_size=1, max_size=5)
+
+
+def random_model(seed, *, temperature=0.1, n_clusters=4):
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    encoder = ConvEncoder(
+        ConvEncoderConfig(width=4, n_features=6, kernel=3, dilations=(1, 2), n_dimensions=5)
+    )
+    torch.nn.init.normal_(encoder.sharpness)
+    prototypes = generator.normal(size=(n_clusters, 5)).astype(np.float32)
+    return Model(
+        encoder.eval(), ClusterHead(prototypes, generator.normal(size=5).astype(np.float32), temperature)
+    )
+
+
+def check(model, texts, *, cluster=None, **options):
+    records = [Record(f"p{i}", "", text) for i, text in enumerate(texts)]
+    maps = list(explain(model, records, cluster=cluster, **options))
+    logits = model.head.logits(model.encoder.embed([AMINO.encode(text) for text in texts]))
+    assert [map.id for map in maps] == [record.id for record in records]
+    for map, row, text in zip(maps, logits, texts, strict=True):
+        assert map.residues == text
+        if cluster is None:
+            assert row[map.label] == pytest.approx(row.max(), abs=1e-4)
+        else:
+            assert map.label == cluster
+        assert map.logit == pytest.approx(float(row[map.label]), abs=1e-4)
+    return maps
+
+
+@settings(max_examples=20, deadline=None)
+@given(sequences, st.integers(0, 1000), st.sampled_from([None, 0, 3]), st.integers(1, 100))
+def test_map_sums_to_the_logit(texts, seed, cluster, max_residues):
+    check(random_model(seed), texts, cluster=cluster, max_residues=max_residues)
+
+
+def test_map_of_a_long_protein_sums_to_the_logit(monkeypatch):
+    generator = np.random.default_rng(0)
+    text = AMINO.decode(generator.integers(1, 21, 500).astype(np.uint8))
+    model = random_model(1)
+    (whole,) = check(model, [text])
+    monkeypatch.setattr(encoder_module, "WINDOW", 64)
+    (windows,) = check(model, [text])
+    np.testing.assert_allclose(windows.contributions, whole.contributions, atol=1e-5)
+
+
+def test_map_sums_to_the_logit_in_half_precision(monkeypatch):
+    monkeypatch.setattr(encoder_module, "fast_dtype", lambda device: torch.bfloat16)
+    model = random_model(2)
+    records = [Record("a", "", "MKVLAACDEFGH"), Record("b", "", "ACDE")]
+    maps = list(explain(model, records))
+    logits = model.head.logits(model.encoder.embed([AMINO.encode(record.sequence) for record in records]))
+    for map, row in zip(maps, logits, strict=True):
+        assert map.logit == pytest.approx(float(row[map.label]), abs=1e-4)
+
+
+def test_what_makes_the_cluster_gets_the_credit():
+    # The only trimer the prototype listens to is WWW's; the convolutions are silent.
+    model = random_model(0)
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.zero_()
+        model.encoder.project.weight[0, 0] = 1.0
+        w = AMINO.encode("W")[0]
+        model.encoder.trimers.weight[(int(w) * len(AMINO) + int(w)) * len(AMINO) + int(w), 0] = 1.0
+    prototypes = np.eye(5, dtype=np.float32)[:2]
+    (map,) = check(Model(model.encoder, ClusterHead(prototypes, np.zeros(5, np.float32), 0.1)), ["AAWWWAAA"])
+    assert map.label == 0
+    assert np.flatnonzero(map.contributions).tolist() == [3]
+    assert map.bias == 0.0
+
+
+@pytest.mark.parametrize("cluster", [-1, 4])
+def test_no_such_cluster(cluster):
+    with pytest.raises(InvalidParameter, match="0 to 3"):
+        list(explain(random_model(0), [Record("a", "", "MK")], cluster=cluster))
+
+
+def test_no_records():
+    assert list(explain(random_model(0), [])) == []
