@@ -1,6 +1,6 @@
 """Print the table of the main job: seqscan and its baselines on five sets of ten families.
 
-    python benchmarks/main_job.py [--data FOLDER] [--seeds 3] [--only pfam10 ...]
+    python benchmarks/main_job.py [--data FOLDER] [--seeds 3] [--no-finetune] [--only pfam10 ...]
 
 The bundled set is always there. The four further draws are read from FOLDER (`draw0.fasta`,
 `draw0.labels.tsv` and so on), by default `../shared/data/pfam10_more`; sets that are missing are named.
@@ -21,11 +21,14 @@ from seqscan.discovery import DiscoveryConfig
 
 def main() -> None:
     """Run what was asked for; a set that was measured before is read from the output folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pfam10_more"))
     parser.add_argument("--output", type=Path, default=Path("out/main_job"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-finetune", action="store_true", help="leave joint learning out")
     parser.add_argument("--only", nargs="*", default=None)
     options = parser.parse_args()
     sets = {"pfam10": (pfam10_sequences(), pfam10_labels())}
@@ -41,7 +44,7 @@ def main() -> None:
             continue
         done = options.output / name / "benchmark.json"
         if not done.exists():
-            config = DiscoveryConfig(n_clusters=10, threads=options.threads)
+            config = DiscoveryConfig(n_clusters=10, threads=options.threads, finetune=not options.no_finetune)
             benchmark(
                 sequences, labels, options.output / name, config, n_seeds=options.seeds,
                 on_line=lambda line, name=name: print(f"{name}: {line}", flush=True),

@@ -191,13 +191,14 @@ def benchmark(
     truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
     encoder: Encoder = "default",
     neighbors: Neighbors = "auto",
+    finetune: Finetune = True,
     threads: Threads = _N_THREADS,
 ) -> None:
     """Cluster by seqscan and by what a user would pick instead, and score all of them."""
     from seqscan.benchmark import COLUMNS, summarize_runs
     from seqscan.benchmark import benchmark as measure
 
-    config = _discovery(str(clusters), neighbors, True, encoder, 0, threads)
+    config = _discovery(str(clusters), neighbors, finetune, encoder, 0, threads)
     rows = measure(
         source, truth, output, config, n_seeds=seeds, truth_column=truth_column, on_line=_console.print
     )
