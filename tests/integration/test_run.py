@@ -62,6 +62,14 @@ for line in sys.stdin:
     os.write(1, f"ended {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\\n".encode())
 """
 
+# The real command line, but heads that are trained for a moment.
+SHORT = """
+from seqscan import cli, scan
+defaults = scan.ScanConfig.__init__.__defaults__
+scan.ScanConfig.__init__.__defaults__ = (2, 20, *defaults[2:])
+cli.main()
+"""
+
 
 class Server:
     """Runs the pipeline in processes that can be killed."""
@@ -227,7 +235,7 @@ def test_killed_at_any_moment(undisturbed, folder, server):
 def test_command_line(folder, undisturbed):
     output = folder / "by_command"
     command = [
-        sys.executable, "-m", "seqscan", "run", str(folder / "in.fasta.gz"), "-o", str(output),
+        sys.executable, "-c", SHORT, "run", str(folder / "in.fasta.gz"), "-o", str(output),
         "--clusters", "4", "--neighbors", "embedding", "--no-finetune", "--encoder", str(folder / "encoder"),
         "--truth", str(folder / "truth.tsv"), "--no-baselines", "--threads", "1",
     ]  # fmt: skip
