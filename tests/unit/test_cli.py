@@ -38,7 +38,9 @@ def seqscan(monkeypatch, capsys):
 def model(tiny_encoder, family_records):
     vectors = tiny_encoder.embed([AMINO.encode(record.sequence) for record in family_records])
     center = vectors.mean(axis=0)
-    return Model(tiny_encoder, ClusterHead(vectors[[0, 12, 24]] - center, center, 0.1))
+    return Model(
+        tiny_encoder, ClusterHead(vectors[[0, 12, 24]] - center, center, np.eye(8, dtype=np.float32), 0.1)
+    )
 
 
 @pytest.fixture

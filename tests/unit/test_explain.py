@@ -25,10 +25,9 @@ def random_model(seed, *, temperature=0.1, n_clusters=4):
         ConvEncoderConfig(width=4, n_features=6, kernel=3, dilations=(1, 2), n_dimensions=5)
     )
     torch.nn.init.normal_(encoder.sharpness)
-    prototypes = generator.normal(size=(n_clusters, 5)).astype(np.float32)
-    return Model(
-        encoder.eval(), ClusterHead(prototypes, generator.normal(size=5).astype(np.float32), temperature)
-    )
+    shapes = ((n_clusters, 4), (5,), (5, 4))
+    arrays = (generator.normal(size=shape).astype(np.float32) for shape in shapes)
+    return Model(encoder.eval(), ClusterHead(*arrays, temperature))
 
 
 def check(model, texts, *, cluster=None, **options):
@@ -81,8 +80,9 @@ def test_what_makes_the_cluster_gets_the_credit():
         model.encoder.project.weight[0, 0] = 1.0
         w = AMINO.encode("W")[0]
         model.encoder.trimers.weight[(int(w) * len(AMINO) + int(w)) * len(AMINO) + int(w), 0] = 1.0
-    prototypes = np.eye(5, dtype=np.float32)[:2]
-    (map,) = check(Model(model.encoder, ClusterHead(prototypes, np.zeros(5, np.float32), 0.1)), ["AAWWWAAA"])
+    eye = np.eye(5, dtype=np.float32)
+    head = ClusterHead(eye[:2], np.zeros(5, np.float32), eye, 0.1)
+    (map,) = check(Model(model.encoder, head), ["AAWWWAAA"])
     assert map.label == 0
     assert np.flatnonzero(map.contributions).tolist() == [3]
     assert map.bias == 0.0

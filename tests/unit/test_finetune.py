@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from seqscan.alphabet import AMINO
-from seqscan.finetune import FinetuneConfig, _pair_keys, _related, finetune
-from seqscan.neighbors import ExactNeighbors, NeighborGraph
+from seqscan.finetune import FinetuneConfig, finetune
+from seqscan.head import ClusterHead, whiten, whitening
+from seqscan.neighbors import ExactNeighbors
 
 TINY = FinetuneConfig(n_steps=3, batch_residues=512, crop_lengths=(16,))
 
@@ -18,7 +19,9 @@ def inputs(tiny_encoder, family_records):
     codes = [AMINO.encode(record.sequence) for record in family_records]
     vectors = tiny_encoder.embed(codes)
     graph = ExactNeighbors(vectors - vectors.mean(axis=0)).neighbors(5)
-    return tiny_encoder, codes, vectors, graph, 4
+    center, projection = whitening(vectors)
+    begin = whiten(vectors, center, projection)[[0, 12, 24, 30]]
+    return tiny_encoder, codes, ClusterHead(begin, center, projection, 0.1), graph
 
 
 def weights(encoder):
@@ -32,12 +35,12 @@ def same(first, second):
 def test_input_stays_and_the_copy_learns(inputs):
     encoder = inputs[0]
     before = copy.deepcopy(weights(encoder))
-    vectors = inputs[2].copy()
+    prototypes = inputs[2].prototypes.copy()
     trained = finetune(*inputs, TINY, seed=0)
     assert same(before, weights(encoder))
     assert not encoder.training
     assert not trained.training
-    np.testing.assert_array_equal(inputs[2], vectors)
+    np.testing.assert_array_equal(inputs[2].prototypes, prototypes)
     assert not same(before, weights(trained))
     assert trained.config == encoder.config
     assert np.isfinite(trained.embed(inputs[1])).all()
@@ -54,19 +57,6 @@ def test_loss_falls(inputs):
     config = FinetuneConfig(n_steps=40, batch_residues=1024, crop_lengths=(16, 24))
     finetune(*inputs, config, seed=0, on_step=rows.append)
     assert [row["step"] for row in rows] == list(range(40))
-    assert set(rows[0]) == {"step", "total", "consistency", "entropy", "contrastive"}
-    losses = np.array([row["total"] + row["contrastive"] for row in rows])
+    assert set(rows[0]) == {"step", "total", "consistency", "entropy"}
+    losses = np.array([row["total"] for row in rows])
     assert losses[-8:].mean() < losses[:8].mean() - 0.1
-
-
-def test_relatives_are_no_negatives_of_each_other():
-    graph = NeighborGraph(
-        np.array([[1], [0], [3], [2], [-1]], np.int32), np.zeros((5, 1), np.float32), "test"
-    )
-    pairs = np.array([[0, 1], [1, 0], [2, 3], [0, 4]])
-    known = {(0, 1), (1, 0), (2, 3), (3, 2)}
-    expected = [
-        [any(a == b or (a, b) in known for a in one for b in two) for two in pairs.tolist()]
-        for one in pairs.tolist()
-    ]
-    assert _related(pairs, _pair_keys(graph), 5).tolist() == expected

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from seqscan import model as module
 from seqscan.artifact import write_artifact
 from seqscan.encoder import save_encoder
 from seqscan.errors import ArtifactError
 from seqscan.head import ClusterHead
-from seqscan.model import Model, record_blocks
+from seqscan.model import Model, record_blocks, write_head
 
 
 @pytest.fixture
@@ -17,7 +16,11 @@ def model(tiny_encoder, family_records):
     generator = np.random.default_rng(0)
     vectors = tiny_encoder.embed([module.AMINO.encode(record.sequence) for record in family_records])
     prototypes = generator.normal(size=(4, 8)).astype(np.float32)
-    return Model(tiny_encoder, ClusterHead(prototypes, vectors.mean(axis=0), 0.2), {"n_proteins": 36})
+    return Model(
+        tiny_encoder,
+        ClusterHead(prototypes, vectors.mean(axis=0), np.eye(8, dtype=np.float32), 0.2),
+        {"n_proteins": 36},
+    )
 
 
 def table(model, records, path, **options):
@@ -67,8 +70,10 @@ def test_an_encoder_is_no_model(tiny_encoder, tmp_path):
 def test_head_of_another_encoder_is_found(tiny_encoder, tmp_path):
     with write_artifact(tmp_path / "model", "model", {"temperature": 0.1}) as folder:
         save_encoder(tiny_encoder, folder / "encoder")
-        arrays = {"prototypes": np.ones((2, 5), np.float32), "center": np.zeros(5, np.float32)}
-        save_file(arrays, folder / "head.safetensors")
+        head = ClusterHead(
+            np.ones((2, 3), np.float32), np.zeros(5, np.float32), np.ones((5, 3), np.float32), 0.1
+        )
+        write_head(head, folder / "head.safetensors")
     with pytest.raises(ArtifactError, match="do not fit"):
         Model.load(tmp_path / "model")
 

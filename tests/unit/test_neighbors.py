@@ -12,6 +12,7 @@ from seqscan.neighbors import (
     FaissNeighbors,
     NeighborGraph,
     combine,
+    fill,
     vector_neighbors,
 )
 
@@ -139,6 +140,17 @@ def test_combine_keeps_the_first_and_adds_what_is_new():
 def test_combine_needs_the_same_proteins():
     with pytest.raises(ShapeMismatch):
         combine(graph_of([[1], [0]]), graph_of([[1], [0], [0]]))
+
+
+def test_fill_gives_only_those_without_neighbors_the_others():
+    first = graph_of([[1], [], [3, 1], [], []], "a")
+    second = graph_of([[2, 1, 3], [0, 2, 3], [1], [2, 0], []], "b")
+    both = fill(first, second)
+    check(both, 5, 3)
+    assert [row[row >= 0].tolist() for row in both.indices] == [[1], [0, 2, 3], [3, 1], [2, 0], []]
+    assert both.metric == "a, else b"
+    with pytest.raises(ShapeMismatch):
+        fill(first, graph_of([[1], [0]]))
 
 
 def test_round_trip(graph, tmp_path):

@@ -1,5 +1,7 @@
 """Training heads: the sampler, the running mean, self-labelling, merging, and the clusters they find."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,20 +12,21 @@ from seqscan.head import ClusterHead
 from seqscan.losses import scan_loss
 from seqscan.neighbors import ExactNeighbors, NeighborGraph
 from seqscan.scan import (
-    HeadFit,
     NeighborSampler,
     RunningMean,
     ScanConfig,
+    connected_pieces,
     discover,
     fit_heads,
     held_out_scores,
-    merge_clusters,
+    join_pieces,
     over_provision,
     self_label,
     spread_points,
 )
 from seqscan.store import unit
 
+EYE = np.eye(2, dtype=np.float32)
 SMALL = ScanConfig(n_heads=2, n_steps=60)
 
 
@@ -33,6 +36,13 @@ def blobs(sizes, *, spread=0.15, seed=0):
     truth = np.repeat(np.arange(len(sizes)), sizes)
     vectors = np.eye(len(sizes))[truth] + generator.normal(0, spread, (len(truth), len(sizes)))
     return vectors.astype(np.float32), truth
+
+
+def corners(sizes, *, spread=0.1):
+    """Blobs around the corners of a triangle, or around two points: no direction is noise alone."""
+    vectors, truth = blobs(sizes, spread=spread)
+    _, _, directions = np.linalg.svd(np.eye(len(sizes)) - 1 / len(sizes))
+    return (vectors @ directions[: len(sizes) - 1].T).astype(np.float32), truth
 
 
 def same_partition(labels, truth):
@@ -118,7 +128,7 @@ class TestRunningMean:
 
 class TestFitHeads:
     def test_two_clear_blobs_are_found(self):
-        vectors, truth = blobs([30, 20])
+        vectors, truth = corners([30, 20])
         rest, held_out = near(vectors).hold_out(0.1, seed=0)
         fits = fit_heads(vectors, rest, held_out, 2, SMALL, seed=0)
         assert len(fits) == 2
@@ -159,10 +169,11 @@ class TestFitHeads:
 
 def test_held_out_scores_are_those_of_all_vectors_and_the_pairs():
     vectors, _ = blobs([6, 4])
-    head = ClusterHead(np.eye(2, dtype=np.float32), vectors.mean(axis=0), 0.1)
+    head = ClusterHead(EYE, vectors.mean(axis=0), EYE, 0.1)
     pairs = np.array([[0, 1], [0, 9], [8, 9]])
     fit = held_out_scores(head, vectors, pairs)
     assert fit.agreement == pytest.approx(2 / 3)
+    assert fit.excess == pytest.approx(2 / 3 - 0.6**2 - 0.4**2)
     assert fit.clusters_used == 2
     logits = torch.from_numpy(head.logits(vectors))
     shares = torch.from_numpy(head.probabilities(vectors).mean(axis=0))
@@ -172,17 +183,17 @@ def test_held_out_scores_are_those_of_all_vectors_and_the_pairs():
 
 def test_no_held_out_pairs_is_no_error():
     vectors, _ = blobs([6, 4])
-    head = ClusterHead(np.eye(2, dtype=np.float32), vectors.mean(axis=0), 0.1)
+    head = ClusterHead(EYE, vectors.mean(axis=0), EYE, 0.1)
     assert np.isfinite(held_out_scores(head, vectors, np.empty((0, 2), np.int64)).loss)
 
 
 class TestSelfLabel:
     @staticmethod
-    def begun(n_clusters=2):
+    def begun():
         vectors, truth = blobs([30, 20])
         pairs = near(vectors).edges()
         directions = np.eye(2, dtype=np.float32) - vectors.mean(axis=0)
-        head = ClusterHead(unit(directions)[:n_clusters], vectors.mean(axis=0), 0.1)
+        head = ClusterHead(unit(directions), vectors.mean(axis=0), EYE, 0.1)
         return vectors, truth, pairs, held_out_scores(head, vectors, pairs)
 
     def test_sharpens_what_is_clear(self):
@@ -194,7 +205,7 @@ class TestSelfLabel:
 
     def test_rolls_back_when_agreement_falls(self, monkeypatch):
         vectors, _, pairs, fit = self.begun()
-        worse = HeadFit(fit.head, fit.loss - 1, fit.agreement - 0.01, fit.clusters_used)
+        worse = replace(fit, loss=fit.loss - 1, agreement=fit.agreement - 0.01)
         monkeypatch.setattr(module, "held_out_scores", lambda *arguments: worse)
         kept_fit, kept = self_label(fit, vectors, pairs, n_steps=2)
         assert not kept
@@ -202,7 +213,7 @@ class TestSelfLabel:
 
     def test_rolls_back_when_a_cluster_dies(self, monkeypatch):
         vectors, _, pairs, fit = self.begun()
-        fewer = HeadFit(fit.head, fit.loss - 1, fit.agreement, fit.clusters_used - 1)
+        fewer = replace(fit, loss=fit.loss - 1, clusters_used=fit.clusters_used - 1)
         monkeypatch.setattr(module, "held_out_scores", lambda *arguments: fewer)
         assert self_label(fit, vectors, pairs, n_steps=2) == (fit, False)
 
@@ -217,50 +228,67 @@ class TestSelfLabel:
         np.testing.assert_array_equal(fit.head.prototypes, before)
 
 
-class TestMergeClusters:
+class TestJoinPieces:
     @staticmethod
-    def pieces(vectors, truth, n_pieces, seed=0):
-        """Prototypes at random members of each blob."""
-        generator = np.random.default_rng(seed)
-        rows = [generator.choice(np.flatnonzero(truth == t), n_pieces, replace=False) for t in set(truth)]
-        center = vectors.mean(axis=0)
-        return ClusterHead(unit(vectors[np.concatenate(rows)] - center), center, 0.1)
+    def split(truth, n_pieces):
+        """Cut each blob into pieces."""
+        return truth * n_pieces + np.arange(len(truth)) % n_pieces
 
     @pytest.mark.parametrize("n_clusters", [4, None])
     def test_pieces_come_together(self, n_clusters):
         vectors, truth = blobs([40, 30, 20, 10])
-        fine = self.pieces(vectors, truth, 4)
-        merged = merge_clusters(fine, vectors, n_clusters)
-        assert merged.shape == (4, 4)
-        assert merged.dtype == np.float32
-        np.testing.assert_allclose(np.linalg.norm(merged, axis=1), 1.0, atol=1e-6)
-        labels = ClusterHead(merged, fine.center, 0.1).logits(vectors).argmax(axis=1)
-        assert same_partition(labels, truth)
+        points = unit(vectors - vectors.mean(axis=0))
+        joined = join_pieces(points, self.split(truth, 3), n_clusters)
+        assert joined.shape == (4, 4)
+        assert joined.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1.0, atol=1e-6)
+        assert same_partition((points @ joined.T).argmax(axis=1), truth)
 
     @pytest.mark.parametrize(("limit", "n_left"), [(1.01, 12), (-1.01, 1)])
     def test_without_a_number_the_cosine_decides(self, monkeypatch, limit, n_left):
         vectors, truth = blobs([40, 30, 20, 10])
-        fine = self.pieces(vectors, truth, 3)
         monkeypatch.setattr(module, "MERGE_COSINE", limit)
-        assert len(merge_clusters(fine, vectors, None)) == n_left
+        assert len(join_pieces(unit(vectors), self.split(truth, 3), None)) == n_left
 
-    def test_never_more_than_are_in_use(self):
+    def test_never_more_than_there_are(self):
         vectors, truth = blobs([20, 20])
-        fine = self.pieces(vectors, truth, 1)
-        assert len(merge_clusters(fine, vectors, 7)) == 2
+        assert len(join_pieces(unit(vectors), truth, 7)) == 2
+
+    def test_proteins_of_no_piece_take_no_part(self):
+        vectors, truth = blobs([20, 20, 20])
+        points = unit(vectors)
+        pieces = np.where(truth == 2, -1, truth)
+        np.testing.assert_array_equal(
+            join_pieces(points, pieces, 2), join_pieces(points[truth < 2], truth[truth < 2], 2)
+        )
+
+
+def test_connected_pieces_are_numbered_by_size_and_small_ones_left_out():
+    ends = np.array([1, 2, 3, 4, -1, 6, 7, 8, 9, 10, -1, 12, -1, -1], np.int32)[:, None]
+    graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
+    assert connected_pieces(graph).tolist() == [1] * 5 + [0] * 6 + [-1] * 3
 
 
 class TestDiscover:
     @pytest.mark.parametrize("n_clusters", [3, None])
     def test_clear_clusters_are_found_and_numbered_by_size(self, n_clusters):
-        vectors, truth = blobs([15, 40, 25])
+        vectors, truth = corners([15, 40, 25])
         fit, held_out, notes = discover(vectors, near(vectors), n_clusters, SMALL, seed=0)
         labels = fit.head.logits(vectors).argmax(axis=1)
         assert same_partition(labels, truth)
         assert np.bincount(labels).tolist() == [40, 25, 15]
         assert held_out.shape[1] == 2
-        assert notes["over_provisioned"] == over_provision(80, n_clusters)
-        assert notes["self_labelling_kept"] in (0.0, 1.0)
+        assert notes["began_from"] in notes["excess_agreement"]
+        assert fit.excess == pytest.approx(0.62, abs=0.05)
+
+    def test_heads_begin_from_the_parts_of_the_alignments(self):
+        vectors, truth = blobs([15, 40, 25])
+        own = np.arange(80)
+        chain = np.where(np.roll(truth, -1) == truth, np.roll(own, -1), -1).astype(np.int32)[:, None]
+        trusted = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "alignment")
+        fit, _, notes = discover(vectors, near(vectors), 3, SMALL, seed=0, trusted=trusted)
+        assert notes["began_from"] == "alignment"
+        assert same_partition(fit.head.logits(vectors).argmax(axis=1), truth)
 
     def test_same_seed_same_result(self):
         vectors, _ = blobs([15, 40, 25], spread=0.5)
@@ -271,7 +299,8 @@ class TestDiscover:
 
 
 @pytest.mark.parametrize(
-    ("n_proteins", "n_clusters", "expected"), [(4, 2, 2), (1000, 10, 40), (60, 10, 20), (10_000, None, 200)]
+    ("n_proteins", "n_clusters", "expected"),
+    [(4, 2, 2), (5, 4, 4), (999, 10, 20), (45, 10, 15), (9999, None, 198)],
 )
 def test_over_provision(n_proteins, n_clusters, expected):
     assert over_provision(n_proteins, n_clusters) == expected
