@@ -17,7 +17,7 @@ from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.errors import InvalidParameter
 from seqscan.fasta import Record
-from seqscan.head import ClusterHead, whiten, whitening
+from seqscan.head import ClusterHead, whiten
 from seqscan.model import Model
 from seqscan.neighbors import vector_neighbors
 from seqscan.results import Assignments
@@ -97,7 +97,8 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
         for name in ("n_neighbors", "n_heads", "n_steps"):
             _count(name, getattr(self, name))
         seed = _seed(self.random_state)
-        center, projection = whitening(vectors)
+        # Not whitened: vectors of unknown origin may hold directions of noise, which whitening would enlarge.
+        center, projection = vectors.mean(axis=0), np.eye(vectors.shape[1], dtype=np.float32)
         if k == 1 or n < 4:  # no pairs to train on and others to choose by
             k = 1 if self.n_clusters is None else k
             points = spread_points(whiten(vectors, center, projection), k, np.random.default_rng(seed))
@@ -106,7 +107,8 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
             return self
         config = ScanConfig(n_heads=self.n_heads, n_steps=self.n_steps, entropy_weight=self.entropy_weight)
         graph = vector_neighbors(vectors - center, self.n_neighbors)
-        fit, _, _ = discover(vectors, graph, self.n_clusters, config, seed=seed)
+        frame = (center, projection)
+        fit, _, _ = discover(vectors, graph, self.n_clusters, config, seed=seed, frame=frame)
         self._keep(fit.head, vectors)
         return self
 

@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+Frame = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""The center (P,) and projection (P, Q) of a head."""
+
+
 @dataclass(frozen=True)
 class ScanConfig:
     """How to train heads.
@@ -136,6 +140,7 @@ def fit_heads(
     *,
     seed: int,
     initial: NDArray[np.float32] | None = None,
+    frame: Frame | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> list[HeadFit]:
     """Train heads on vectors (N, P) and return them, best first.
@@ -150,6 +155,8 @@ def fit_heads(
     seed : int
     initial : (H, C, Q), optional
         Prototypes to begin from; by default random proteins, which are far from each other.
+    frame : center (P,) and projection (P, Q), optional
+        In which cosines are taken; `whitening` of the vectors by default.
     on_step : callable, optional
         Called every 20 steps with the losses.
     """
@@ -158,7 +165,7 @@ def fit_heads(
             "n_clusters", n_clusters, f"must be 2 to {len(vectors)}, the number of proteins"
         )
     generator = np.random.default_rng((seed, 21))
-    center, projection = whitening(vectors)
+    center, projection = frame or whitening(vectors)
     points = whiten(vectors, center, projection)
     if initial is None:
         initial = np.stack([spread_points(points, n_clusters, generator) for _ in range(config.n_heads)])
@@ -254,6 +261,7 @@ def discover(
     *,
     seed: int,
     trusted: NeighborGraph | None = None,
+    frame: Frame | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[HeadFit, NDArray[np.int64], dict[str, float]]:
     """Find the clusters of vectors (N, P).
@@ -271,6 +279,8 @@ def discover(
     seed : int
     trusted : NeighborGraph, optional
         Neighbors by alignment; pairs of both graphs are trained on.
+    frame : center (P,) and projection (P, Q), optional
+        In which cosines are taken; `whitening` of the vectors by default.
 
     Returns
     -------
@@ -288,8 +298,8 @@ def discover(
     """
     pairs = graph if trusted is None else combine(trusted, graph)
     rest, held_out = pairs.hold_out(0.1, seed=seed)
-    center, projection = whitening(vectors)
-    points = whiten(vectors, center, projection)
+    frame = frame or whitening(vectors)
+    points = whiten(vectors, *frame)
     beginnings: dict[str, NDArray[np.float32]] = {}
     if trusted is not None:
         pieces = connected_pieces(trusted)
@@ -297,13 +307,21 @@ def discover(
             beginnings["alignment"] = join_pieces(points, pieces, n_clusters)
     over = over_provision(len(vectors), n_clusters)
     if not beginnings:
-        fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, on_step=on_step)
+        fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, frame=frame, on_step=on_step)
         for number, fit in enumerate(fine[:N_CANDIDATES]):
             pieces = fit.head.logits(vectors).argmax(axis=1)
             beginnings[f"head {number}"] = join_pieces(points, pieces, n_clusters)
     candidates = {
         name: fit_heads(
-            vectors, rest, held_out, len(begin), config, seed=seed, initial=begin[None], on_step=on_step
+            vectors,
+            rest,
+            held_out,
+            len(begin),
+            config,
+            seed=seed,
+            initial=begin[None],
+            frame=frame,
+            on_step=on_step,
         )[0]
         for name, begin in beginnings.items()
         if len(begin) >= 2
