@@ -59,8 +59,12 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     print(f"\n{title}\n\n| method | runs | " + " | ".join(columns) + " |")
     print("|---" * (len(columns) + 2) + "|")
     for row in summarize_runs(rows):
-        cells = [f"{row[c]:.3f} ± {row.get(c + '_sd', 0.0):.3f}" if c in row else "" for c in columns]
-        print(f"| {row['method']} | {row['runs']} | " + " | ".join(cells) + " |")
+        print(f"| {row['method']} | {row['runs']} | " + " | ".join(_cell(row, c) for c in columns) + " |")
+
+
+def _cell(row: dict[str, Any], column: str) -> str:
+    spread = f" ± {row[column + '_sd']:.3f}" if column + "_sd" in row else ""
+    return f"{row[column]:.3f}{spread}" if column in row else ""
 
 
 if __name__ == "__main__":

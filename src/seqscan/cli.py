@@ -204,7 +204,8 @@ def benchmark(
     )
     typer.echo("\t".join(("method", "runs", *COLUMNS)))
     for row in summarize_runs(rows):
-        cells = (f"{row[c]:.3f} ± {row.get(c + '_sd', 0.0):.3f}" if c in row else "" for c in COLUMNS)
+        spreads = (f" ± {row[c + '_sd']:.3f}" if c + "_sd" in row else "" for c in COLUMNS)
+        cells = (f"{row[c]:.3f}{s}" if c in row else "" for c, s in zip(COLUMNS, spreads, strict=True))
         typer.echo("\t".join((row["method"], str(row["runs"]), *cells)))
 
 
