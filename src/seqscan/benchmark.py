@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,10 @@ def benchmark(
         folder = Path(name)
         corpus = write_corpus(folder / "corpus", read_fasta(source, rejected=RejectionLedger()))
         mixed = _shuffled(corpus, folder / "mixed", config.seed)
-        for run in (
-            *_ours(corpus, folder / "ours", config, seeds),
-            *_ours(mixed, folder / "control", config, seeds[:1], suffix=", shuffled residues"),
-            *_baselines(corpus, folder / "ours", config, seeds),
+        for run in chain(
+            _ours(corpus, folder / "ours", config, seeds),
+            _ours(mixed, folder / "control", config, seeds[:1], suffix=", shuffled residues"),
+            _baselines(corpus, folder / "ours", config, seeds),
         ):
             say(f"{run.method}, seed {run.seed}: {run.seconds:.0f} s")
             runs.append(run)
