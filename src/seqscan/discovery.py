@@ -26,7 +26,7 @@ from seqscan.finetune import FinetuneConfig, finetune
 from seqscan.head import ClusterHead
 from seqscan.model import Model, read_head, write_head
 from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, combine, fill, vector_neighbors
-from seqscan.scan import ScanConfig, discover
+from seqscan.scan import ScanConfig, discover, label_pieces
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 
@@ -168,7 +168,10 @@ def discover_categories(
     if config.finetune:
         tuned, start, begin = folder / "encoder", encoder, _load_head(head_path)
         # Aligned neighbors are almost always right; vectors speak for a protein that has none.
-        pairs = graph if alignment is None else fill(alignment, graph)
+        pairs, labels = graph, None
+        if alignment is not None:
+            pairs = fill(alignment, graph)
+            labels = label_pieces(begin, store.vectors(), alignment)
 
         def learn() -> None:
             rows: list[dict[str, float]] = []
@@ -178,7 +181,9 @@ def discover_categories(
                 if on_progress is not None:
                     on_progress(int(row["step"]) + 1, config.joint.n_steps)
 
-            trained = finetune(start, corpus, begin, pairs, config.joint, seed=config.seed, on_step=step)
+            trained = finetune(
+                start, corpus, begin, pairs, config.joint, seed=config.seed, labels=labels, on_step=step
+            )
             origin: dict[str, object] = {"parent": weights, "stage": "joint learning", "curve": rows}
             save_encoder(trained, tuned, provenance=origin)
 

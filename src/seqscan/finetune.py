@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seqscan.encoder import ConvEncoder, fast_dtype
 from seqscan.head import ClusterHead
-from seqscan.losses import scan_loss
+from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph
 from seqscan.scan import NeighborSampler, RunningMean
 from seqscan.tokens import mask_residues, pad, random_crop
@@ -41,6 +41,8 @@ class FinetuneConfig:
     entropy_weight : dimensionless
     temperature : dimensionless
         Of the cosine logits.
+    label_weight : dimensionless
+        Weight of the self-labelling loss beside the SCAN loss.
     encoder_learning_rate, prototype_learning_rate : float
         Of AdamW; rise over a tenth of the steps, fall along a cosine.
     """
@@ -51,6 +53,7 @@ class FinetuneConfig:
     mask_fraction: float = 0.1
     entropy_weight: float = 1.0
     temperature: float = 0.1
+    label_weight: float = 1.0
     encoder_learning_rate: float = 5e-4
     prototype_learning_rate: float = 5e-3
 
@@ -63,6 +66,7 @@ def finetune(
     config: FinetuneConfig,
     *,
     seed: int,
+    labels: NDArray[np.int64] | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> ConvEncoder:
     """Return a copy of the encoder, trained so that neighbors come into one cluster.
@@ -77,6 +81,8 @@ def finetune(
     graph : NeighborGraph
         Pairs to train on.
     seed : int
+    labels : (N,), optional
+        Clusters that are known already, from `scan.label_pieces`, -1 where none is: self-labelling.
     on_step : callable, optional
         Called with the losses of each step.
     """
@@ -120,8 +126,12 @@ def finetune(
             entropy_weight=config.entropy_weight,
             mean=mean,
         )
+        total = scan.total
+        if labels is not None:
+            known = torch.from_numpy(labels[pairs.T.ravel()]).to(device)
+            total = total + config.label_weight * self_label_loss(points @ directions.T, known)
         optimizer.zero_grad(set_to_none=True)
-        scan.total.backward()
+        total.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         if on_step is not None:

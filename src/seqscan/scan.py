@@ -35,6 +35,7 @@ __all__ = [
     "fit_heads",
     "held_out_scores",
     "join_pieces",
+    "label_pieces",
     "over_provision",
     "self_label",
     "spread_points",
@@ -369,6 +370,23 @@ def connected_pieces(graph: NeighborGraph) -> NDArray[np.int64]:
     number = np.full(len(sizes), -1, dtype=np.int64)
     number[kept] = np.arange(len(kept))
     return number[part]
+
+
+def label_pieces(head: ClusterHead, vectors: NDArray[np.float32], graph: NeighborGraph) -> NDArray[np.int64]:
+    """Give each connected part of a graph, as a whole, the cluster that its mean points to.
+
+    Returns
+    -------
+    labels : (N,)
+        -1 for proteins in parts too small to tell.
+    """
+    pieces = connected_pieces(graph)
+    labels = np.full(len(pieces), -1, dtype=np.int64)
+    points, prototypes = head.points(vectors), unit(head.prototypes)
+    for piece in range(pieces.max(initial=-1) + 1):
+        members = pieces == piece
+        labels[members] = int((prototypes @ points[members].mean(axis=0)).argmax())
+    return labels
 
 
 def join_pieces(

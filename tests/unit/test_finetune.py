@@ -60,3 +60,12 @@ def test_loss_falls(inputs):
     assert set(rows[0]) == {"step", "total", "consistency", "entropy"}
     losses = np.array([row["total"] for row in rows])
     assert losses[-8:].mean() < losses[:8].mean() - 0.1
+
+
+def test_known_labels_teach_and_unknown_ones_do_not(inputs):
+    n = len(inputs[1])
+    without = weights(finetune(*inputs, TINY, seed=0))
+    unknown = weights(finetune(*inputs, TINY, seed=0, labels=np.full(n, -1)))
+    known = weights(finetune(*inputs, TINY, seed=0, labels=np.arange(n) % 4))
+    assert same(without, unknown)
+    assert not same(without, known)

@@ -20,6 +20,7 @@ from seqscan.scan import (
     fit_heads,
     held_out_scores,
     join_pieces,
+    label_pieces,
     over_provision,
     self_label,
     spread_points,
@@ -267,6 +268,14 @@ def test_connected_pieces_are_numbered_by_size_and_small_ones_left_out():
     ends = np.array([1, 2, 3, 4, -1, 6, 7, 8, 9, 10, -1, 12, -1, -1], np.int32)[:, None]
     graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
     assert connected_pieces(graph).tolist() == [1] * 5 + [0] * 6 + [-1] * 3
+
+
+def test_a_connected_piece_gets_one_label_even_where_its_members_point_elsewhere():
+    ends = np.array([1, 2, 3, 4, -1, 6, 7, 8, 9, -1, -1], np.int32)[:, None]
+    graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
+    vectors = np.array([[1, 0]] * 4 + [[0, 1]] + [[0, 1]] * 5 + [[1, 0]], np.float32)
+    head = ClusterHead(EYE, np.zeros(2, np.float32), EYE, 0.1)
+    assert label_pieces(head, vectors, graph).tolist() == [0] * 5 + [1] * 5 + [-1]
 
 
 class TestDiscover:
