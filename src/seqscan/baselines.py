@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.preprocessing import normalize
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize, scale
 
 from seqscan.alignment import find_mmseqs, mmseqs_clusters
 from seqscan.alphabet import AMINO
@@ -35,6 +36,7 @@ __all__ = [
     "kmers",
     "label_propagation",
     "leiden",
+    "log_length",
     "run_baselines",
     "shuffled",
 ]
@@ -58,6 +60,19 @@ def composition(sequences: Sequences) -> NDArray[np.float32]:
     [0.6669999957084656, 0.3330000042915344, 0.0]
     """
     return normalize(_kmer_counts(sequences, 1), norm="l1").toarray()
+
+
+def log_length(sequences: Sequences) -> NDArray[np.float32]:
+    """Return the logarithm of each length, (N, 1): families of domains differ by it, order or not."""
+    return np.log([[max(len(sequence), 1)] for sequence in sequences]).astype(np.float32)
+
+
+def _composition_graph(sequences: Sequences, k: int = 20) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Join each protein with the `k` whose standardized composition is nearest, all edges equal."""
+    points = scale(composition(sequences))
+    k = min(k, len(points) - 1)
+    near = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False).astype(np.int32)
+    return near, np.ones(near.shape, dtype=np.float32)
 
 
 def kmers(sequences: Sequences, k: int) -> sparse.csr_array:
@@ -392,7 +407,11 @@ def run_baselines(
     n = len(sequences)
     methods: dict[str, Callable[[int], Labels]] = {
         "random": lambda seed: np.random.default_rng(seed).integers(0, n_clusters, n),
+        "kmeans_length": lambda seed: kmeans_on_pca(log_length(sequences), n_clusters, seed),
         "kmeans_composition": lambda seed: kmeans_on_pca(composition(sequences), n_clusters, seed),
+        "leiden_composition": lambda seed: (
+            leiden(*_composition_graph(sequences), n_clusters=n_clusters, seed=seed).labels
+        ),
         "kmeans_2mers": lambda seed: kmeans_on_pca(kmers(sequences, 2), n_clusters, seed),
         "kmeans_3mers": lambda seed: kmeans_on_pca(kmers(sequences, 3), n_clusters, seed),
     }

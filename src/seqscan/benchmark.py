@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
-from seqscan.baselines import run_baselines, shuffled
+from seqscan.baselines import kmeans_on_pca, leiden, run_baselines, shuffled
 from seqscan.corpus import Corpus, write_corpus
-from seqscan.discovery import DiscoveryConfig, discover_categories
+from seqscan.discovery import DiscoveryConfig, Found, discover_categories
 from seqscan.encoder import load_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate
@@ -151,6 +152,22 @@ def _ours(
             seconds += sum(stage.seconds for stage in log.stages if stage.status == "skipped")
             name = "seqscan" if finetune else "seqscan --no-finetune"
             yield _Run(name + suffix, seed, seconds, found.model.head.assign(corpus.ids, found.vectors))
+            if finetune and not suffix:
+                yield from _on_learnt_vectors(corpus.ids, found, config, seed)
+
+
+def _on_learnt_vectors(ids: list[str], found: Found, config: DiscoveryConfig, seed: int) -> Iterator[_Run]:
+    """Give other methods what joint learning made: is it the vectors, or the way they are clustered?"""
+    assert config.n_clusters is not None
+    edges = (found.graph.indices >= 0).astype(np.float32)
+    methods: dict[str, Callable[[int], NDArray[np.int64]]] = {
+        "kmeans_vectors": lambda k: kmeans_on_pca(found.vectors, k, seed),
+        "leiden_cpm": lambda k: leiden(found.graph.indices, edges, n_clusters=k, seed=seed).labels,
+    }
+    for method, cluster in methods.items():
+        begun = time.perf_counter()
+        labels = cluster(config.n_clusters)
+        yield _Run(f"{method}, after joint learning", seed, time.perf_counter() - begun, _hard(ids, labels))
 
 
 def _baselines(corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Sequence[int]) -> Iterator[_Run]:
@@ -168,9 +185,13 @@ def _baselines(corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Seq
         threads=config.threads,
     )
     for row in rows:
-        labels = row.labels.astype(np.int32)
-        sure, none = np.ones(len(labels), np.float32), np.full(len(labels), -1, np.int32)
-        yield _Run(row.method, row.seed, row.seconds, Assignments(corpus.ids, labels, sure, none, 0 * sure))
+        yield _Run(row.method, row.seed, row.seconds, _hard(corpus.ids, row.labels))
+
+
+def _hard(ids: list[str], labels: NDArray[np.int64]) -> Assignments:
+    """Return assignments that are all certain."""
+    sure, none = np.ones(len(labels), np.float32), np.full(len(labels), -1, np.int32)
+    return Assignments(ids, labels.astype(np.int32), sure, none, 0 * sure)
 
 
 def _shuffled(corpus: Corpus, path: Path, seed: int) -> Corpus:

@@ -189,8 +189,8 @@ def test_run_baselines_yields_each_method_and_seed(monkeypatch):
     sequences = [np.full(12, 1 + b, dtype=np.uint8) for b in blob]
     rows = list(run_baselines(sequences, 3, seeds=[0, 1], vectors=vectors, graph=(indices, similarities)))
     seeded = [
-        "random", "kmeans_composition", "kmeans_2mers", "kmeans_3mers", "kmeans_vectors",
-        "leiden_cpm", "leiden_modularity", "label_propagation",
+        "random", "kmeans_length", "kmeans_composition", "leiden_composition", "kmeans_2mers", "kmeans_3mers",
+        "kmeans_vectors", "leiden_cpm", "leiden_modularity", "label_propagation",
     ]  # fmt: skip
     expected = [(m, s) for m in seeded for s in (0, 1)] + [("mmseqs2", None), ("mmseqs2_sensitive", None)]
     assert [(row.method, row.seed) for row in rows] == expected
@@ -207,12 +207,14 @@ def test_what_is_not_installed_is_left_out_with_a_warning(monkeypatch):
     monkeypatch.setattr(baselines, "find_mmseqs", lambda: None)
     monkeypatch.setitem(sys.modules, "igraph", None)
     _, blob, indices, similarities = blobs(n_blobs=2, size=10)
-    sequences = [np.full(12, 1 + b, dtype=np.uint8) for b in blob]
+    sequences = [np.full(12 + b, 1 + b, dtype=np.uint8) for b in blob]
     with pytest.warns(SeqscanWarning) as caught:
         rows = list(run_baselines(sequences, 2, seeds=[0], graph=(indices, similarities)))
-    assert {row.method for row in rows} == {"random", "kmeans_composition", "kmeans_2mers", "kmeans_3mers"}
+    assert {row.method for row in rows} == {
+        "random", "kmeans_length", "kmeans_composition", "kmeans_2mers", "kmeans_3mers",
+    }  # fmt: skip
     assert [str(w.message).split()[0] for w in caught] == [
-        "leiden_cpm", "leiden_modularity", "label_propagation", "mmseqs2",
+        "leiden_composition", "leiden_cpm", "leiden_modularity", "label_propagation", "mmseqs2",
     ]  # fmt: skip
 
 
