@@ -9,6 +9,7 @@ import pytest
 
 from seqscan import __version__, cli, discovery
 from seqscan.alphabet import AMINO
+from seqscan.cli.options import size
 from seqscan.encoder import save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead
@@ -217,10 +218,10 @@ def test_mistakes_are_one_line_and_exit_code_2(seqscan, folder, monkeypatch, com
 
 @pytest.mark.parametrize(("text", "expected"), [("8GB", 8e9), ("1.5 gb", 1.5e9), ("2KB", 2e3), ("1TB", 1e12)])
 def test_sizes(text, expected):
-    assert cli._bytes(text) == expected
+    assert size(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "8", "GB", "8GiB", "nanGB", "infGB"])
 def test_no_sizes(text):
     with pytest.raises(InvalidParameter):
-        cli._bytes(text)
+        size(text)

@@ -1,0 +1,52 @@
+"""The command line: one thin command for each stage. Torch is loaded by the commands that need it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+from rich.logging import RichHandler
+
+from seqscan import __version__
+from seqscan.cli.clustering import assign, benchmark, demo, evaluate, run
+from seqscan.cli.console import console
+from seqscan.cli.encoding import embed, pretrain
+from seqscan.cli.residues import explain
+from seqscan.errors import SeqscanError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Find the functional categories of proteins with no labels at all.",
+)
+for command in (run, assign, evaluate, explain, benchmark, pretrain, embed, demo):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def _global(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"seqscan {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; an error a user can mend is one line, and the exit code is 2."""
+    handler = RichHandler(console=console, show_path=False, show_time=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    warnings.simplefilter("ignore", category=FutureWarning)
+    try:
+        app()
+    except BrokenPipeError:
+        sys.exit(1)
+    except (SeqscanError, OSError) as error:  # the second: no permission, no space, a folder in the way
+        console.print(f"seqscan: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,170 @@
+"""Commands that find clusters, assign to them and score them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqscan.cli.console import console, progress_bars, say_scores
+from seqscan.cli.options import (
+    N_THREADS,
+    Clusters,
+    Encoder,
+    Finetune,
+    Input,
+    MaxLength,
+    MinProbability,
+    ModelPath,
+    Neighbors,
+    Seed,
+    Threads,
+    discovery_config,
+    size,
+)
+
+
+def run(
+    source: Input,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables, model and report.")],
+    clusters: Clusters = "auto",
+    neighbors: Neighbors = "auto",
+    finetune: Finetune = True,
+    encoder: Encoder = "default",
+    truth: Annotated[Path | None, typer.Option(help="Labels to score with; never used to cluster.")] = None,
+    truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
+    baselines: Annotated[bool, typer.Option(help="With --truth: run other methods beside.")] = True,
+    min_probability: MinProbability = 0.0,
+    max_length: MaxLength = 100_000,
+    seed: Seed = 0,
+    threads: Threads = N_THREADS,
+    memory: Annotated[str, typer.Option(help="Refuse a run that needs more.")] = "8GB",
+) -> None:
+    """Find clusters: every stage from FASTA to report. A killed run goes on where it was."""
+    from seqscan.pipeline import RunConfig
+    from seqscan.pipeline import run as run_all
+
+    config = RunConfig(
+        discovery=discovery_config(clusters, neighbors, finetune, encoder, seed, threads),
+        truth=str(truth) if truth else None,
+        truth_column=truth_column,
+        baselines=baselines,
+        min_probability=min_probability,
+        max_length=max_length,
+        memory_bytes=size(memory),
+    )
+    command = shlex.join(["seqscan", *sys.argv[1:]])
+    with progress_bars() as (on_start, on_end, on_progress):
+        scores = run_all(
+            source, output, config, command=command, on_start=on_start, on_end=on_end, on_progress=on_progress
+        )
+    say_scores(scores.label_free | scores.labelled)
+    typer.echo(f"report: {output / 'report.html'}")
+
+
+def assign(
+    source: Input,
+    model: ModelPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table of assignments.")],
+    rejected: Annotated[
+        Path | None, typer.Option(help="Table of rejected records; next to the output by default.")
+    ] = None,
+    min_probability: MinProbability = 0.0,
+    max_length: MaxLength = 100_000,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Assign proteins to the clusters of a model, in constant time for each."""
+    import torch
+
+    from seqscan.artifact import write_atomically
+    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.model import Model
+    from seqscan.results import Assignments, write_rejected
+
+    torch.set_num_threads(threads)
+    trained = Model.load(model)
+    ledger = RejectionLedger()
+    begun = time.monotonic()
+    n = 0
+    with write_atomically(output) as temporary, temporary.open("w", newline="") as handle:
+        writer = Assignments.begin(handle)
+        records = read_fasta(source, rejected=ledger, max_length=max_length)
+        for block in trained.assign(records, min_probability=min_probability):
+            block.append(writer)
+            n += len(block)
+    rejected = rejected or output.with_name(f"{output.stem}.rejected.tsv")
+    write_rejected(ledger.rows, rejected)
+    typer.echo(
+        f"{n} proteins assigned, {n / (time.monotonic() - begun):.0f} a second; {len(ledger.rows)} rejected"
+    )
+    if ledger.rows:
+        typer.echo(f"rejected: {ledger.summary()}; see {rejected}")
+
+
+def evaluate(
+    assignments: Annotated[Path, typer.Argument(metavar="assignments.tsv")],
+    truth: Annotated[Path, typer.Option(help="Table with the columns id and --truth-column.")],
+    truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score assignments against labels; docs/metrics.md defines each figure."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from seqscan.evaluate import evaluate as score
+    from seqscan.results import Assignments, read_truth
+
+    scores = score(Assignments.read(assignments), read_truth(truth, truth_column))
+    if json:
+        typer.echo(dumps(asdict(scores), indent=1))
+    else:
+        say_scores(scores.label_free | scores.labelled)
+
+
+def benchmark(
+    source: Input,
+    truth: Annotated[Path, typer.Option(help="Table with the columns id and --truth-column.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")],
+    clusters: Annotated[int, typer.Option(min=2, help="How many clusters.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method that draws random numbers.")] = 5,
+    truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
+    encoder: Encoder = "default",
+    neighbors: Neighbors = "auto",
+    finetune: Finetune = True,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Cluster by seqscan and by what a user would pick instead, and score all of them."""
+    from seqscan.benchmark import COLUMNS, summarize_runs
+    from seqscan.benchmark import benchmark as measure
+
+    config = discovery_config(str(clusters), neighbors, finetune, encoder, 0, threads)
+    rows = measure(
+        source, truth, output, config, n_seeds=seeds, truth_column=truth_column, on_line=console.print
+    )
+    typer.echo("\t".join(("method", "runs", *COLUMNS)))
+    for row in summarize_runs(rows):
+        spreads = (f" ± {row[c + '_sd']:.3f}" if c + "_sd" in row else "" for c in COLUMNS)
+        cells = (f"{row[c]:.3f}{s}" if c in row else "" for c, s in zip(COLUMNS, spreads, strict=True))
+        typer.echo("\t".join((row["method"], str(row["runs"]), *cells)))
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder.")] = Path("out/demo"),
+    finetune: Finetune = True,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Cluster the 5,851 bundled protein domains of ten Pfam families and compare with the families."""
+    from seqscan.datasets import pfam10_labels, pfam10_sequences
+
+    run(
+        str(pfam10_sequences()),
+        output,
+        clusters="10",
+        finetune=finetune,
+        truth=pfam10_labels(),
+        threads=threads,
+    )

@@ -1,0 +1,58 @@
+"""What a command shows while it works, on standard error, and the scores it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from seqscan.stages import Stage
+
+console = Console(stderr=True)
+
+
+@contextmanager
+def progress_bars() -> Iterator[
+    tuple[Callable[[str], None], Callable[[Stage], None], Callable[[int, int], None]]
+]:
+    """Show stages: bars with the remaining time on a terminal, a line for each stage otherwise."""
+    if not console.is_terminal:
+        yield (
+            lambda name: console.print(f"{name} ...", highlight=False),
+            lambda stage: console.print(f"{stage.stage}: {_told(stage)}", highlight=False),
+            lambda done, total: None,
+        )
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task: list[Any] = []
+
+        def start(name: str) -> None:
+            task.append(bars.add_task(name, total=None))
+
+        def end(stage: Stage) -> None:
+            if stage.status == "done":
+                bars.remove_task(task.pop())
+            bars.console.print(f"{stage.stage}: {_told(stage)}", highlight=False)
+
+        def progress(done: int, total: int) -> None:
+            bars.update(task[-1], completed=done, total=total)
+
+        yield start, end, progress
+
+
+def _told(stage: Stage) -> str:
+    return f"{stage.seconds:.1f} s" if stage.status == "done" else "already done"
+
+
+def say_scores(scores: dict[str, float]) -> None:
+    width = max(map(len, scores), default=0)
+    for name, value in scores.items():
+        typer.echo(
+            f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}"
+        )

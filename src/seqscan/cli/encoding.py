@@ -1,0 +1,105 @@
+"""Commands that train an encoder and embed proteins with it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqscan.cli.console import console, progress_bars
+from seqscan.cli.options import N_THREADS, Encoder, Input, MaxLength, Seed, Threads
+from seqscan.errors import InvalidParameter
+
+
+def pretrain(
+    sources: Annotated[list[str], typer.Argument(metavar="CORPUS.fasta...", help="FASTA files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Encoder artifact to write.")],
+    minutes: Annotated[float | None, typer.Option(min=0.0, help="Training time in all.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps in all, instead of minutes.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    homologs: Annotated[
+        int, typer.Option(min=0, help="Proteins searched for homologs with MMseqs2.")
+    ] = 100_000,
+    half: Annotated[bool, typer.Option(help="Store half precision.")] = True,
+    seed: Seed = 0,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Train an encoder on unlabelled proteins."""
+    from itertools import chain
+
+    from seqscan.artifact import file_checksum
+    from seqscan.corpus import Corpus, write_corpus
+    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.pretrain import PretrainConfig
+    from seqscan.pretrain import pretrain as train
+    from seqscan.stages import StageLog
+
+    if (minutes is None) == (steps is None):
+        raise InvalidParameter("minutes", minutes, "give either --minutes or --steps")
+    config = PretrainConfig(max_steps=steps, minutes=minutes, n_homolog_proteins=homologs, seed=seed)
+    folder = output.with_name(output.name + ".training")
+    ledgers = [RejectionLedger() for _ in sources]
+    readers = (read_fasta(path, rejected=ledger) for path, ledger in zip(sources, ledgers, strict=True))
+    notes = folder / "stages"
+    notes.mkdir(parents=True, exist_ok=True)
+    inputs = {"inputs": [file_checksum(path) for path in sources]}
+    StageLog(notes).run(
+        "read",
+        inputs,
+        [folder / "corpus"],
+        lambda: write_corpus(folder / "corpus", chain.from_iterable(readers)),
+    )
+    for path, ledger in zip(sources, ledgers, strict=True):
+        if ledger.rows:
+            logging.getLogger("seqscan").warning("%s: rejected %s", path, ledger.summary())
+
+    def say(row: dict[str, float]) -> None:
+        if row["step"] % 50 == 0 or "validation_recall" in row:
+            console.print(" ".join(f"{name} {value:.5g}" for name, value in row.items()), highlight=False)
+
+    train(
+        Corpus.open(folder / "corpus"), output, config, threads=threads, resume=resume, half=half, on_step=say
+    )
+    typer.echo(f"encoder: {output}")
+
+
+def embed(
+    source: Input,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Embedding store to write.")],
+    encoder: Encoder = "default",
+    max_length: MaxLength = 100_000,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Write the vector of each protein to a store."""
+    import tempfile
+
+    import torch
+
+    from seqscan.artifact import read_manifest
+    from seqscan.corpus import write_corpus
+    from seqscan.discovery import encoder_checksum
+    from seqscan.embed import embed_corpus
+    from seqscan.encoder import load_encoder
+    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.results import write_rejected
+
+    torch.set_num_threads(threads)
+    network = load_encoder(encoder)
+    ledger = RejectionLedger()
+    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+        corpus = write_corpus(
+            Path(name) / "corpus", read_fasta(source, rejected=ledger, max_length=max_length)
+        )
+        with progress_bars() as (on_start, _, on_progress):
+            on_start("embed")
+            # The checksums, not the name: shards are used again only for the same proteins.
+            files = read_manifest(corpus.path, "corpus").files
+            content = {"encoder": encoder_checksum(network), "input": source, "corpus": files}
+            store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
+    rejected = output.with_name(f"{output.name}.rejected.tsv")
+    write_rejected(ledger.rows, rejected)
+    typer.echo(f"{len(store)} vectors of {store.n_dimensions} dimensions; {len(ledger.rows)} rejected")

@@ -1,0 +1,65 @@
+"""Arguments that several commands share, and what their texts mean."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seqscan.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from seqscan.discovery import DiscoveryConfig
+
+N_THREADS = os.cpu_count() or 1
+
+Input = Annotated[
+    str,
+    typer.Argument(
+        metavar="IN.fasta", help="FASTA or FASTQ, plain, gz, bz2, xz or zst; - is standard input."
+    ),
+]
+Threads = Annotated[int, typer.Option(min=1, help="Processor cores to use.")]
+Clusters = Annotated[
+    str, typer.Option(metavar="K|auto", help="How many clusters, or auto to find the number.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed and threads: same result.")]
+Encoder = Annotated[str, typer.Option(metavar="default|PATH", help="Encoder artifact.")]
+Neighbors = Annotated[str, typer.Option(metavar="auto|embedding|mmseqs2", help="Where neighbors come from.")]
+ModelPath = Annotated[Path, typer.Option("--model", help="Model folder, for instance OUT/model.")]
+Finetune = Annotated[bool, typer.Option(help="Train the encoder together with the clusters.")]
+MinProbability = Annotated[float, typer.Option(min=0.0, max=1.0, help="Less sure proteins stay unassigned.")]
+MaxLength = Annotated[int, typer.Option(min=1, help="Longer records are rejected, residues.")]
+
+
+def discovery_config(
+    clusters: str, neighbors: str, finetune: bool, encoder: str, seed: int, threads: int
+) -> DiscoveryConfig:
+    from seqscan.discovery import DiscoveryConfig
+
+    if clusters != "auto" and not clusters.isdecimal():
+        raise InvalidParameter("clusters", clusters, "must be a whole number or 'auto'")
+    return DiscoveryConfig(
+        n_clusters=None if clusters == "auto" else int(clusters),
+        neighbors=neighbors,
+        finetune=finetune,
+        encoder=encoder,
+        seed=seed,
+        threads=threads,
+    )
+
+
+def size(text: str) -> int:
+    """Read a size such as `8GB` or `500MB`.
+
+    >>> size("1.5GB")
+    1500000000
+    """
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    number, unit = text[:-2].strip(), text[-2:].upper()
+    try:
+        return int(float(number) * units[unit])
+    except (KeyError, ValueError, OverflowError):
+        raise InvalidParameter("memory", text, "is not a size", remedy="Write for instance 8GB.") from None
