@@ -23,6 +23,7 @@ TORCH = {
     "benchmark",
     "cli",
     "discovery",
+    "distributed",
     "embed",
     "encoder",
     "estimator",

@@ -1,0 +1,92 @@
+"""Several processes as one: rank, number of ranks, mean over ranks. The only user of `torch.distributed`.
+
+Without `torchrun` there is one rank, and every function is its own trivial case.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["mean_over_ranks", "n_ranks", "process_group", "rank", "wait_for_all"]
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that `torchrun` started; do nothing without it.
+
+    The engine is NCCL where each process has a GPU, gloo otherwise.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Return the number of this process, 0 for the first."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def n_ranks() -> int:
+    """Return how many processes work together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def wait_for_all() -> None:
+    """Return once every rank has come here."""
+    if n_ranks() > 1:
+        dist.barrier()
+
+
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """Return the mean of a tensor over all ranks.
+
+    Parameters
+    ----------
+    values : tensor
+        Of the same shape on every rank.
+
+    Returns
+    -------
+    mean : tensor
+        The same on every rank. Its gradient reaches every rank, so that after the usual averaging of
+        gradients over ranks they equal those of one process on the joined batch.
+
+    Examples
+    --------
+    >>> mean_over_ranks(torch.tensor([1.0, 3.0])).tolist()
+    [1.0, 3.0]
+    """
+    if n_ranks() == 1:
+        return values
+    return _MeanOverRanks.apply(values)
+
+
+class _MeanOverRanks(torch.autograd.Function):
+    """Sum, divide; the backward pass does the same to the gradients and so keeps them a sum over ranks."""
+
+    @staticmethod
+    def forward(ctx: object, values: Tensor) -> Tensor:
+        total = values.detach().clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        # Each rank holds the mean, so each rank's loss pulls on every rank's values.
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
