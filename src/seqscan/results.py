@@ -10,11 +10,13 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from gzip import BadGzipFile
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from xopen import xopen
 
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError, ShapeMismatch
@@ -241,7 +243,7 @@ def write_tsv(header: Sequence[str], rows: Iterable[Sequence[object]], path: str
 
 
 def read_truth(path: str | Path, column: str = "pfam") -> dict[str, str]:
-    """Read labels: a tab-separated table with the columns `id` and `column`.
+    """Read labels: a tab-separated table, perhaps compressed, with the columns `id` and `column`.
 
     Raises
     ------
@@ -259,13 +261,13 @@ def _tsv_writer(handle: TextIO) -> Writer:
 
 def _read_rows(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
     try:
-        with Path(path).open(newline="") as handle:
+        with xopen(path, newline="", threads=0) as handle:
             reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
             columns = reader.fieldnames or []
             rows = list(reader)
     except FileNotFoundError:
         raise InputError(str(path), "there is no such file") from None
-    except (UnicodeDecodeError, IsADirectoryError, csv.Error) as error:
+    except (UnicodeDecodeError, IsADirectoryError, csv.Error, EOFError, BadGzipFile) as error:
         raise InputError(str(path), f"is not a tab-separated table ({error})") from None
     missing = [name for name in needed if name not in columns]
     if missing:

@@ -1,5 +1,7 @@
+
 """Results come back from their files, and foreign tables are read or refused with a reason."""
 
+import gzip
 import math
 
 import numpy as np
@@ -111,6 +113,12 @@ def test_truth(tmp_path):
     path = table(tmp_path / "x.tsv", "id\tpfam\tclan\na\tPF1\tCL1\nb\tPF2\tCL1\n")
     assert read_truth(path) == {"a": "PF1", "b": "PF2"}
     assert read_truth(path, "clan") == {"a": "CL1", "b": "CL1"}
+    packed = tmp_path / "labels.tsv.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_truth(packed) == {"a": "PF1", "b": "PF2"}
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(InputError, match="not a tab-separated table"):
+        read_truth(packed)
     with pytest.raises(InputError, match="no column 'ec'"):
         read_truth(path, "ec")
 
