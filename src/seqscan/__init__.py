@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seqscan.artifact import Manifest
+from seqscan.artifact import VERSION
 from seqscan.fasta import Record, read_fasta
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Record", "SCANClusterer", "SeqSCAN", "__version__", "read_fasta"]
 
-__version__ = Manifest("", {}, {}).seqscan
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> object:

@@ -22,15 +22,23 @@ from typing import Any
 
 from seqscan.errors import ArtifactError
 
-__all__ = ["FORMAT", "Manifest", "file_checksum", "read_manifest", "write_artifact", "write_atomically"]
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "Manifest",
+    "file_checksum",
+    "read_manifest",
+    "write_artifact",
+    "write_atomically",
+]
 
 FORMAT = 1
 """Version of the layout of artifacts; a reader refuses any other."""
 
 try:
-    __version__ = version("seqscan")
+    VERSION = version("seqscan")
 except PackageNotFoundError:  # a source tree on the path, not installed
-    __version__ = "0+unknown"
+    VERSION = "0+unknown"
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class Manifest:
     content: dict[str, Any]
     files: dict[str, str]
     format: int = FORMAT
-    seqscan: str = __version__
+    seqscan: str = VERSION
 
 
 def file_checksum(path: str | Path) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
-from seqscan.artifact import Manifest, file_checksum, write_atomically
+from seqscan.artifact import VERSION, file_checksum, write_atomically
 from seqscan.baselines import aggregate, run_baselines
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
@@ -299,7 +299,7 @@ def _report(
     write_report(
         ReportData(
             title=f"Functional categories of {source.name}",
-            version=Manifest("", {}, {}).seqscan,
+            version=VERSION,
             command=command,
             input_name=source.name,
             n_read=len(corpus) + len(rejected),
@@ -336,7 +336,7 @@ def _write_run_json(
     path: Path, source: Path, checksum: str, config: RunConfig, found: Found, log: StageLog
 ) -> None:
     content = {
-        "seqscan": Manifest("", {}, {}).seqscan,
+        "seqscan": VERSION,
         "input": {"name": source.name, "sha256": checksum},
         "seed": config.discovery.seed,
         "configuration": asdict(config),

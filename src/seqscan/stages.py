@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqscan.artifact import Manifest, write_atomically
+from seqscan.artifact import VERSION, write_atomically
 
 __all__ = ["Stage", "StageLog", "peak_memory_mb"]
 
@@ -81,7 +81,7 @@ class StageLog:
             For the stages that build on this one.
         """
         # The version that wrote a stage is part of its key: a new release makes everything again.
-        text = json.dumps([name, Manifest("", {}, {}).seqscan, depends_on], sort_keys=True)
+        text = json.dumps([name, VERSION, depends_on], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         note = self.folder / f"{name}.json"
         stage = self._finished(note, key, outputs)
