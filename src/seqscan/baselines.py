@@ -312,10 +312,8 @@ def label_propagation(
 
     Parameters
     ----------
-    indices : (N, k), int32
-        Neighbors of each protein, -1 for none.
-    similarities : (N, k), float32
-        Edges of 0 and less are left out.
+    indices, similarities : (N, k)
+        As for `leiden`.
     seed : int
 
     Returns
@@ -327,6 +325,8 @@ def label_propagation(
     ------
     MissingDependency
         If igraph is not installed.
+    InvalidParameter, ShapeMismatch
+        If the graph is malformed.
 
     Notes
     -----

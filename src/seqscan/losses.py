@@ -125,9 +125,7 @@ def self_label_loss(logits: Tensor, labels: Tensor, *, balance: bool = True) -> 
     return (weights * losses).sum() / weights.sum()
 
 
-def contrastive_loss(
-    left: Tensor, right: Tensor, *, temperature: float, same: Tensor | None = None
-) -> Tensor:
+def contrastive_loss(left: Tensor, right: Tensor, *, temperature: float) -> Tensor:
     """Draw the two views of each pair together and all other pairs of the batch apart.
 
     Parameters
@@ -135,8 +133,6 @@ def contrastive_loss(
     left, right : (B, D)
         Row i of `right` is the positive of row i of `left`; every other row of both is a negative.
     temperature : dimensionless, > 0
-    same : (B, B), bool, optional
-        True where pairs i and j are known to be related, so that they are no negatives of each other.
 
     Returns
     -------
@@ -151,11 +147,7 @@ def contrastive_loss(
     n = len(left)
     vectors = F.normalize(torch.cat([left, right]).float(), dim=1)
     logits = vectors @ vectors.T / temperature
-    hidden = torch.eye(2 * n, dtype=torch.bool, device=logits.device)
-    if same is not None:
-        related = same & ~torch.eye(n, dtype=torch.bool, device=logits.device)
-        hidden = hidden | related.repeat(2, 2)
-    logits = logits.masked_fill(hidden, -torch.inf)
+    logits = logits.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=logits.device), -torch.inf)
     positives = torch.arange(2 * n, device=logits.device).roll(n)
     return F.cross_entropy(logits, positives)
 

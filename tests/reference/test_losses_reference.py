@@ -31,8 +31,8 @@ def scan_loops(anchors, neighbors, entropy_weight, weights):
     return consistency - entropy_weight * entropy, consistency, entropy
 
 
-def contrastive_loops(left, right, temperature, same=None):
-    """Eq. 1 of arXiv 2002.05709, without the negatives that are known to be related."""
+def contrastive_loops(left, right, temperature):
+    """Eq. 1 of arXiv 2002.05709."""
     n = len(left)
     vectors = [*left, *right]
     losses = []
@@ -41,8 +41,6 @@ def contrastive_loops(left, right, temperature, same=None):
         similarity = {}
         for j in range(2 * n):
             if j == i:
-                continue
-            if j != positive and same is not None and same[i % n][j % n]:
                 continue
             cosine = np.dot(vectors[i], vectors[j]) / np.linalg.norm(vectors[i]) / np.linalg.norm(vectors[j])
             similarity[j] = cosine / temperature
@@ -90,25 +88,17 @@ def test_scan_loss(shape, entropy_weight, weighted):
 
 @pytest.mark.parametrize("n", [2, 6])
 @pytest.mark.parametrize("temperature", [0.07, 0.5])
-@pytest.mark.parametrize("with_related", [False, True])
-def test_contrastive_loss(n, temperature, with_related):
+def test_contrastive_loss(n, temperature):
     generator = np.random.default_rng(1)
     left, right = generator.normal(size=(2, n, 4))
-    same = None
-    if with_related:
-        same = generator.random((n, n)) < 0.3
-        same |= same.T
-        np.fill_diagonal(same, True)
     a = torch.tensor(left, dtype=torch.float32, requires_grad=True)
     b = torch.tensor(right, dtype=torch.float32, requires_grad=True)
-    loss = contrastive_loss(
-        a, b, temperature=temperature, same=None if same is None else torch.from_numpy(same)
-    )
-    assert loss.item() == pytest.approx(contrastive_loops(left, right, temperature, same), abs=1e-4)
+    loss = contrastive_loss(a, b, temperature=temperature)
+    assert loss.item() == pytest.approx(contrastive_loops(left, right, temperature), abs=1e-4)
     loss.backward()
-    expected = gradient_by_differences(lambda x: contrastive_loops(x, right, temperature, same), left)
+    expected = gradient_by_differences(lambda x: contrastive_loops(x, right, temperature), left)
     np.testing.assert_allclose(a.grad.numpy(), expected, atol=1e-4)
-    expected = gradient_by_differences(lambda x: contrastive_loops(left, x, temperature, same), right)
+    expected = gradient_by_differences(lambda x: contrastive_loops(left, x, temperature), right)
     np.testing.assert_allclose(b.grad.numpy(), expected, atol=1e-4)
 
 

@@ -282,17 +282,7 @@ def matched_members(table: Contingency, matched: Ints) -> Ints:
 def label_scores(truth: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     """Score a partition against families: every figure that needs no probabilities.
 
-    Parameters
-    ----------
-    truth : (N,), int or str
-        Family of each protein.
-    labels : (N,), int or str
-        Cluster of each protein; the integer -1 is unassigned.
-
-    Raises
-    ------
-    ShapeMismatch
-        If the two differ in shape or are empty.
+    Takes and raises what `contingency` does.
 
     Examples
     --------
