@@ -6,6 +6,7 @@ corpus -> alignment neighbors -> vectors -> neighbors -> joint learning -> vecto
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -173,6 +174,11 @@ def discover_categories(
             pairs = fill(alignment, graph)
             labels = label_pieces(begin, store.vectors(), alignment)
 
+        joint = asdict(config.joint)
+        del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
+        depends = base | {"from": key, "joint": joint}
+        checkpoint = folder / "finetune.checkpoint"
+
         def learn() -> None:
             rows: list[dict[str, float]] = []
 
@@ -182,12 +188,22 @@ def discover_categories(
                     on_progress(int(row["step"]) + 1, config.joint.n_steps)
 
             trained = finetune(
-                start, corpus, begin, pairs, config.joint, seed=config.seed, labels=labels, on_step=step
+                start,
+                corpus,
+                begin,
+                pairs,
+                config.joint,
+                seed=config.seed,
+                labels=labels,
+                checkpoint=checkpoint,
+                recipe=json.dumps(depends, sort_keys=True),
+                on_step=step,
             )
             origin: dict[str, object] = {"parent": weights, "stage": "joint learning", "curve": rows}
             save_encoder(trained, tuned, provenance=origin)
 
-        key = log.run("finetune", base | {"from": key, "joint": asdict(config.joint)}, [tuned], learn)
+        key = log.run("finetune", depends, [tuned], learn)
+        checkpoint.unlink(missing_ok=True)  # not before the stage has its note
         encoder = load_encoder(tuned).to(device)
         provenance = read_manifest(tuned, "encoder").content["provenance"]
         curves += [{"stage": "joint learning"} | row for row in provenance["curve"]]

@@ -7,15 +7,19 @@ relatives share and the prototypes learn what the encoder sees.
 from __future__ import annotations
 
 import copy
+import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from seqscan.checkpoint import Checkpoint, write_checkpoint
 from seqscan.encoder import ConvEncoder, fast_dtype
 from seqscan.head import ClusterHead
 from seqscan.losses import scan_loss, self_label_loss
@@ -45,6 +49,8 @@ class FinetuneConfig:
         Weight of the self-labelling loss beside the SCAN loss.
     encoder_learning_rate, prototype_learning_rate : float
         Of AdamW; rise over a tenth of the steps, fall along a cosine.
+    checkpoint_seconds : float, seconds
+        How much work a kill may cost; changes nothing in the result.
     """
 
     n_steps: int = 300
@@ -56,6 +62,7 @@ class FinetuneConfig:
     label_weight: float = 1.0
     encoder_learning_rate: float = 5e-4
     prototype_learning_rate: float = 5e-3
+    checkpoint_seconds: float = 300.0
 
 
 def finetune(
@@ -67,6 +74,8 @@ def finetune(
     *,
     seed: int,
     labels: NDArray[np.int64] | None = None,
+    checkpoint: Path | None = None,
+    recipe: str = "",
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> ConvEncoder:
     """Return a copy of the encoder, trained so that neighbors come into one cluster.
@@ -83,8 +92,13 @@ def finetune(
     seed : int
     labels : (N,), optional
         Clusters that are known already, from `scan.label_pieces`, -1 where none is: self-labelling.
+    checkpoint : path, optional
+        Where the state of the training is kept; a later call goes on from there. Remove it when the result
+        is safe.
+    recipe : str
+        What the result depends on: a checkpoint of another recipe is not used.
     on_step : callable, optional
-        Called with the losses of each step.
+        Called with the losses of each step; first with those of the steps before the checkpoint.
     """
     encoder = copy.deepcopy(encoder)
     device = encoder.project.weight.device
@@ -102,7 +116,21 @@ def finetune(
         weight_decay=0.0,
     )
     mean = RunningMean(head.n_clusters, config.batch_residues // (2 * max(config.crop_lengths)))
-    for step in range(config.n_steps):
+    rows: list[dict[str, float]] = []
+    if checkpoint is not None and checkpoint.exists():
+        saved = Checkpoint.read(checkpoint)
+        if saved.metadata["recipe"] == recipe:
+            encoder.load_state_dict(saved.part("encoder"))
+            with torch.no_grad():
+                prototypes.copy_(saved.tensors["prototypes"])
+            mean.value = saved.tensors["mean"].to(device)
+            saved.restore(optimizer)
+            rows = json.loads(saved.metadata["rows"])
+    if on_step is not None:
+        for row in rows:
+            on_step(row)
+    last_saved = time.monotonic()
+    for step in range(len(rows), config.n_steps):
         generator = np.random.default_rng((seed, 32, step))
         rise = min(1.0, (step + 1) / max(1.0, config.n_steps / 10))
         fall = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * step / config.n_steps))
@@ -134,6 +162,13 @@ def finetune(
         total.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
+        rows.append({"step": step} | {name: float(loss.detach()) for name, loss in scan._asdict().items()})
         if on_step is not None:
-            on_step({"step": step} | {name: float(value.detach()) for name, value in scan._asdict().items()})
+            on_step(rows[-1])
+        if checkpoint is not None and time.monotonic() - last_saved >= config.checkpoint_seconds:
+            assert mean.value is not None
+            state = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+            state |= {"prototypes": prototypes, "mean": mean.value}
+            write_checkpoint(checkpoint, state, optimizer, {"recipe": recipe, "rows": json.dumps(rows)})
+            last_saved = time.monotonic()
     return encoder.eval()

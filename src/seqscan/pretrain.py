@@ -20,11 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from seqscan.alignment import Alignments, align_all, find_mmseqs, mmseqs_version
 from seqscan.artifact import read_manifest, write_artifact, write_atomically
+from seqscan.checkpoint import Checkpoint, write_checkpoint
 from seqscan.corpus import Corpus
 from seqscan.encoder import ConvEncoder, ConvEncoderConfig, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
@@ -422,13 +421,10 @@ def _save_checkpoint(
     corpus: Corpus,
     state: _State,
 ) -> None:
-    tensors = {f"encoder.{name}": tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in slots.items()}
+    tensors = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
     metadata = {"config": json.dumps(asdict(config)), "state": json.dumps(asdict(state)),
                 "encoder": json.dumps(asdict(encoder.config)), "corpus": _checksum(corpus)}  # fmt: skip
-    with write_atomically(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    write_checkpoint(path, tensors, optimizer, metadata)
 
 
 def _load_checkpoint(
@@ -438,9 +434,8 @@ def _load_checkpoint(
     config: PretrainConfig,
     corpus: Corpus,
 ) -> _State:
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    checkpoint = Checkpoint.read(path)
+    metadata = checkpoint.metadata
     # A run may be made longer or shorter; all else must stay.
     length = {"max_steps", "minutes"}
     then, now = json.loads(metadata["config"]), json.loads(json.dumps(asdict(config)))
@@ -456,15 +451,8 @@ def _load_checkpoint(
         raise ArtifactError(
             str(path), "was made with other proteins", remedy="Resume with the input the training began with."
         )
-    encoder.load_state_dict(
-        {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
-    )
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, slot = name.split(".")
-            slots.setdefault(int(index), {})[slot] = tensor
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    encoder.load_state_dict(checkpoint.part("encoder"))
+    checkpoint.restore(optimizer)
     return _State(**json.loads(metadata["state"]))
 
 

@@ -21,6 +21,7 @@ MODULES = sorted(
 # May import torch, themselves or by what they import; every other module is NumPy and SciPy only.
 TORCH = {
     "benchmark",
+    "checkpoint",
     "cli",
     "discovery",
     "distributed",

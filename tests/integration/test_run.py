@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import gzip
+import json
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from seqscan.checkpoint import Checkpoint
 from seqscan.datasets import pfam10_labels, pfam10_sequences
 from seqscan.encoder import save_encoder
 from seqscan.fasta import read_fasta
@@ -42,7 +44,7 @@ config = RunConfig(
     DiscoveryConfig(
         n_clusters=4, neighbors="embedding", encoder=encoder, seed=3, threads=1,
         scan=ScanConfig(n_heads=2, n_steps=20),
-        joint=FinetuneConfig(n_steps=3, batch_residues=512, crop_lengths=(16,)),
+        joint=FinetuneConfig(n_steps=30, batch_residues=512, crop_lengths=(16,), checkpoint_seconds=0.0),
     ),
     min_probability=0.3,
 )
@@ -217,6 +219,29 @@ def test_killed_after_each_stage(undisturbed, folder, server):
     assert n_killed >= len(STAGES) - 3
     server.run(output)
     assert_same_bytes(undisturbed, output)
+
+
+def test_killed_within_joint_learning(undisturbed, folder, server):
+    output = folder / "killed_within"
+    checkpoint = output / "work" / "finetune.checkpoint"
+    steps = []
+
+    def written(process):
+        """Wait until a checkpoint that is later than the last one lies there."""
+        while not checkpoint.exists() or steps_of(checkpoint) < (steps[-1] if steps else 0) + 3:
+            assert "Z" not in (process / "stat").read_text().rsplit(")")[-1]
+
+    for _ in range(2):
+        assert server.run(output, written) is None
+        steps.append(steps_of(checkpoint))
+    assert 0 < steps[0] < steps[1] < 30
+    assert server.run(output).count("skipped") == STAGES.index("finetune")
+    assert not checkpoint.exists()
+    assert_same_bytes(undisturbed, output)
+
+
+def steps_of(checkpoint):
+    return len(json.loads(Checkpoint.read(checkpoint).metadata["rows"]))
 
 
 def test_killed_at_any_moment(undisturbed, folder, server):

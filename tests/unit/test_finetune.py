@@ -1,12 +1,15 @@
 """Joint learning: the loss falls, the input stays, the seed decides."""
 
 import copy
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from seqscan.alphabet import AMINO
+from seqscan.checkpoint import Checkpoint
 from seqscan.finetune import FinetuneConfig, finetune
 from seqscan.head import ClusterHead, whiten, whitening
 from seqscan.neighbors import ExactNeighbors
@@ -50,6 +53,37 @@ def test_seed_decides(inputs):
     first, second, other = (weights(finetune(*inputs, TINY, seed=seed)) for seed in (0, 0, 1))
     assert same(first, second)
     assert not same(first, other)
+
+
+def test_goes_on_from_its_checkpoint(inputs, tmp_path):
+    path = tmp_path / "checkpoint"
+    config = replace(TINY, n_steps=5, checkpoint_seconds=0.0)
+    whole, rest = [], []
+
+    def struck(row):
+        if row["step"] == 3:
+            raise KeyboardInterrupt
+
+    expected = weights(finetune(*inputs, config, seed=0, on_step=whole.append))
+    with pytest.raises(KeyboardInterrupt):
+        finetune(*inputs, config, seed=0, checkpoint=path, recipe="a", on_step=struck)
+    assert json.loads(Checkpoint.read(path).metadata["rows"]) == whole[:3]
+    found = weights(finetune(*inputs, config, seed=0, checkpoint=path, recipe="a", on_step=rest.append))
+    assert same(expected, found)
+    assert rest == whole
+
+
+def test_checkpoint_of_another_recipe_is_not_used(inputs, tmp_path):
+    path = tmp_path / "checkpoint"
+    config = replace(TINY, checkpoint_seconds=0.0)
+    finetune(*inputs, config, seed=1, checkpoint=path, recipe="seed 1")
+    found = weights(finetune(*inputs, config, seed=0, checkpoint=path, recipe="seed 0"))
+    assert same(found, weights(finetune(*inputs, config, seed=0)))
+
+
+def test_no_checkpoint_before_its_time(inputs, tmp_path):
+    finetune(*inputs, TINY, seed=0, checkpoint=tmp_path / "checkpoint")
+    assert not any(tmp_path.iterdir())
 
 
 def test_loss_falls(inputs):
