@@ -26,6 +26,7 @@ __all__ = [
     "FORMAT",
     "VERSION",
     "Manifest",
+    "check_replaceable",
     "file_checksum",
     "read_manifest",
     "write_artifact",
@@ -119,8 +120,7 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
         If `path` holds something that is not an artifact of this kind; it is left alone.
     """
     path = Path(path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        read_manifest(path, kind)
+    check_replaceable(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -142,6 +142,13 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(path: str | Path, kind: str) -> None:
+    """Raise `ArtifactError` if `write_artifact` would not write here; ask before work that takes long."""
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        read_manifest(path, kind)
 
 
 def read_manifest(path: str | Path, kind: str, *, verify: bool = False) -> Manifest:
@@ -177,12 +184,18 @@ def read_manifest(path: str | Path, kind: str, *, verify: bool = False) -> Manif
         raise ArtifactError(
             str(path), f"is not a seqscan {kind}: it has no manifest.json", remedy="Check the path."
         ) from None
-    except (ValueError, TypeError, NotADirectoryError) as error:
+    except NotADirectoryError:
+        raise ArtifactError(str(path), f"is a file, not a seqscan {kind}", remedy="Check the path.") from None
+    except (ValueError, TypeError) as error:
         raise ArtifactError(
             str(path), f"its manifest cannot be read ({error})", remedy="Make it again."
         ) from None
     if manifest.kind != kind:
-        raise ArtifactError(str(path), f"is a {manifest.kind}, not a {kind}", remedy="Check the path.")
+        raise ArtifactError(
+            str(path),
+            f"is {_with_article(manifest.kind)}, not {_with_article(kind)}",
+            remedy="Check the path.",
+        )
     for name, checksum in manifest.files.items():
         file = path / name
         if not file.is_file():
@@ -190,6 +203,10 @@ def read_manifest(path: str | Path, kind: str, *, verify: bool = False) -> Manif
         if verify and file_checksum(file) != checksum:
             raise ArtifactError(str(path), f"its file {name} was changed or damaged", remedy="Make it again.")
     return manifest
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 
 def _umask() -> int:

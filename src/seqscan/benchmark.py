@@ -20,11 +20,11 @@ from seqscan.baselines import kmeans_on_pca, leiden, run_baselines, shuffled
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
 from seqscan.encoder import load_encoder
-from seqscan.errors import InputError, InvalidParameter
+from seqscan.errors import InvalidParameter
 from seqscan.evaluate import evaluate
 from seqscan.fasta import Record, RejectionLedger, read_fasta
 from seqscan.neighbors import NeighborGraph, combine
-from seqscan.results import Assignments, read_truth, write_tsv
+from seqscan.results import Assignments, check_truth, read_truth, write_tsv
 from seqscan.stages import StageLog
 
 __all__ = ["COLUMNS", "benchmark", "summarize_runs"]
@@ -95,10 +95,7 @@ def benchmark(
             runs.append(run)
         ids = corpus.ids
     truth = read_truth(truth_path, truth_column)
-    if not truth.keys() & set(ids):
-        raise InputError(
-            str(truth_path), "holds no id of the input", remedy="Compare the ids of the two files."
-        )
+    check_truth(truth, truth_path, ids)
     rows: list[dict[str, Any]] = [
         {"method": run.method, "seed": run.seed, "seconds": run.seconds}
         | dict(evaluate(run.assignments, truth).labelled)

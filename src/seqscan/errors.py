@@ -13,6 +13,7 @@ __all__ = [
     "InvalidParameter",
     "InvalidSequence",
     "MissingDependency",
+    "NoUsableRecord",
     "SeqscanError",
     "SeqscanWarning",
     "ShapeMismatch",
@@ -47,6 +48,10 @@ class InputError(SeqscanError, ValueError):
         super().__init__(f"{path}: {reason}.", remedy=remedy)
         self.path = path
         self.reason = reason
+
+
+class NoUsableRecord(InputError):
+    """Every record of an input was rejected."""
 
 
 class InvalidSequence(SeqscanError, ValueError):

@@ -19,7 +19,7 @@ import dnaio
 from xopen import xopen
 
 from seqscan.alphabet import AMINO
-from seqscan.errors import DuplicateId, InputError, InvalidSequence
+from seqscan.errors import DuplicateId, InputError, InvalidSequence, NoUsableRecord
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -110,7 +110,8 @@ def read_fasta(
     Raises
     ------
     InputError
-        If the file is missing, empty, truncated or neither FASTA nor FASTQ, or holds no usable record.
+        If the file is missing, empty, truncated or neither FASTA nor FASTQ, or (`NoUsableRecord`) each of its
+        records was rejected.
     InvalidSequence, DuplicateId
         If a record cannot be used and no ledger was given.
 
@@ -145,7 +146,7 @@ def read_fasta(
     if not ledger.n_read:
         raise InputError(name, "the file holds no record", remedy="Give a FASTA file of protein sequences.")
     if not first_seen:
-        raise InputError(
+        raise NoUsableRecord(
             name,
             f"none of the {ledger.n_read} records is a usable protein sequence ({ledger.summary()})",
             remedy="Give protein sequences; translate nucleotides first.",

@@ -22,14 +22,15 @@ from seqscan.discovery import DiscoveryConfig, Found, discover_categories
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.explain import explain
-from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
+from seqscan.fasta import Record, Rejected, read_fasta
 from seqscan.report import ReportData, compositions, project_to_plane, write_report
 from seqscan.results import (
     Assignments,
     ClusterSummary,
     Scores,
+    check_truth,
+    kept_ledger,
     read_truth,
-    write_rejected,
     write_tsv,
 )
 from seqscan.stages import Stage, StageLog
@@ -119,11 +120,8 @@ def run(
     )
     corpus = Corpus.open(work / "corpus")
     _check_memory(corpus, config)
-    if truth is not None and not truth.keys() & set(corpus.ids):
-        # Before the work, not after it.
-        raise InputError(
-            str(config.truth), "holds no id of the input", remedy="Compare the ids of the two files."
-        )
+    if truth is not None:
+        check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
     found = discover_categories(corpus, corpus_key, work, config.discovery, log, on_progress=on_progress)
 
     assignments = found.model.head.assign(corpus.ids, found.vectors, min_probability=config.min_probability)
@@ -221,9 +219,8 @@ def _input_checksum(source: Path) -> str:
 
 
 def _read(source: Path, corpus: Path, rejected: Path, max_length: int) -> None:
-    ledger = RejectionLedger()
-    write_corpus(corpus, read_fasta(source, rejected=ledger, max_length=max_length))
-    write_rejected(ledger.rows, rejected)
+    with kept_ledger(rejected) as ledger:
+        write_corpus(corpus, read_fasta(source, rejected=ledger, max_length=max_length))
     if ledger.rows:
         logger.warning(
             "%d of %d records were rejected, see %s: %s",

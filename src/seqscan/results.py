@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from gzip import BadGzipFile
 from pathlib import Path
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 from xopen import xopen
 
 from seqscan.artifact import write_atomically
-from seqscan.errors import InputError, ShapeMismatch
-from seqscan.fasta import Rejected
+from seqscan.errors import InputError, NoUsableRecord, ShapeMismatch
+from seqscan.fasta import Rejected, RejectionLedger
 
 if TYPE_CHECKING:
     from _csv import Writer
@@ -31,6 +32,8 @@ __all__ = [
     "Assignments",
     "ClusterSummary",
     "Scores",
+    "check_truth",
+    "kept_ledger",
     "read_truth",
     "write_maps",
     "write_rejected",
@@ -234,6 +237,19 @@ def write_rejected(rows: Iterable[Rejected], path: str | Path) -> None:
     write_tsv(("record", "id", "reason"), ((row.number, row.id, row.reason) for row in rows), path)
 
 
+@contextmanager
+def kept_ledger(path: str | Path) -> Iterator[RejectionLedger]:
+    """Give a ledger that is written to `path` at the end, also if every record was rejected."""
+    ledger = RejectionLedger()
+    try:
+        yield ledger
+    except NoUsableRecord as error:
+        write_rejected(ledger.rows, path)
+        remedy = f"{error.remedy} {path} says what is wrong with each."
+        raise NoUsableRecord(error.path, error.reason, remedy=remedy) from None
+    write_rejected(ledger.rows, path)
+
+
 def write_tsv(header: Sequence[str], rows: Iterable[Sequence[object]], path: str | Path) -> None:
     """Write a tab-separated table, atomically."""
     with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
@@ -253,6 +269,16 @@ def read_truth(path: str | Path, column: str = "pfam") -> dict[str, str]:
     rows = _read_rows(path, ("id", column))
     _check_unique(path, [row["id"] for row in rows])
     return {row["id"]: row[column] for row in rows}
+
+
+def check_truth(truth: Mapping[str, str], path: str | Path, ids: Sequence[str]) -> None:
+    """Raise `InputError` if no id has a label; `path` is where the labels are from."""
+    if not any(truth.get(id) for id in ids):
+        raise InputError(
+            str(path),
+            f"none of its {len(truth)} ids has a label and is among the {len(ids)} clustered ids",
+            remedy=f"It has ids like {next(iter(truth), '')!r}, they are like {next(iter(ids), '')!r}.",
+        )
 
 
 def _tsv_writer(handle: TextIO) -> Writer:

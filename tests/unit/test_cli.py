@@ -95,6 +95,22 @@ def test_assign_leaves_unsure_ones_unassigned(seqscan, folder):
     assert (folder / "ledger.tsv").exists()
 
 
+@pytest.mark.parametrize("command", ["assign", "explain", "embed", "run"])
+def test_every_record_rejected(seqscan, folder, command):
+    (folder / "genes.fasta").write_text(f">g1\n{'ACGTTGCA' * 20}\n>g2\nMK1L\n")
+    where = (
+        ("--encoder", folder / "encoder") if command in ("embed", "run") else ("--model", folder / "model")
+    )
+    code, out, err = seqscan(command, folder / "genes.fasta", *where, "-o", folder / "new", "--threads", 1)
+    ledger = folder / ("new/rejected.tsv" if command == "run" else "new.rejected.tsv")
+    assert (code, out) == (2, "")
+    assert "none of the 2 records is a usable protein sequence" in err
+    assert str(ledger) in err
+    assert [row[:2] for row in rows_of(ledger)[1:]] == [["1", "g1"], ["2", "g2"]]
+    if command == "assign":
+        assert rows_of(folder / "new") == [list(ASSIGNMENT_COLUMNS)]
+
+
 def test_evaluate(seqscan, folder, model, family_records):
     (found,) = model.assign(family_records)
     found.write(folder / "found.tsv")
@@ -181,14 +197,21 @@ MISTAKES = {
     "truth of other proteins": ("run in.fasta -o out --truth other.tsv", "other.tsv"),
     "truth without the column": ("run in.fasta -o out --truth truth.tsv --truth-column ec", "no column 'ec'"),
     "assign: no model": ("assign in.fasta --model none -o new.tsv", "none: is not a seqscan model"),
-    "assign: encoder as model": ("assign in.fasta --model encoder -o new.tsv", "not a model"),
+    "assign: encoder as model": (
+        "assign in.fasta --model encoder -o new.tsv",
+        "encoder: is an encoder, not a model",
+    ),
     "assign: missing input": ("assign none.fasta --model model -o new.tsv", "there is no such file"),
     "assign: output is a folder": ("assign in.fasta --model model -o encoder", "encoder"),
-    "embed: output is a file": ("embed in.fasta -o truth.tsv --encoder encoder", "truth.tsv"),
-    "embed: output is something else": ("embed in.fasta -o model --encoder encoder", "not a store"),
+    "embed: output is a file": ("embed in.fasta -o truth.tsv --encoder encoder", "truth.tsv: is a file"),
+    "embed: output is something else": (
+        "embed none.fasta -o model --encoder none",
+        "model: is a model, not a store",
+    ),
     "evaluate: no assignments": ("evaluate none.tsv --truth truth.tsv", "there is no such file"),
     "evaluate: no table": ("evaluate in.fasta --truth truth.tsv", "no column 'id'"),
-    "evaluate: other proteins": ("evaluate found.tsv --truth other.tsv", "none of its 1 ids"),
+    "evaluate: other proteins": ("evaluate found.tsv --truth other.tsv", "other.tsv: none of its 1 ids"),
+    "pretrain: output is something else": ("pretrain none.fasta -o model --steps 1", "not an encoder"),
     "pretrain: no end": ("pretrain in.fasta -o new", "give either --minutes or --steps"),
     "pretrain: missing input": ("pretrain none.fasta -o new --steps 1", "none.fasta"),
 }

@@ -81,23 +81,29 @@ def assign(
     import torch
 
     from seqscan.artifact import write_atomically
-    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.errors import NoUsableRecord
+    from seqscan.fasta import read_fasta
     from seqscan.model import Model
-    from seqscan.results import Assignments, write_rejected
+    from seqscan.results import Assignments, kept_ledger
 
     torch.set_num_threads(threads)
     trained = Model.load(model)
-    ledger = RejectionLedger()
+    rejected = rejected or output.with_name(f"{output.stem}.rejected.tsv")
     begun = time.monotonic()
     n = 0
-    with write_atomically(output) as temporary, temporary.open("w", newline="") as handle:
-        writer = Assignments.begin(handle)
-        records = read_fasta(source, rejected=ledger, max_length=max_length)
-        for block in trained.assign(records, min_probability=min_probability):
-            block.append(writer)
-            n += len(block)
-    rejected = rejected or output.with_name(f"{output.stem}.rejected.tsv")
-    write_rejected(ledger.rows, rejected)
+    with kept_ledger(rejected) as ledger:
+        nothing: NoUsableRecord | None = None
+        with write_atomically(output) as temporary, temporary.open("w", newline="") as handle:
+            writer = Assignments.begin(handle)
+            records = read_fasta(source, rejected=ledger, max_length=max_length)
+            try:
+                for block in trained.assign(records, min_probability=min_probability):
+                    block.append(writer)
+                    n += len(block)
+            except NoUsableRecord as error:  # not before the table, without a row, is there
+                nothing = error
+        if nothing is not None:
+            raise nothing
     typer.echo(
         f"{n} proteins assigned, {n / (time.monotonic() - begun):.0f} a second; {len(ledger.rows)} rejected"
     )
@@ -116,9 +122,11 @@ def evaluate(
     from json import dumps
 
     from seqscan.evaluate import evaluate as score
-    from seqscan.results import Assignments, read_truth
+    from seqscan.results import Assignments, check_truth, read_truth
 
-    scores = score(Assignments.read(assignments), read_truth(truth, truth_column))
+    found, labels = Assignments.read(assignments), read_truth(truth, truth_column)
+    check_truth(labels, truth, found.ids)
+    scores = score(found, labels)
     if json:
         typer.echo(dumps(asdict(scores), indent=1))
     else:

@@ -31,7 +31,7 @@ def pretrain(
     """Train an encoder on unlabelled proteins."""
     from itertools import chain
 
-    from seqscan.artifact import file_checksum
+    from seqscan.artifact import check_replaceable, file_checksum
     from seqscan.corpus import Corpus, write_corpus
     from seqscan.fasta import RejectionLedger, read_fasta
     from seqscan.pretrain import PretrainConfig
@@ -40,6 +40,7 @@ def pretrain(
 
     if (minutes is None) == (steps is None):
         raise InvalidParameter("minutes", minutes, "give either --minutes or --steps")
+    check_replaceable(output, "encoder")
     config = PretrainConfig(max_steps=steps, minutes=minutes, n_homolog_proteins=homologs, seed=seed)
     folder = output.with_name(output.name + ".training")
     ledgers = [RejectionLedger() for _ in sources]
@@ -79,18 +80,19 @@ def embed(
 
     import torch
 
-    from seqscan.artifact import read_manifest
+    from seqscan.artifact import check_replaceable, read_manifest
     from seqscan.corpus import write_corpus
     from seqscan.discovery import encoder_checksum
     from seqscan.embed import embed_corpus
     from seqscan.encoder import load_encoder
-    from seqscan.fasta import RejectionLedger, read_fasta
-    from seqscan.results import write_rejected
+    from seqscan.fasta import read_fasta
+    from seqscan.results import kept_ledger
 
+    check_replaceable(output, "store")
     torch.set_num_threads(threads)
     network = load_encoder(encoder)
-    ledger = RejectionLedger()
-    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+    rejected = output.with_name(f"{output.name}.rejected.tsv")
+    with tempfile.TemporaryDirectory(prefix="seqscan-") as name, kept_ledger(rejected) as ledger:
         corpus = write_corpus(
             Path(name) / "corpus", read_fasta(source, rejected=ledger, max_length=max_length)
         )
@@ -100,6 +102,4 @@ def embed(
             files = read_manifest(corpus.path, "corpus").files
             content = {"encoder": encoder_checksum(network), "input": source, "corpus": files}
             store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
-    rejected = output.with_name(f"{output.name}.rejected.tsv")
-    write_rejected(ledger.rows, rejected)
     typer.echo(f"{len(store)} vectors of {store.n_dimensions} dimensions; {len(ledger.rows)} rejected")

@@ -24,12 +24,11 @@ def explain(
     import torch
 
     from seqscan.explain import explain as maps_of
-    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.fasta import read_fasta
     from seqscan.model import Model
-    from seqscan.results import write_maps, write_rejected
+    from seqscan.results import kept_ledger, write_maps
 
     torch.set_num_threads(threads)
-    ledger = RejectionLedger()
-    records = read_fasta(source, rejected=ledger, max_length=max_length)
-    write_maps(maps_of(Model.load(model), records, cluster=cluster), output)
-    write_rejected(ledger.rows, output.with_name(f"{output.stem}.rejected.tsv"))
+    with kept_ledger(output.with_name(f"{output.stem}.rejected.tsv")) as ledger:
+        records = read_fasta(source, rejected=ledger, max_length=max_length)
+        write_maps(maps_of(Model.load(model), records, cluster=cluster), output)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from seqscan.errors import InputError, InvalidParameter, ShapeMismatch
+from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.evaluate.partition import (
     Contingency,
     bcubed_sums,
@@ -20,7 +20,7 @@ from seqscan.evaluate.partition import (
     table_scores,
 )
 from seqscan.evaluate.ranking import family_areas
-from seqscan.results import UNASSIGNED, Assignments, Scores
+from seqscan.results import UNASSIGNED, Assignments, Scores, check_truth
 
 __all__ = ["evaluate", "label_free_scores"]
 
@@ -109,14 +109,9 @@ def label_free_scores(assignments: Assignments, held_out_edges: ArrayLike | None
 
 def _known(ids: Sequence[str], truth: Mapping[str, str]) -> tuple[Ints, Ints]:
     """Return the rows that have a family, and the number of its family for each."""
+    check_truth(truth, "truth", ids)
     held = [truth.get(id) or "" for id in ids]
     names = sorted(set(held) - {""})
-    if not names:
-        raise InputError(
-            "truth",
-            f"none of its {len(truth)} ids has a label and is among the {len(ids)} assigned ids",
-            remedy=f"It has ids like {next(iter(truth), '')!r}, they are like {next(iter(ids), '')!r}.",
-        )
     number = {name: index for index, name in enumerate(names)} | {"": -1}
     family = np.fromiter((number[name] for name in held), dtype=np.int64, count=len(held))
     rows = np.flatnonzero(family >= 0)
