@@ -3,18 +3,19 @@
 An artifact is a directory with a `manifest.json` that says what it is, which version wrote it, how it was
 made, and the SHA-256 of each of its files. It is written beside its final place and renamed, so a kill leaves
 the old one or the new one and never a part of either (between the two renames of a replacement, both lie
-beside that place under hidden names). Nothing is ever pickled.
+beside that place under hidden names, which the next write to it removes). Nothing is ever pickled.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "check_replaceable",
     "file_checksum",
     "read_manifest",
+    "remove_leftovers",
     "write_artifact",
     "write_atomically",
 ]
@@ -88,17 +90,19 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
+    descriptor, name = tempfile.mkstemp(prefix=_hidden(path), dir=path.parent)
     temporary = Path(name)
     try:
+        _lock(descriptor)
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+        remove_leftovers(path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -122,8 +126,10 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
     path = Path(path)
     check_replaceable(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
+    descriptor = os.open(temporary, os.O_RDONLY)
     try:
+        _lock(descriptor)
         yield temporary
         files = {
             str(file.relative_to(temporary)): file_checksum(file)
@@ -140,8 +146,10 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
             shutil.rmtree(replaced, ignore_errors=True)
         else:
             temporary.rename(path)
+        remove_leftovers(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
 
 
 def check_replaceable(path: str | Path, kind: str) -> None:
@@ -203,6 +211,34 @@ def read_manifest(path: str | Path, kind: str, *, verify: bool = False) -> Manif
         if verify and file_checksum(file) != checksum:
             raise ArtifactError(str(path), f"its file {name} was changed or damaged", remedy="Make it again.")
     return manifest
+
+
+def _hidden(path: Path) -> str:
+    """Return how the names of what is being written for `path` begin."""
+    return f".{path.name}.seqscan-"
+
+
+def _lock(descriptor: int) -> None:
+    """Lock what is being written; the lock ends with the process, however that ends."""
+    with suppress(OSError):  # a file system without locks: nothing is removed there
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of earlier writes to `path`, and nothing that a live one holds."""
+    for left in path.parent.iterdir():
+        if not left.name.startswith(_hidden(path)) or left.is_symlink():
+            continue
+        with suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _with_article(noun: str) -> str:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqscan.alignment import find_mmseqs, mmseqs_version
-from seqscan.artifact import read_manifest, write_artifact
+from seqscan.artifact import read_manifest, remove_leftovers, write_artifact
 from seqscan.corpus import Corpus
 from seqscan.embed import embed_corpus
 from seqscan.encoder import ConvEncoder, fast_dtype, load_encoder, save_encoder
@@ -204,6 +204,7 @@ def discover_categories(
 
         key = log.run("finetune", depends, [tuned], learn)
         checkpoint.unlink(missing_ok=True)  # not before the stage has its note
+        remove_leftovers(checkpoint)
         encoder = load_encoder(tuned).to(device)
         provenance = read_manifest(tuned, "encoder").content["provenance"]
         curves += [{"stage": "joint learning"} | row for row in provenance["curve"]]

@@ -152,6 +152,7 @@ def rows_of(path):
 
 
 def assert_same_bytes(first, second):
+    assert not list(second.rglob(".*")), "left by a kill"
     for name in (*SAME_BYTES, "model/encoder/weights.safetensors"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -142,6 +145,49 @@ def test_atomic_file(tmp_path):
         temporary.write_text(f"two {1 / 0}")
     assert target.read_text() == "one"
     assert names(target.parent) == ["table.tsv"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from seqscan.artifact import write_artifact, write_atomically
+
+folder = Path(sys.argv[1])
+with write_artifact(folder / "store", "store", {}) as directory, write_atomically(folder / "a.tsv") as file:
+    (directory / "half").write_text("ha")
+    file.write_text("ha")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_kill_left_is_removed_by_the_next_write(tmp_path):
+    users = {".a.tsv.original", ".a.tsv.abcdefgh", ".store.old", ".other.tsv.seqscan-12345678"}
+    for name in users:
+        (tmp_path / name).write_text("mine")
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+        assert done.returncode == -signal.SIGKILL
+    assert len(names(tmp_path)) == len(users) + 4
+    with write_atomically(tmp_path / "a.tsv") as temporary:
+        temporary.write_text("whole")
+    with write_artifact(tmp_path / "store", "store", {}):
+        pass
+    assert names(tmp_path) == sorted({"a.tsv", "store"} | users)
+    assert (tmp_path / ".a.tsv.original").read_text() == "mine"
+
+
+def test_what_a_live_process_writes_is_left_alone(tmp_path):
+    target = tmp_path / "store"
+    with write_artifact(target, "store", {"who": "slow"}) as slow:
+        with write_artifact(target, "store", {"who": "fast"}):
+            pass
+        assert slow.is_dir()
+    assert read_manifest(target, "store").content == {"who": "slow"}
+    with write_atomically(tmp_path / "a") as slow:
+        with write_atomically(tmp_path / "a"):
+            pass
+        slow.write_text("slow")
+    assert names(tmp_path) == ["a", "store"]
 
 
 def test_permissions_follow_the_umask(example, tmp_path):
