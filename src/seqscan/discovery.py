@@ -26,7 +26,14 @@ from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
 from seqscan.head import ClusterHead
 from seqscan.model import Model, read_head, write_head
-from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, combine, fill, vector_neighbors
+from seqscan.neighbors import (
+    AlignmentNeighbors,
+    NeighborGraph,
+    combine,
+    fill,
+    sensible_n_neighbors,
+    vector_neighbors,
+)
 from seqscan.scan import ScanConfig, discover, label_pieces
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
@@ -140,6 +147,11 @@ def discover_categories(
     """
     torch.set_num_threads(config.threads)
     _check_size(len(corpus), config)
+    k = sensible_n_neighbors(N_NEIGHBORS, len(corpus))
+    if k < N_NEIGHBORS:
+        logger.warning(
+            "%d proteins are few: each is compared with %d neighbors, not %d", len(corpus), k, N_NEIGHBORS
+        )
     aligns = _aligns(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_encoder(config.encoder).to(device)
@@ -283,12 +295,14 @@ def _embed(
 def _neighbors(
     log: StageLog, name: str, store: EmbeddingStore, path: Path, store_key: str, config: DiscoveryConfig
 ) -> tuple[NeighborGraph, str]:
+    k = sensible_n_neighbors(N_NEIGHBORS, len(store))
+
     def mine() -> None:
         vectors = store.vectors()
-        near = vector_neighbors(vectors - vectors.mean(axis=0), N_NEIGHBORS, threads=config.threads)
+        near = vector_neighbors(vectors - vectors.mean(axis=0), k, threads=config.threads)
         near.write(path, {})
 
-    key = log.run(name, {"store": store_key, "k": N_NEIGHBORS}, [path], mine)
+    key = log.run(name, {"store": store_key, "k": k}, [path], mine)
     return NeighborGraph.read(path), key
 
 

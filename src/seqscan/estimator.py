@@ -19,7 +19,7 @@ from seqscan.errors import InvalidParameter
 from seqscan.fasta import Record
 from seqscan.head import ClusterHead, whiten
 from seqscan.model import Model
-from seqscan.neighbors import vector_neighbors
+from seqscan.neighbors import sensible_n_neighbors, vector_neighbors
 from seqscan.results import Assignments
 from seqscan.scan import ScanConfig, discover, spread_points
 from seqscan.stages import StageLog
@@ -35,7 +35,7 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
     n_clusters : int or None
         None finds the number.
     n_neighbors : int
-        By cosine.
+        By cosine; no more than the root of the number of vectors are used, and 2 at least.
     entropy_weight : float
         1 is neutral; larger pushes towards equal sizes.
     n_heads : int
@@ -106,7 +106,7 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
             self._keep(head.ordered_by_size(vectors), vectors)
             return self
         config = ScanConfig(n_heads=self.n_heads, n_steps=self.n_steps, entropy_weight=self.entropy_weight)
-        graph = vector_neighbors(vectors - center, self.n_neighbors)
+        graph = vector_neighbors(vectors - center, sensible_n_neighbors(self.n_neighbors, n))
         frame = (center, projection)
         fit, _, _ = discover(vectors, graph, self.n_clusters, config, seed=seed, frame=frame)
         self._keep(fit.head, vectors)

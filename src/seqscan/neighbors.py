@@ -28,6 +28,7 @@ __all__ = [
     "NeighborGraph",
     "combine",
     "fill",
+    "sensible_n_neighbors",
     "vector_neighbors",
 ]
 
@@ -241,6 +242,19 @@ class AlignmentNeighbors:
         indices[query[keep], place[keep]] = target[keep]
         distances[query[keep], place[keep]] = distance[keep]
         return NeighborGraph(indices, distances, f"alignment (MMseqs2 {mmseqs_version()})")
+
+
+def sensible_n_neighbors(n_neighbors: int, n_proteins: int) -> int:
+    """Return `n_neighbors`, but no more than the root of the number of proteins, and 2 at least.
+
+    Where every protein is a neighbor of every other, agreement of neighbors means one single cluster.
+
+    Examples
+    --------
+    >>> [sensible_n_neighbors(20, n) for n in (5, 12, 40, 5000)]
+    [2, 3, 6, 20]
+    """
+    return min(n_neighbors, max(2, int(n_proteins**0.5)))
 
 
 def vector_neighbors(vectors: NDArray[np.float32], n_neighbors: int, *, threads: int = 2) -> NeighborGraph:

@@ -305,7 +305,10 @@ def discover(
     if trusted is not None:
         pieces = connected_pieces(trusted)
         if n_clusters is None or pieces.max(initial=-1) + 1 >= n_clusters:
-            beginnings["alignment"] = join_pieces(points, pieces, n_clusters)
+            joined = join_pieces(points, pieces, n_clusters)
+            # One piece that holds most proteins is one cluster; a few aligned ones do not speak for the rest.
+            if len(joined) >= 2 or (pieces >= 0).mean() > 0.5:
+                beginnings["alignment"] = joined
     over = over_provision(len(vectors), n_clusters)
     if not beginnings:
         fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, frame=frame, on_step=on_step)
