@@ -336,6 +336,25 @@ _COUNTS = {
     "n_truth_unused": "labels without a protein",
 }
 
+# The measures that methods are compared by: one of each kind, so that the table fits a page. No times: those
+# that cluster our vectors would get the encoder's for nothing.
+_COMPARED = ("accuracy", "macro_accuracy", "nmi", "ami", "ari", "bcubed_f1", "purity", "n_clusters")
+# What `seqscan.baselines` calls its methods, in words.
+_METHODS = {
+    "random": "random clusters",
+    "kmeans_length": "k-means on length",
+    "kmeans_composition": "k-means on composition",
+    "leiden_composition": "Leiden on composition",
+    "kmeans_2mers": "k-means on 2-mers",
+    "kmeans_3mers": "k-means on 3-mers",
+    "kmeans_vectors": "k-means on the same vectors",
+    "leiden_cpm": "Leiden (CPM) on the same graph",
+    "leiden_modularity": "Leiden (modularity), same graph",
+    "label_propagation": "label propagation, same graph",
+    "mmseqs2": "MMseqs2, default",
+    "mmseqs2_sensitive": "MMseqs2, connected components",
+}
+
 _TERMS = {
     "consistency": "Disagreement of neighbors; lower is better.",
     "entropy": "How evenly the clusters are used; a fall to 0 is a collapse.",
@@ -699,38 +718,41 @@ def _mean_sd(value: Any) -> tuple[float, float] | None:
 
 
 def _labelled(data: ReportData) -> dict[str, Any] | None:
-    """Lay out the scores against truth: a row a metric, a column a method; the best of each row is marked."""
+    """Lay out the scores against truth: all of this run, and a table of the chief ones, a row a method."""
     scores = data.scores.labelled
     if not scores:
         return None
-    own: dict[str, Any] = {"method": "seqscan, this run", **scores}
-    methods = [own, *data.baselines]
-    names = dict.fromkeys(name for row in methods for name in row if name != "method" and name not in _COUNTS)
-    rows: list[dict[str, Any]] = []
-    n_judged = n_best = 0
-    for name in names:
-        label, meaning, direction = _metric(name)
-        cells = [_mean_sd(row.get(name)) for row in methods]
-        # Compared as printed: a difference that cannot be seen is a tie.
-        ranks = [-math.inf if cell is None else round(direction * cell[0], 3) for cell in cells]
-        judged = bool(direction) and sum(cell is not None for cell in cells) > 1
-        best = [judged and rank == max(ranks) for rank in ranks]
-        n_judged += judged and cells[0] is not None
-        n_best += best[0]
-        shown = [
-            {"mean": cell[0] if cell else None, "sd": _sd(cell), "best": top}
-            for cell, top in zip(cells, best, strict=True)
-        ]
-        rows.append({"label": label, "meaning": meaning, "cells": shown})
-    verdict = f"This run is best, or level, in {n_best or 'none'} of {_plural(n_judged, 'measure')}."
+    methods = [{"method": "seqscan, this run", **scores}, *data.baselines] if data.baselines else []
+    columns = [name for name in _COMPARED if sum(row.get(name) is not None for row in methods) > 1]
+    cells = {name: [_mean_sd(row.get(name)) for row in methods] for name in columns}
+    best = {name: _best(cells[name], _metric(name)[2]) for name in columns}
+    judged = [name for name in columns if _metric(name)[2] and cells[name][0] is not None]
+    n_best = sum(best[name][0] for name in judged)
     return {
-        "methods": [str(row["method"]) for row in methods],
-        "rows": rows,
+        "own": _score_rows({k: v for k, v in scores.items() if k not in _COUNTS | data.scores.label_free}),
+        "columns": [{"label": _metric(name)[0], "meaning": _metric(name)[1]} for name in columns],
+        "rows": [
+            {
+                "method": _METHODS.get(str(row["method"]), str(row["method"])),
+                "cells": [
+                    {"mean": cell[0] if cell else None, "sd": _sd(cell), "best": best[name][number]}
+                    for name in columns
+                    for cell in (cells[name][number],)
+                ],
+            }
+            for number, row in enumerate(methods)
+        ],
         "counts": ", ".join(
             f"{_number(scores[name])} {words}" for name, words in _COUNTS.items() if scores.get(name)
         ),
-        "verdict": verdict if n_judged else "",
+        "verdict": f"This run is best, or level, in {n_best or 'none'} of {_plural(len(judged), 'measure')}.",
     }
+
+
+def _best(cells: Sequence[tuple[float, float] | None], direction: int) -> list[bool]:
+    """Mark the best of some means; compared as printed: a difference that cannot be seen is a tie."""
+    ranks = [-math.inf if cell is None else round(direction * cell[0], 3) for cell in cells]
+    return [bool(direction) and rank == max(ranks) for rank in ranks]
 
 
 def _sd(cell: tuple[float, float] | None) -> float | None:

@@ -170,11 +170,13 @@ def test_best_score_is_bold_whoever_has_it():
     table = report._labelled(
         make_data(scores=Scores({}, {"nmi": 0.8, "ari": 0.5, "purity": 0.9, "n_scored": 40}))
     )
+    assert [row["method"] for row in table["rows"]] == ["seqscan, this run", "k-means"]
+    assert [column["label"] for column in table["columns"]] == ["NMI", "ARI"]
     assert [[cell["best"] for cell in row["cells"]] for row in table["rows"]] == [
         [True, False],
         [False, True],
-        [False, False],
     ]
+    assert [row["label"] for row in table["own"]] == ["NMI", "ARI", "Purity"]
     assert table["verdict"] == "This run is best, or level, in 1 of 2 measures."
     assert table["counts"] == "40 proteins scored"
 
