@@ -69,7 +69,7 @@ def log_length(sequences: Sequences) -> NDArray[np.float32]:
 
 def _composition_graph(sequences: Sequences, k: int = 20) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Join each protein with the `k` whose standardized composition is nearest, all edges equal."""
-    points = scale(composition(sequences))
+    points = scale(composition(sequences).astype(np.float64))  # in single precision scikit-learn warns
     k = min(k, len(points) - 1)
     near = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False).astype(np.int32)
     return near, np.ones(near.shape, dtype=np.float32)

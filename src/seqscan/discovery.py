@@ -258,7 +258,7 @@ def _check_size(n: int, config: DiscoveryConfig) -> None:
             n,
             f"at least {needed} are needed"
             + (f" for {config.n_clusters} clusters" if config.n_clusters else ""),
-            remedy="Give more proteins or ask for fewer clusters.",
+            remedy="Give more proteins" + (" or ask for fewer clusters." if config.n_clusters else "."),
         )
 
 

@@ -1,4 +1,3 @@
-
 """Results come back from their files, and foreign tables are read or refused with a reason."""
 
 import gzip

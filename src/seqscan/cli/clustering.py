@@ -90,7 +90,7 @@ def assign(
     trained = Model.load(model)
     rejected = rejected or output.with_name(f"{output.stem}.rejected.tsv")
     begun = time.monotonic()
-    n = 0
+    n = n_unassigned = 0
     with kept_ledger(rejected) as ledger:
         nothing: NoUsableRecord | None = None
         with write_atomically(output) as temporary, temporary.open("w", newline="") as handle:
@@ -100,12 +100,14 @@ def assign(
                 for block in trained.assign(records, min_probability=min_probability):
                     block.append(writer)
                     n += len(block)
+                    n_unassigned += len(block) - int(block.assigned.sum())
             except NoUsableRecord as error:  # not before the table, without a row, is there
                 nothing = error
         if nothing is not None:
             raise nothing
     typer.echo(
-        f"{n} proteins assigned, {n / (time.monotonic() - begun):.0f} a second; {len(ledger.rows)} rejected"
+        f"{n - n_unassigned} assigned, {n_unassigned} unassigned, {len(ledger.rows)} rejected; "
+        f"{n / (time.monotonic() - begun):.0f} proteins a second"
     )
     if ledger.rows:
         typer.echo(f"rejected: {ledger.summary()}; see {rejected}")
