@@ -102,6 +102,8 @@ def align_all(
     sequences: Sequence[NDArray[np.uint8]],
     *,
     rows: NDArray[np.int64] | None = None,
+    queries: NDArray[np.int64] | None = None,
+    n_iterations: int = 1,
     sensitivity: float = 7.5,
     max_hits: int = 300,
     max_evalue: float = 1e-3,
@@ -115,6 +117,10 @@ def align_all(
     sequences : N arrays of codes, each (L_i,)
     rows : (R,), int64, optional
         Which of them take part; all by default.
+    queries : (Q,), int64, optional
+        Which of them are searched for; all that take part by default.
+    n_iterations : int
+        MMseqs2's `--num-iterations`: from the second on, the profile of what was found is searched for.
     sensitivity : dimensionless, 1 to 7.5
         MMseqs2's `-s`.
     max_hits : int
@@ -132,12 +138,17 @@ def align_all(
     rows = np.arange(len(sequences)) if rows is None else rows
     with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
         folder = Path(name)
-        write_rows(sequences, rows, folder / "in.fasta")
+        targets = folder / "in.fasta"
+        write_rows(sequences, rows, targets)
+        wanted = targets
+        if queries is not None:
+            wanted = folder / "queries.fasta"
+            write_rows(sequences, queries, wanted)
         fields = "query,target,qstart,qend,tstart,tend,fident,bits"
         _mmseqs(
-            "easy-search", folder / "in.fasta", folder / "in.fasta", folder / "hits.tsv", folder / "tmp",
+            "easy-search", wanted, targets, folder / "hits.tsv", folder / "tmp",
             "-s", sensitivity, "-e", max_evalue, "-c", min_coverage, "--max-seqs", max_hits,
-            "--format-output", fields, "--threads", threads,
+            "--num-iterations", n_iterations, "--format-output", fields, "--threads", threads,
         )  # fmt: skip
         return _read_hits(folder / "hits.tsv", fields.split(","))
 

@@ -34,7 +34,7 @@ from seqscan.neighbors import (
     sensible_n_neighbors,
     vector_neighbors,
 )
-from seqscan.scan import ScanConfig, discover, label_pieces
+from seqscan.scan import ScanConfig, discover, label_pieces, smallest_part
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 
@@ -184,7 +184,8 @@ def discover_categories(
         pairs, labels = graph, None
         if alignment is not None:
             pairs = fill(alignment, graph)
-            labels = label_pieces(begin, store.vectors(), alignment)
+            smallest = smallest_part(len(corpus), config.n_clusters)
+            labels = label_pieces(begin, store.vectors(), alignment, smallest)
 
         joint = asdict(config.joint)
         del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
@@ -197,7 +198,7 @@ def discover_categories(
             def step(row: dict[str, float]) -> None:
                 rows.append(row)
                 if on_progress is not None:
-                    on_progress(int(row["step"]) + 1, config.joint.n_steps)
+                    on_progress(int(row["step"]) + 1, config.joint.total_steps(begin.n_clusters))
 
             trained = finetune(
                 start,

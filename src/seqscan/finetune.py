@@ -37,6 +37,9 @@ class FinetuneConfig:
     Attributes
     ----------
     n_steps : int
+        At least.
+    steps_per_cluster : int
+        At least: every cluster must be seen many times.
     batch_residues : int, residues
         Both views together.
     crop_lengths : tuple of int, residues
@@ -54,6 +57,7 @@ class FinetuneConfig:
     """
 
     n_steps: int = 300
+    steps_per_cluster: int = 3
     batch_residues: int = 16_384
     crop_lengths: tuple[int, ...] = (64, 96, 128)
     mask_fraction: float = 0.1
@@ -63,6 +67,10 @@ class FinetuneConfig:
     encoder_learning_rate: float = 5e-4
     prototype_learning_rate: float = 5e-3
     checkpoint_seconds: float = 300.0
+
+    def total_steps(self, n_clusters: int) -> int:
+        """Return how many steps the training of so many clusters takes."""
+        return max(self.n_steps, self.steps_per_cluster * n_clusters)
 
 
 def finetune(
@@ -100,6 +108,7 @@ def finetune(
     on_step : callable, optional
         Called with the losses of each step; first with those of the steps before the checkpoint.
     """
+    n_steps = config.total_steps(head.n_clusters)
     encoder = copy.deepcopy(encoder)
     device = encoder.project.weight.device
     dtype = fast_dtype(device)
@@ -130,10 +139,10 @@ def finetune(
         for row in rows:
             on_step(row)
     last_saved = time.monotonic()
-    for step in range(len(rows), config.n_steps):
+    for step in range(len(rows), n_steps):
         generator = np.random.default_rng((seed, 32, step))
-        rise = min(1.0, (step + 1) / max(1.0, config.n_steps / 10))
-        fall = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * step / config.n_steps))
+        rise = min(1.0, (step + 1) / max(1.0, n_steps / 10))
+        fall = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * step / n_steps))
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rise * fall
         length = int(generator.choice(config.crop_lengths))

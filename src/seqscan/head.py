@@ -119,17 +119,19 @@ def whiten(
     return unit(((vectors - center) @ projection).astype(np.float32, copy=False))
 
 
-def whitening(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def whitening(
+    vectors: NDArray[np.float32], n_directions: int = N_WHITENED
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the center (P,) and the map (P, Q) that give vectors (N, P) unit variance in every direction.
 
-    The `N_WHITENED` directions of largest variance are kept; without this the few in which composition
-    differs outweigh those that tell families apart.
+    The `n_directions` of largest variance are kept, if there are so many; without this the few in which
+    composition differs outweigh those that tell families apart.
     """
     center = vectors.mean(axis=0)
     centered = (vectors - center).astype(np.float64)
     _, values, directions = np.linalg.svd(centered, full_matrices=False)
     rank = max(1, int((values > 1e-6 * max(values[0], 1e-30)).sum()))
-    kept = min(N_WHITENED, rank)
+    kept = min(n_directions, rank)
     # The sign of a direction is not determined; fix it, so that every machine finds the same.
     directions = directions[:kept]
     signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from seqscan.alignment import align_all, mmseqs_version
 from seqscan.artifact import read_manifest, write_artifact
@@ -27,6 +29,7 @@ __all__ = [
     "KnnBackend",
     "NeighborGraph",
     "combine",
+    "connected_parts",
     "fill",
     "sensible_n_neighbors",
     "vector_neighbors",
@@ -34,6 +37,18 @@ __all__ = [
 
 EXACT_LIMIT = 50_000
 """Up to this many vectors every pair is compared; above, faiss searches an inverted file."""
+
+N_REPRESENTATIVES = 5
+"""Proteins of each connected part, no two of them aligned, whose profiles search for other parts."""
+
+N_SAMPLED = 50
+"""Proteins of each connected part that the profiles search through."""
+
+MIN_SHARE = 0.3
+"""A part is connected with another if this share of it is found from there."""
+
+N_BRIDGES = 20
+"""Neighbors that profiles add to a protein."""
 
 _BLOCK_ROWS = 1024
 
@@ -199,13 +214,18 @@ class FaissNeighbors:
 
 @dataclass(frozen=True)
 class AlignmentNeighbors:
-    """Search sequences against each other with MMseqs2; nearest is the best bit score for its length.
+    """Search sequences against each other with MMseqs2, then search with profiles for what that left apart.
+
+    The hits between single sequences are almost pure, but leave a family in parts that nothing connects. So
+    the representatives of each part search again, with the profile of what they find, for members of other
+    parts. Two parts are connected where a good share of one is found from the other: a single false hit does
+    not join two families.
 
     Attributes
     ----------
     sequences : N arrays of codes, each (L_i,)
     sensitivity : dimensionless, 1 to 7.5
-        MMseqs2's `-s`.
+        MMseqs2's `-s`, of the first search.
     min_coverage : share of both sequences that an alignment must cover
     threads : int
     """
@@ -216,9 +236,11 @@ class AlignmentNeighbors:
     threads: int = 2
 
     def neighbors(self, n_neighbors: int) -> NeighborGraph:
-        """Return the best hits of each protein; many have fewer than `n_neighbors`, some none."""
-        n = len(self.sequences)
-        k = _checked(n_neighbors, n)
+        """Return the best hits of each protein, then what profiles found; some proteins have none.
+
+        A protein has up to `n_neighbors` of the first and `N_BRIDGES` of the second.
+        """
+        k = _checked(n_neighbors, len(self.sequences))
         hits = align_all(
             self.sequences,
             sensitivity=self.sensitivity,
@@ -226,15 +248,60 @@ class AlignmentNeighbors:
             max_hits=max(k, 100),
             threads=self.threads,
         )
+        found = self._graph(hits.query, hits.target, hits.bits, k)
+        part = connected_parts(found)
+        if part.max() == 0:
+            return found
+        bridges = self._bridges(found, part)
+        return combine(found, bridges) if bridges.counts.any() else found
+
+    def _bridges(self, found: NeighborGraph, part: NDArray[np.int64]) -> NeighborGraph:
+        """Return the neighbors that profiles find in other parts."""
+        order = np.lexsort((np.arange(len(part)), -found.counts, part))
+        place = np.arange(len(part)) - np.searchsorted(part[order], part[order])
+        # A sample of a large part: its own members must not crowd out the hits in other parts.
+        sizes = np.bincount(part)
+        step = -(-sizes // N_SAMPLED)[part[order]]
+        sampled = order[place % step == 0]
+        hits = align_all(
+            self.sequences,
+            rows=np.sort(sampled),
+            queries=np.sort(_unlike(order, part, found)),
+            n_iterations=3,
+            max_hits=1000,
+            min_coverage=self.min_coverage,
+            threads=self.threads,
+        )
+        foreign = part[hits.query] != part[hits.target]
+        query, target, bits = hits.query[foreign], hits.target[foreign], hits.bits[foreign]
+        pairs = np.unique(np.stack([part[query], target], axis=1), axis=0)
+        ties, n_found = np.unique(
+            np.stack([pairs[:, 0], part[pairs[:, 1]]], axis=1), axis=0, return_counts=True
+        )
+        good = n_found >= MIN_SHARE * np.bincount(part[sampled])[ties[:, 1]]
+        n = len(sizes)
+        strong = np.isin(part[query] * n + part[target], ties[good] @ np.array([n, 1]))
+        query, target, bits = query[strong], target[strong], bits[strong]
+        return self._graph(
+            np.concatenate([query, target]), np.concatenate([target, query]), np.tile(bits, 2), N_BRIDGES
+        )
+
+    def _graph(
+        self, query: NDArray[np.int32], target: NDArray[np.int32], bits: NDArray[np.float32], k: int
+    ) -> NeighborGraph:
+        """Return the best hits of each protein; nearest is the best bit score for its length."""
+        n = len(self.sequences)
         lengths = np.fromiter((len(s) for s in self.sequences), dtype=np.int64, count=n)
-        per_residue = hits.bits / np.maximum(lengths[hits.query], lengths[hits.target])
+        per_residue = bits / np.maximum(lengths[query], lengths[target])
         # Identical proteins reach about 2 bits a residue.
         distance = (1.0 / (1.0 + per_residue)).astype(np.float32)
-        order = np.lexsort((hits.target, distance, hits.query))
-        query, target, distance = hits.query[order], hits.target[order], distance[order]
-        fresh = np.ones(len(query), dtype=bool)
-        fresh[1:] = (query[1:] != query[:-1]) | (target[1:] != target[:-1])
-        query, target, distance = query[fresh], target[fresh], distance[fresh]
+        # Two hits of one pair: the nearer one counts.
+        order = np.lexsort((distance, target, query))
+        fresh = np.ones(len(order), dtype=bool)
+        fresh[1:] = (np.diff(query[order]) != 0) | (np.diff(target[order]) != 0)
+        order = order[fresh]
+        order = order[np.lexsort((target[order], distance[order], query[order]))]
+        query, target, distance = query[order], target[order], distance[order]
         place = np.arange(len(query)) - np.searchsorted(query, query)
         keep = place < k
         indices = np.full((n, k), -1, dtype=np.int32)
@@ -242,6 +309,40 @@ class AlignmentNeighbors:
         indices[query[keep], place[keep]] = target[keep]
         distances[query[keep], place[keep]] = distance[keep]
         return NeighborGraph(indices, distances, f"alignment (MMseqs2 {mmseqs_version()})")
+
+
+def _unlike(order: NDArray[np.int64], part: NDArray[np.int64], found: NeighborGraph) -> NDArray[np.int64]:
+    """Choose representatives: in `order`, those that no earlier one of their part is aligned with."""
+    taken: set[int] = set()
+    n_chosen = np.zeros(part.max() + 1, dtype=np.int64)
+    chosen = []
+    for row in order.tolist():
+        if n_chosen[part[row]] < N_REPRESENTATIVES and row not in taken:
+            chosen.append(row)
+            n_chosen[part[row]] += 1
+            taken.update(found.indices[row, : found.counts[row]].tolist())
+    return np.array(chosen, dtype=np.int64)
+
+
+def connected_parts(graph: NeighborGraph, smallest: int = 1) -> NDArray[np.int64]:
+    """Number the connected parts of a graph, largest first; (N,), -1 in parts of fewer than `smallest`.
+
+    Examples
+    --------
+    >>> graph = NeighborGraph(np.array([[2], [-1], [0]], np.int32), np.zeros((3, 1), np.float32), "cosine")
+    >>> connected_parts(graph).tolist(), connected_parts(graph, 2).tolist()
+    ([0, 1, 0], [0, -1, 0])
+    """
+    n = len(graph)
+    edges = graph.edges()
+    matrix = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    part = connected_components(matrix, directed=False)[1]
+    sizes = np.bincount(part)
+    order = np.argsort(-sizes, kind="stable")
+    kept = order[sizes[order] >= smallest]
+    number = np.full(len(sizes), -1, dtype=np.int64)
+    number[kept] = np.arange(len(kept))
+    return number[part]
 
 
 def sensible_n_neighbors(n_neighbors: int, n_proteins: int) -> int:

@@ -15,14 +15,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from seqscan.errors import InvalidParameter
-from seqscan.head import ClusterHead, whiten, whitening
+from seqscan.head import N_WHITENED, ClusterHead, whiten, whitening
 from seqscan.losses import scan_loss, self_label_loss
-from seqscan.neighbors import NeighborGraph, combine
+from seqscan.neighbors import NeighborGraph, combine, connected_parts
 from seqscan.store import unit
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "NeighborSampler",
     "RunningMean",
     "ScanConfig",
-    "connected_pieces",
     "discover",
     "fit_heads",
     "held_out_scores",
@@ -38,8 +36,22 @@ __all__ = [
     "label_pieces",
     "over_provision",
     "self_label",
+    "smallest_part",
     "spread_points",
 ]
+
+
+MERGE_COSINE = 0.5
+"""Clusters of heads are one if the cosine of their means is above this, when no number is given."""
+
+SAME_PART_COSINE = 0.8
+"""The same for parts of the alignments: that no profile connects them speaks against joining them."""
+
+
+def over_provision(n_proteins: int, n_clusters: int | None) -> int:
+    """Return how many prototypes to begin with: twice the clusters, or two for each root of the proteins."""
+    wanted = 2 * n_clusters if n_clusters is not None else 2 * int(n_proteins**0.5)
+    return max(2, n_clusters or 2, min(wanted, n_proteins // 3))
 
 
 Frame = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -276,7 +288,8 @@ def discover(
     graph : NeighborGraph
         Neighbors by vectors.
     n_clusters : int, optional
-        Without it pieces are joined while their mean cosine is above `MERGE_COSINE`.
+        Without it pieces are joined while their mean cosine is above `SAME_PART_COSINE`, clusters of heads
+        while it is above `MERGE_COSINE`.
     seed : int
     trusted : NeighborGraph, optional
         Neighbors by alignment; pairs of both graphs are trained on.
@@ -299,16 +312,17 @@ def discover(
     """
     pairs = graph if trusted is None else combine(trusted, graph)
     rest, held_out = pairs.hold_out(0.1, seed=seed)
-    frame = frame or whitening(vectors)
+    pieces = np.full(len(vectors), -1)
+    if trusted is not None:
+        pieces = connected_parts(trusted, smallest_part(len(vectors), n_clusters))
+    n_pieces = int(pieces.max()) + 1
+    # Many clusters differ in more directions than few.
+    frame = frame or whitening(vectors, max(N_WHITENED, n_clusters or n_pieces))
     points = whiten(vectors, *frame)
     beginnings: dict[str, NDArray[np.float32]] = {}
-    if trusted is not None:
-        pieces = connected_pieces(trusted)
-        if n_clusters is None or pieces.max(initial=-1) + 1 >= n_clusters:
-            joined = join_pieces(points, pieces, n_clusters)
-            # One piece that holds most proteins is one cluster; a few aligned ones do not speak for the rest.
-            if len(joined) >= 2 or (pieces >= 0).mean() > 0.5:
-                beginnings["alignment"] = joined
+    # A few aligned proteins do not say how many clusters the others make.
+    if n_pieces >= (n_clusters or 1) and (n_clusters is not None or (pieces >= 0).mean() > 0.5):
+        beginnings["alignment"] = join_pieces(points, pieces, n_clusters, min_cosine=SAME_PART_COSINE)
     over = over_provision(len(vectors), n_clusters)
     if not beginnings:
         fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, frame=frame, on_step=on_step)
@@ -348,52 +362,52 @@ def discover(
 N_CANDIDATES = 5
 """Over-provisioned heads whose pieces are joined; held-out pairs choose one of the results."""
 
-MERGE_COSINE = 0.5
-"""Pieces are one cluster if the cosine of their means is above this, when no number is given."""
 
+def smallest_part(n_proteins: int, n_clusters: int | None) -> int:
+    """Return from how many proteins on a connected part speaks for a cluster of its own.
 
-def over_provision(n_proteins: int, n_clusters: int | None) -> int:
-    """Return how many prototypes to begin with: twice the clusters, or two for each root of the proteins."""
-    wanted = 2 * n_clusters if n_clusters is not None else 2 * int(n_proteins**0.5)
-    return max(2, n_clusters or 2, min(wanted, n_proteins // 3))
+    A twentieth of the mean cluster if their number is given, so that a stray protein takes no place; 3 if
+    not: less recurs too seldom to be a category.
 
-
-def connected_pieces(graph: NeighborGraph) -> NDArray[np.int64]:
-    """Number the connected parts of a graph, largest first; (N,), -1 in parts too small to tell.
-
-    A part counts from `max(5, sqrt(N) / 4)` proteins.
+    Examples
+    --------
+    >>> smallest_part(6000, 10), smallest_part(6000, None)
+    (30, 3)
     """
-    n = len(graph)
-    edges = graph.edges()
-    matrix = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    _, part = connected_components(matrix, directed=False)
-    sizes = np.bincount(part)
-    order = np.argsort(-sizes, kind="stable")
-    kept = order[sizes[order] >= max(5.0, n**0.5 / 4)]
-    number = np.full(len(sizes), -1, dtype=np.int64)
-    number[kept] = np.arange(len(kept))
-    return number[part]
+    return 3 if n_clusters is None else max(3, n_proteins // (20 * n_clusters))
 
 
-def label_pieces(head: ClusterHead, vectors: NDArray[np.float32], graph: NeighborGraph) -> NDArray[np.int64]:
-    """Give each connected part of a graph, as a whole, the cluster that its mean points to.
+def label_pieces(
+    head: ClusterHead, vectors: NDArray[np.float32], graph: NeighborGraph, smallest: int
+) -> NDArray[np.int64]:
+    """Give each connected part of `smallest` proteins and more, as a whole, the cluster its mean points to.
 
     Returns
     -------
     labels : (N,)
         -1 for proteins in parts too small to tell.
     """
-    pieces = connected_pieces(graph)
+    pieces = connected_parts(graph, smallest)
     labels = np.full(len(pieces), -1, dtype=np.int64)
-    points, prototypes = head.points(vectors), unit(head.prototypes)
-    for piece in range(pieces.max(initial=-1) + 1):
-        members = pieces == piece
-        labels[members] = int((prototypes @ points[members].mean(axis=0)).argmax())
+    used = pieces >= 0
+    if used.any():
+        means = _sums(head.points(vectors)[used], pieces[used])
+        labels[used] = (means @ unit(head.prototypes).T).argmax(axis=1)[pieces[used]]
     return labels
 
 
+def _sums(points: NDArray[np.float32], pieces: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Add up the points (N, Q) of each piece 0 to M - 1, (M, Q)."""
+    membership = csr_matrix((np.ones(len(pieces)), (pieces, np.arange(len(pieces)))))
+    return membership @ points.astype(np.float64)
+
+
 def join_pieces(
-    points: NDArray[np.float32], pieces: NDArray[np.int64], n_clusters: int | None
+    points: NDArray[np.float32],
+    pieces: NDArray[np.int64],
+    n_clusters: int | None,
+    *,
+    min_cosine: float = MERGE_COSINE,
 ) -> NDArray[np.float32]:
     """Join pieces that are alike, those with the nearest means first, and return prototypes, (C, Q).
 
@@ -404,19 +418,24 @@ def join_pieces(
     pieces : (N,)
         -1 for proteins that take no part.
     n_clusters : int, optional
-        How many to leave; without it, join while the cosine of two means is above `MERGE_COSINE`.
+        How many to leave; without it, join while the cosine of two means is above `min_cosine`.
+    min_cosine : cosine
     """
     used, index = np.unique(pieces[pieces >= 0], return_inverse=True)
-    sums = np.zeros((len(used), points.shape[1]))
-    np.add.at(sums, index, points[pieces >= 0])
+    sums = _sums(points[pieces >= 0], index)
     means = unit(sums)
-    cosine = means @ means.T
+    cosine = (means @ means.T).astype(np.float32)
     np.fill_diagonal(cosine, -np.inf)
+    # The nearest of each, kept up to date, so that a step looks at one row and not at all of them.
+    nearest = cosine.argmax(axis=1)
+    value = cosine[np.arange(len(used)), nearest]
     alive = np.ones(len(used), dtype=bool)
-    while alive.sum() > (n_clusters or 1):
-        a, b = np.unravel_index(np.argmax(cosine), cosine.shape)
-        if n_clusters is None and cosine[a, b] <= MERGE_COSINE:
+    for _ in range(len(used) - (n_clusters or 1)):
+        a = int(value.argmax())
+        b = int(nearest[a])
+        if n_clusters is None and value[a] <= min_cosine:
             break
+        a, b = min(a, b), max(a, b)
         sums[a] += sums[b]
         alive[b] = False
         means[a] = unit(sums[a : a + 1])[0]
@@ -424,6 +443,11 @@ def join_pieces(
         row[a] = -np.inf
         cosine[a], cosine[:, a] = row, row
         cosine[b], cosine[:, b] = -np.inf, -np.inf
+        for changed in (a, *np.flatnonzero((nearest == a) | (nearest == b)).tolist()):
+            nearest[changed] = cosine[changed].argmax()
+        nearer = row > value
+        nearest[nearer] = a
+        value = np.where(alive, cosine[np.arange(len(used)), nearest], -np.inf)
     return means[alive].astype(np.float32)
 
 

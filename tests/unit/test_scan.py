@@ -15,7 +15,6 @@ from seqscan.scan import (
     NeighborSampler,
     RunningMean,
     ScanConfig,
-    connected_pieces,
     discover,
     fit_heads,
     held_out_scores,
@@ -246,10 +245,9 @@ class TestJoinPieces:
         assert same_partition((points @ joined.T).argmax(axis=1), truth)
 
     @pytest.mark.parametrize(("limit", "n_left"), [(1.01, 12), (-1.01, 1)])
-    def test_without_a_number_the_cosine_decides(self, monkeypatch, limit, n_left):
+    def test_without_a_number_the_cosine_decides(self, limit, n_left):
         vectors, truth = blobs([40, 30, 20, 10])
-        monkeypatch.setattr(module, "MERGE_COSINE", limit)
-        assert len(join_pieces(unit(vectors), self.split(truth, 3), None)) == n_left
+        assert len(join_pieces(unit(vectors), self.split(truth, 3), None, min_cosine=limit)) == n_left
 
     def test_never_more_than_there_are(self):
         vectors, truth = blobs([20, 20])
@@ -264,18 +262,12 @@ class TestJoinPieces:
         )
 
 
-def test_connected_pieces_are_numbered_by_size_and_small_ones_left_out():
-    ends = np.array([1, 2, 3, 4, -1, 6, 7, 8, 9, 10, -1, 12, -1, -1], np.int32)[:, None]
-    graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
-    assert connected_pieces(graph).tolist() == [1] * 5 + [0] * 6 + [-1] * 3
-
-
 def test_a_connected_piece_gets_one_label_even_where_its_members_point_elsewhere():
     ends = np.array([1, 2, 3, 4, -1, 6, 7, 8, 9, -1, -1], np.int32)[:, None]
     graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
     vectors = np.array([[1, 0]] * 4 + [[0, 1]] + [[0, 1]] * 5 + [[1, 0]], np.float32)
     head = ClusterHead(EYE, np.zeros(2, np.float32), EYE, 0.1)
-    assert label_pieces(head, vectors, graph).tolist() == [0] * 5 + [1] * 5 + [-1]
+    assert label_pieces(head, vectors, graph, 3).tolist() == [0] * 5 + [1] * 5 + [-1]
 
 
 class TestDiscover:
