@@ -29,11 +29,13 @@ TORCH = {
     "estimator",
     "explain",
     "finetune",
+    "growth",
     "losses",
     "model",
     "pipeline",
     "pretrain",
     "scan",
+    "update",
 }
 # These import the others in their subcommands alone.
 STARTS_WITHOUT_TORCH = {"cli"}
@@ -44,9 +46,11 @@ LABEL_FREE = {
     "estimator",
     "explain",
     "finetune",
+    "growth",
     "head",
     "model",
     "neighbors",
+    "novelty",
     "pretrain",
     "scan",
 }
