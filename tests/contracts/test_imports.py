@@ -35,6 +35,7 @@ TORCH = {
     "pipeline",
     "pretrain",
     "scan",
+    "streaming",
     "update",
 }
 # These import the others in their subcommands alone.
@@ -48,11 +49,13 @@ LABEL_FREE = {
     "finetune",
     "growth",
     "head",
+    "index",
     "model",
     "neighbors",
     "novelty",
     "pretrain",
     "scan",
+    "streaming",
 }
 READ_LABELS = {"baselines", "datasets", "evaluate"}
 
