@@ -34,6 +34,7 @@ from seqscan.neighbors import (
     sensible_n_neighbors,
     vector_neighbors,
 )
+from seqscan.novelty import fit_novelty
 from seqscan.scan import ScanConfig, discover, label_pieces, smallest_part
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
@@ -232,7 +233,10 @@ def discover_categories(
     head = _load_head(head_path)
     curves += [{"stage": "clustering"} | row for row in content["curve"]]
     model = Model(
-        encoder, head, {"config": asdict(config), "n_proteins": len(corpus), "encoder": {"parent": weights}}
+        encoder,
+        head,
+        {"config": asdict(config), "n_proteins": len(corpus), "encoder": {"parent": weights}},
+        fit_novelty(store.gather, _labels(head, store), head.center, seed=config.seed),
     )
     notes = content["notes"] | {
         "neighbors": "alignment and embedding" if aligns else "embedding",
@@ -346,6 +350,17 @@ def _heads(
         "scan": asdict(config.scan),
     }
     return path, log.run(name, depends, [path], fit_and_write)
+
+
+def _labels(head: ClusterHead, store: EmbeddingStore) -> NDArray[np.int32]:
+    """Return the cluster of each protein of a store, (N,), without all logits at once."""
+    return np.concatenate(
+        [
+            head.logits(block[start : start + 4096]).argmax(axis=1).astype(np.int32)
+            for _, block in store.blocks()
+            for start in range(0, len(block), 4096)
+        ]
+    )
 
 
 def _load_head(path: Path) -> ClusterHead:

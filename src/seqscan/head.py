@@ -17,6 +17,9 @@ __all__ = ["N_WHITENED", "ClusterHead", "whiten", "whitening"]
 N_WHITENED = 64
 """Dimensions kept by `whitening`."""
 
+BLOCK_LOGITS = 1 << 24
+"""Logits that are in memory at once when proteins are assigned."""
+
 
 @dataclass(frozen=True)
 class ClusterHead:
@@ -91,16 +94,20 @@ class ClusterHead:
         min_probability : probability
             A protein below it stays unassigned.
         """
-        probabilities = self.probabilities(vectors)
-        rows = np.arange(len(probabilities))
-        first = probabilities.argmax(axis=1).astype(np.int32)
-        best = probabilities[rows, first].copy()
-        if self.n_clusters > 1:
-            probabilities[rows, first] = -1.0
-            second = probabilities.argmax(axis=1).astype(np.int32)
-            second_best = probabilities[rows, second]
-        else:
-            second, second_best = np.full(len(rows), -1, np.int32), np.zeros(len(rows), np.float32)
+        n = len(vectors)
+        first, second = np.empty(n, np.int32), np.full(n, -1, np.int32)
+        best, second_best = np.empty(n, np.float32), np.zeros(n, np.float32)
+        block = max(1, BLOCK_LOGITS // self.n_clusters)
+        for start in range(0, n, block):
+            part = slice(start, min(start + block, n))
+            probabilities = self.probabilities(vectors[part])
+            rows = np.arange(len(probabilities))
+            first[part] = probabilities.argmax(axis=1)
+            best[part] = probabilities[rows, first[part]]
+            if self.n_clusters > 1:
+                probabilities[rows, first[part]] = -1.0
+                second[part] = probabilities.argmax(axis=1)
+                second_best[part] = probabilities[rows, second[part]]
         labels = np.where(best >= min_probability, first, -1).astype(np.int32)
         return Assignments(ids, labels, best, second, second_best)
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from seqscan.alphabet import AMINO
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.encoder import ConvEncoder, load_encoder, save_encoder
-from seqscan.errors import ArtifactError
+from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.fasta import Record
 from seqscan.head import ClusterHead
+from seqscan.novelty import Novelty
 from seqscan.results import Assignments
 
 __all__ = ["Model", "read_head", "record_blocks", "write_head"]
@@ -34,11 +36,14 @@ class Model:
     head : ClusterHead
     content : dict
         Provenance, JSON values.
+    novelty : Novelty, optional
+        Tells proteins of the clusters from others.
     """
 
     encoder: ConvEncoder
     head: ClusterHead
     content: dict[str, Any] = field(default_factory=dict)
+    novelty: Novelty | None = None
 
     def save(self, path: str | Path) -> None:
         """Write a model artifact; replaces `path` if it is a model."""
@@ -49,6 +54,8 @@ class Model:
         with write_artifact(path, "model", content) as directory:
             save_encoder(self.encoder, directory / "encoder", provenance=self.content.get("encoder"))
             write_head(self.head, directory / "head.safetensors")
+            if self.novelty is not None:
+                self.novelty.write(directory / "novelty.safetensors")
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
@@ -59,13 +66,34 @@ class Model:
         head = read_head(path / "head.safetensors", float(content["temperature"]))
         if head.center.shape != (encoder.n_dimensions,):
             raise ArtifactError(str(path), "its head and its encoder do not fit", remedy="Make it again.")
-        return cls(encoder, head, content)
+        known = path / "novelty.safetensors"
+        return cls(encoder, head, content, Novelty.read(known) if known.exists() else None)
 
-    def assign(self, records: Iterable[Record], *, min_probability: float = 0.0) -> Iterator[Assignments]:
+    def assign(
+        self,
+        records: Iterable[Record],
+        *,
+        min_probability: float = 0.0,
+        false_alarm_rate: float | None = None,
+    ) -> Iterator[Assignments]:
         """Assign records as they come, in bounded memory.
 
         The cost of a protein is one pass of the encoder and one product with the prototypes, whatever the
         number of proteins the model was trained on.
+
+        Parameters
+        ----------
+        records : iterable of Record
+        min_probability : probability
+            A protein below it stays unassigned.
+        false_alarm_rate : share of the proteins of known clusters, optional
+            Also say how novel each protein is, and leave those unassigned that are farther from all clusters
+            than this share of known proteins.
+
+        Raises
+        ------
+        InvalidParameter
+            If a false alarm rate is given and the model has no landmarks.
 
         Yields
         ------
@@ -74,7 +102,28 @@ class Model:
         """
         for block in record_blocks(records):
             vectors = self.encoder.embed([AMINO.encode(record.sequence) for record in block])
-            yield self.head.assign([record.id for record in block], vectors, min_probability=min_probability)
+            found = self.head.assign(
+                [record.id for record in block], vectors, min_probability=min_probability
+            )
+            yield found if false_alarm_rate is None else self.mark_novel(found, vectors, false_alarm_rate)
+
+    def mark_novel(
+        self, found: Assignments, vectors: NDArray[np.float32], false_alarm_rate: float
+    ) -> Assignments:
+        """Add how novel each protein is to assignments of vectors (N, P); novel ones become unassigned."""
+        if self.novelty is None:
+            raise InvalidParameter(
+                "model", "novelty", "the model has no landmarks", remedy="Train it on more proteins."
+            )
+        distances = self.novelty.distances(vectors)
+        novel = distances >= self.novelty.threshold(false_alarm_rate)
+        return replace(
+            found,
+            labels=np.where(novel, -1, found.labels).astype(np.int32),
+            novelty=distances,
+            known_shares=self.novelty.known_shares(distances),
+            novel=novel,
+        )
 
 
 def write_head(head: ClusterHead, path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,11 +122,13 @@ class NeighborGraph:
             np.save(directory / "distances.npy", self.distances)
 
     @classmethod
-    def read(cls, path: str | Path) -> NeighborGraph:
-        """Read a graph artifact; raises `ArtifactError` if there is none."""
+    def read(cls, path: str | Path, *, mapped: bool = False) -> NeighborGraph:
+        """Read a graph artifact, or map it; raises `ArtifactError` if there is none."""
         manifest = read_manifest(path, "graph")
-        path = Path(path)
-        return cls(np.load(path / "indices.npy"), np.load(path / "distances.npy"), manifest.content["metric"])
+        mode: Literal["r"] | None = "r" if mapped else None
+        indices = np.load(Path(path) / "indices.npy", mmap_mode=mode)
+        distances = np.load(Path(path) / "distances.npy", mmap_mode=mode)
+        return cls(indices, distances, manifest.content["metric"])
 
 
 class KnnBackend(Protocol):

@@ -23,6 +23,7 @@ from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.explain import explain
 from seqscan.fasta import Record, Rejected, read_fasta
+from seqscan.head import ClusterHead
 from seqscan.report import ReportData, compositions, project_to_plane, write_report
 from seqscan.results import (
     Assignments,
@@ -34,6 +35,7 @@ from seqscan.results import (
     write_tsv,
 )
 from seqscan.stages import Stage, StageLog
+from seqscan.store import unit
 
 __all__ = ["RunConfig", "run"]
 
@@ -126,7 +128,7 @@ def run(
 
     assignments = found.model.head.assign(corpus.ids, found.vectors, min_probability=config.min_probability)
     tables = {"found": found.key, "min_probability": config.min_probability}
-    clusters = summarize(assignments, corpus, found)
+    clusters = summarize(assignments, corpus, found.model.head, found.vectors)
 
     def write_tables() -> None:
         found.model.save(output / "model")
@@ -172,9 +174,12 @@ def run(
     return scores
 
 
-def summarize(assignments: Assignments, corpus: Corpus, found: Found) -> list[ClusterSummary]:
-    """Describe each cluster that has members, largest first."""
-    logits = found.model.head.logits(found.vectors)
+def summarize(
+    assignments: Assignments, corpus: Corpus, head: ClusterHead, vectors: NDArray[np.float32]
+) -> list[ClusterSummary]:
+    """Describe each cluster that has members, largest first; vectors (N, P) are those of the corpus."""
+    # The cosine with the own prototype alone: all logits of a large input would not fit into memory.
+    own = np.einsum("nq,nq->n", head.points(vectors), unit(head.prototypes)[assignments.labels])
     lengths = corpus.lengths
     numbers = np.unique(assignments.labels[assignments.assigned])
     shares, background = compositions(corpus, assignments.labels, numbers.tolist())
@@ -189,7 +194,7 @@ def summarize(assignments: Assignments, corpus: Corpus, found: Found) -> list[Cl
             ClusterSummary(
                 cluster=number,
                 size=len(members),
-                representative=corpus.ids[members[int(logits[members, number].argmax())]],
+                representative=corpus.ids[members[int(own[members].argmax())]],
                 mean_probability=float(assignments.probabilities[members].mean()),
                 mean_length=float(lengths[members].mean()),
                 sd_length=float(lengths[members].std()),

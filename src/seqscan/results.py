@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from gzip import BadGzipFile
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ASSIGNMENT_COLUMNS",
+    "NOVELTY_COLUMNS",
     "ActivationMap",
     "Assignments",
     "ClusterSummary",
@@ -41,6 +43,8 @@ __all__ = [
 ]
 
 ASSIGNMENT_COLUMNS = ("id", "cluster", "probability", "second_cluster", "second_probability", "status")
+NOVELTY_COLUMNS = ("novelty", "known_share", "reason")
+"""Further columns of assignments that say how novel a protein is."""
 UNASSIGNED = -1
 
 
@@ -58,6 +62,12 @@ class Assignments:
     second_labels : (N,), int32
         The runner-up, -1 if there is none.
     second_probabilities : (N,), float32
+    novelty : (N,), float32, optional
+        Distance from all clusters, in units of their spread.
+    known_shares : (N,), float32, optional
+        Share of the proteins of known clusters that are at least as far.
+    novel : (N,), bool, optional
+        Unassigned because too far.
     """
 
     ids: Sequence[str]
@@ -65,6 +75,9 @@ class Assignments:
     probabilities: NDArray[np.float32]
     second_labels: NDArray[np.int32]
     second_probabilities: NDArray[np.float32]
+    novelty: NDArray[np.float32] | None = None
+    known_shares: NDArray[np.float32] | None = None
+    novel: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -83,24 +96,37 @@ class Assignments:
     def write(self, path: str | Path) -> None:
         """Write the table `ASSIGNMENT_COLUMNS`, tab-separated, atomically."""
         with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
-            writer = self.begin(handle)
+            writer = self.begin(handle, with_novelty=self.novelty is not None)
             self.append(writer)
 
     @staticmethod
-    def begin(handle: TextIO) -> Writer:
+    def begin(handle: TextIO, *, with_novelty: bool = False) -> Writer:
         """Write the header and return a writer for `append`."""
         writer = _tsv_writer(handle)
-        writer.writerow(ASSIGNMENT_COLUMNS)
+        writer.writerow(ASSIGNMENT_COLUMNS + (NOVELTY_COLUMNS if with_novelty else ()))
         return writer
 
     def append(self, writer: Writer) -> None:
         """Write the rows; a stream of assignments is written block by block."""
         columns = (self.labels, self.probabilities, self.second_labels, self.second_probabilities)
+        further = self._novelty_cells()
         for id, label, probability, second, second_probability in zip(
             self.ids, *(column.tolist() for column in columns), strict=True
         ):
             status = "unassigned" if label == UNASSIGNED else "assigned"
-            writer.writerow((id, label, f"{probability:.4f}", second, f"{second_probability:.4f}", status))
+            row = (id, label, f"{probability:.4f}", second, f"{second_probability:.4f}", status)
+            writer.writerow(row + next(further))
+
+    def _novelty_cells(self) -> Iterator[tuple[str, ...]]:
+        if self.novelty is None or self.known_shares is None or self.novel is None:
+            yield from repeat((), len(self))
+            return
+        for distance, share, novel, label in zip(
+            *(column.tolist() for column in (self.novelty, self.known_shares, self.novel, self.labels)),
+            strict=True,
+        ):
+            reason = "novel" if novel else "not sure" if label == UNASSIGNED else ""
+            yield f"{distance:.3f}", f"{share:.5f}", reason
 
     @classmethod
     def read(cls, path: str | Path) -> Assignments:

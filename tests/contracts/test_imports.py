@@ -30,11 +30,14 @@ TORCH = {
     "estimator",
     "explain",
     "finetune",
+    "growth",
     "losses",
     "model",
     "pipeline",
     "pretrain",
     "scan",
+    "streaming",
+    "update",
 }
 # These import the others in their subcommands alone.
 STARTS_WITHOUT_TORCH = {"cli"}
@@ -45,11 +48,16 @@ LABEL_FREE = {
     "estimator",
     "explain",
     "finetune",
+    "growth",
     "head",
+    "hierarchy",
+    "index",
     "model",
     "neighbors",
+    "novelty",
     "pretrain",
     "scan",
+    "streaming",
 }
 READ_LABELS = {"baselines", "datasets", "evaluate"}
 

@@ -15,6 +15,7 @@ from seqscan.cli.options import (
     N_THREADS,
     Clusters,
     Encoder,
+    FalseAlarmRate,
     Finetune,
     Input,
     MaxLength,
@@ -74,6 +75,7 @@ def assign(
         Path | None, typer.Option(help="Table of rejected records; next to the output by default.")
     ] = None,
     min_probability: MinProbability = 0.0,
+    novelty: FalseAlarmRate = None,
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
 ) -> None:
@@ -94,10 +96,12 @@ def assign(
     with kept_ledger(rejected) as ledger:
         nothing: NoUsableRecord | None = None
         with write_atomically(output) as temporary, temporary.open("w", newline="") as handle:
-            writer = Assignments.begin(handle)
+            writer = Assignments.begin(handle, with_novelty=novelty is not None)
             records = read_fasta(source, rejected=ledger, max_length=max_length)
             try:
-                for block in trained.assign(records, min_probability=min_probability):
+                for block in trained.assign(
+                    records, min_probability=min_probability, false_alarm_rate=novelty
+                ):
                     block.append(writer)
                     n += len(block)
                     n_unassigned += len(block) - int(block.assigned.sum())

@@ -31,6 +31,16 @@ Neighbors = Annotated[str, typer.Option(metavar="auto|embedding|mmseqs2", help="
 ModelPath = Annotated[Path, typer.Option("--model", help="Model folder, for instance OUT/model.")]
 Finetune = Annotated[bool, typer.Option(help="Train the encoder together with the clusters.")]
 MinProbability = Annotated[float, typer.Option(min=0.0, max=1.0, help="Less sure proteins stay unassigned.")]
+FalseAlarmRate = Annotated[
+    float | None,
+    typer.Option(
+        "--novelty",
+        min=0.0,
+        max=1.0,
+        metavar="RATE",
+        help="Add novelty columns; farther than all but this share of known proteins: unassigned.",
+    ),
+]
 MaxLength = Annotated[int, typer.Option(min=1, help="Longer records are rejected, residues.")]
 
 

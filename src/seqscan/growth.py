@@ -1,0 +1,101 @@
+"""New clusters from proteins that belong to none of a model's, the old ones untouched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqscan.errors import InvalidParameter
+from seqscan.model import Model
+from seqscan.neighbors import NeighborGraph, vector_neighbors
+from seqscan.scan import ScanConfig, discover
+from seqscan.store import unit
+
+__all__ = ["MIN_SIZE", "grow"]
+
+MIN_SIZE = 5
+"""Proteins a new cluster must have."""
+N_NEIGHBORS = 20
+
+
+def grow(
+    model: Model,
+    vectors: NDArray[np.float32],
+    aligned: NeighborGraph | None = None,
+    *,
+    seed: int,
+    false_alarm_rate: float,
+    threads: int = 2,
+) -> tuple[Model, NDArray[np.int64]]:
+    """Append prototypes for the clusters among novel proteins.
+
+    A protein joins a new cluster if a neighbor stands beside it in that cluster: one that aligns with it, or
+    one that is no farther than what `false_alarm_rate` allows for a known protein. Where fewer than
+    `MIN_SIZE` do, there is no cluster.
+
+    Parameters
+    ----------
+    model : Model
+        With `novelty`.
+    vectors : (N, P)
+        Of the novel proteins, by the model's encoder.
+    aligned : NeighborGraph, optional
+        Their neighbors by alignment.
+    seed : int
+    false_alarm_rate : share of known proteins
+    threads : int
+
+    Returns
+    -------
+    model : Model
+        Its first clusters are those of before, with the same numbers; new ones follow, the largest first.
+    labels : (N,)
+        New cluster of each protein, -1 if it joins none.
+    """
+    head, novelty = model.head, model.novelty
+    nobody = np.full(len(vectors), -1, dtype=np.int64)
+    if novelty is None or len(vectors) < MIN_SIZE:
+        return model, nobody
+    near = vector_neighbors(vectors - head.center, N_NEIGHBORS, threads=threads)
+    points = head.points(vectors)
+    try:
+        fit, _, _ = discover(
+            vectors,
+            near,
+            None,
+            ScanConfig(temperature=head.temperature),
+            seed=seed,
+            trusted=aligned,
+            frame=(head.center, head.projection),
+        )
+        prototypes = unit(fit.head.prototypes)
+    except InvalidParameter:  # all alike: one cluster, if any
+        prototypes = unit(points.mean(axis=0, keepdims=True))
+    cluster = (points @ np.concatenate([unit(head.prototypes), prototypes]).T).argmax(axis=1)
+    cluster -= head.n_clusters  # negative where an old one is nearer after all
+    reach = novelty.threshold(false_alarm_rate) * novelty.spread
+    joins = _beside(cluster, np.where(near.distances <= reach, near.indices, -1))
+    if aligned is not None:
+        joins |= _beside(cluster, aligned.indices)
+    cluster = np.where(joins & (cluster >= 0), cluster, -1)
+    sizes = np.bincount(cluster[cluster >= 0], minlength=len(prototypes))
+    order = np.argsort(-sizes, kind="stable")
+    kept = order[sizes[order] >= MIN_SIZE]
+    if not len(kept):
+        return model, nobody
+    number = np.full(len(prototypes) + 1, -1, dtype=np.int64)  # the last place is that of -1
+    number[kept] = head.n_clusters + np.arange(len(kept))
+    labels = number[cluster]
+    grown = replace(
+        model,
+        head=replace(head, prototypes=np.concatenate([head.prototypes, prototypes[kept]]).astype(np.float32)),
+        novelty=novelty.with_clusters(vectors, labels, seed=seed),
+    )
+    return grown, labels
+
+
+def _beside(cluster: NDArray[np.int64], neighbors: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Say which proteins have a neighbor (N, K) in their own cluster (N,), -1 being no neighbor."""
+    return ((cluster[neighbors] == cluster[:, None]) & (neighbors >= 0)).any(axis=1)

@@ -1,0 +1,330 @@
+"""SCAN on more vectors than memory holds, in one process or under `torchrun`.
+
+The vectors stay in their store. A head needs its prototypes, one block of whitened vectors, and the logits of
+a few dozen proteins, however many proteins and clusters there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from seqscan.artifact import write_atomically
+from seqscan.distributed import mean_over_ranks, n_ranks, rank, wait_for_all
+from seqscan.errors import InvalidParameter
+from seqscan.head import N_WHITENED, ClusterHead, whiten
+from seqscan.neighbors import NeighborGraph
+from seqscan.scan import Frame, spread_points
+from seqscan.store import EmbeddingStore
+
+__all__ = [
+    "StreamConfig",
+    "pair_gradient",
+    "spread_prototypes",
+    "stream_frame",
+    "stream_head",
+    "stream_labels",
+]
+
+CHUNK_LOGITS = 1 << 20
+"""Logits computed at once, 4 MB: they are passed over several times and should stay in the cache."""
+BLOCK_ROWS = 65_536
+"""Proteins whose whitened vectors are in memory at once."""
+HELD_OUT_SHARE = 0.01
+N_HELD_OUT = 20_000
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """How to train a head from a store.
+
+    Attributes
+    ----------
+    n_epochs : int
+    batch_size : int, proteins
+        Of all ranks together.
+    entropy_weight, temperature : dimensionless
+    learning_rate : float
+        Of Adam, falls along a cosine.
+    """
+
+    n_epochs: int = 3
+    batch_size: int = 2048
+    entropy_weight: float = 1.0
+    temperature: float = 0.1
+    learning_rate: float = 0.01
+
+
+@dataclass
+class _State:
+    """All that training goes on from."""
+
+    prototypes: Tensor
+    first_moment: Tensor
+    second_moment: Tensor
+    shares: Tensor
+    step: Tensor
+
+    def save(self, path: Path) -> None:
+        with write_atomically(path) as temporary:
+            save_file({name: value.contiguous() for name, value in vars(self).items()}, temporary)
+
+
+def stream_frame(store: EmbeddingStore) -> Frame:
+    """Return center (P,) and whitening projection (P, Q) of a store, a shard at a time."""
+    size, total = store.n_dimensions, np.zeros(store.n_dimensions)
+    for _, block in store.blocks():
+        total += block.sum(axis=0, dtype=np.float64)
+    center = total / len(store)
+    scatter = np.zeros((size, size))
+    for _, block in store.blocks():
+        for start in range(0, len(block), 8192):
+            centered = block[start : start + 8192] - center
+            scatter += centered.T @ centered
+    values, directions = np.linalg.eigh(scatter / len(store))
+    values, directions = values[::-1], directions[:, ::-1].T
+    kept = min(N_WHITENED, max(1, int((values > 1e-12 * max(values[0], 1e-30)).sum())))
+    directions = directions[:kept]
+    # The sign of a direction is not determined; fix it, so that every machine finds the same.
+    signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])
+    scale = signs / np.sqrt(np.maximum(values[:kept], 1e-30))
+    return center.astype(np.float32), (directions * scale[:, None]).T.astype(np.float32)
+
+
+def spread_prototypes(
+    store: EmbeddingStore, n_clusters: int, frame: Frame, *, seed: int, candidates: int = 4
+) -> NDArray[np.float32]:
+    """Choose proteins far from each other among `candidates` for each cluster, (C, Q)."""
+    if not 2 <= n_clusters <= len(store):
+        raise InvalidParameter("n_clusters", n_clusters, f"must be 2 to {len(store)}, the number of proteins")
+    generator = np.random.default_rng((seed, 71))
+    rows = np.sort(generator.permutation(len(store))[: candidates * n_clusters])
+    return spread_points(whiten(store.gather(rows), *frame), n_clusters, generator)
+
+
+def pair_gradient(
+    anchors: Tensor, neighbors: Tensor, directions: Tensor, shares: Tensor, *, entropy_weight: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a batch of pairs says of the prototypes, without ever holding all its logits.
+
+    Parameters
+    ----------
+    anchors, neighbors : (B, Q)
+        Whitened vectors of length 1.
+    directions : (C, Q)
+        Prototypes of length 1, divided by the temperature.
+    shares : (C,)
+        The clusters' shares so far, whose entropy is rewarded.
+    entropy_weight : dimensionless
+
+    Returns
+    -------
+    gradient : (C, Q)
+        Of the batch's mean `scan_loss` by the directions.
+    mean : (C,)
+        Mean probability of the anchors.
+    consistency : 0-d, nats
+
+    Notes
+    -----
+    With p and q the probabilities of anchor and neighbor and r = p q / <p, q>, the gradient by the anchor's
+    logits is p - r + entropy_weight p (log s - <p, log s>), by the neighbor's q - r.
+    """
+    n = max(1, len(anchors))
+    log_shares = shares.clamp_min(1e-12).log()
+    gradient = torch.zeros_like(directions)
+    total = torch.zeros_like(shares)
+    consistency = torch.zeros((), dtype=directions.dtype)
+    size = max(1, CHUNK_LOGITS // len(directions))
+    for x, y in zip(anchors.split(size), neighbors.split(size), strict=True):
+        p = torch.softmax(x @ directions.T, dim=1)
+        q = torch.softmax(y @ directions.T, dim=1)
+        both = p * q
+        agreement = both.sum(dim=1, keepdim=True).clamp_min(1e-30)
+        consistency -= agreement.log().sum()
+        total += p.sum(dim=0)
+        both /= agreement
+        q -= both
+        gradient.addmm_(q.T, y)
+        level = p @ log_shares
+        weight = torch.sub(log_shares, level[:, None]).mul_(entropy_weight).add_(1.0)
+        p.mul_(weight).sub_(both)
+        gradient.addmm_(p.T, x)
+    return gradient / n, total / n, consistency / n
+
+
+@torch.no_grad()
+def stream_head(
+    store: EmbeddingStore,
+    graph: NeighborGraph,
+    initial: NDArray[np.float32],
+    frame: Frame,
+    config: StreamConfig,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+) -> tuple[ClusterHead, dict[str, float]]:
+    """Train a head on the pairs of a graph, the vectors staying on disk.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+    graph : NeighborGraph
+        May be a memory map.
+    initial : (C, Q)
+        Prototypes to begin from.
+    frame : center (P,) and projection (P, Q)
+    config : StreamConfig
+    seed : int
+    checkpoint : Path, optional
+        File that holds the state after each block; a killed call goes on from it. Removed at the end.
+    on_step : callable, optional
+        Called every 20 steps with the losses.
+
+    Returns
+    -------
+    head : ClusterHead
+        The same on every rank.
+    held_out : dict
+        `loss` (nats, entropy weight 1) and `agreement` (share) of pairs whose anchors were not trained on.
+
+    Notes
+    -----
+    Under `torchrun` each rank reads its own blocks, gradients and the clusters' shares are means over ranks,
+    and a batch is that of all ranks together.
+    """
+    state = _begin(initial, checkpoint)
+    held_out = _held_out_pairs(graph, seed)
+    batch = max(1, config.batch_size // n_ranks())
+    # Equal blocks, as many for each rank: every rank must take as many steps.
+    n_blocks = -(-len(store) // (BLOCK_ROWS * n_ranks())) * n_ranks()
+    edges = np.linspace(0, len(store), n_blocks + 1).astype(np.int64)
+    n_batches = max(1, int(edges[1]) // batch)
+    n_steps = config.n_epochs * (n_blocks // n_ranks()) * n_batches
+    keep = max(0.0, 1.0 - config.batch_size / (10.0 * len(initial)))
+    for epoch in range(config.n_epochs):
+        order = np.random.default_rng((seed, 72, epoch)).permutation(n_blocks)[rank() :: n_ranks()]
+        for place, block in enumerate(order.tolist()):
+            first = (epoch * len(order) + place) * n_batches
+            if first + n_batches <= int(state.step):  # done before a kill
+                continue
+            rows = np.arange(edges[block], edges[block + 1])
+            points = torch.from_numpy(whiten(store.gather(rows), *frame))
+            generator = np.random.default_rng((seed, 73, epoch, block))
+            near = graph.indices[rows]
+            usable = np.flatnonzero((near >= 0).any(axis=1) & ~np.isin(rows, held_out[:, 0]))
+            anchors = np.resize(generator.permutation(usable), n_batches * batch).reshape(n_batches, -1)
+            draws = generator.random(anchors.shape)
+            for number in range(n_batches):
+                if first + number < int(state.step):
+                    continue
+                partners = _draw(near[anchors[number]], draws[number])
+                x = points[torch.from_numpy(anchors[number])]
+                y = torch.from_numpy(whiten(store.gather(partners), *frame))
+                if not int(state.step):
+                    state.shares = mean_over_ranks(
+                        torch.softmax(_logits(x, state, config), dim=1).mean(dim=0)
+                    )
+                directions = F.normalize(state.prototypes, dim=1)
+                gradient, mean, consistency = pair_gradient(
+                    x, y, directions / config.temperature, state.shares, entropy_weight=config.entropy_weight
+                )
+                state.shares = keep * state.shares + (1.0 - keep) * mean_over_ranks(mean)
+                _adam(state, mean_over_ranks(gradient), directions, config, n_steps)
+                if on_step is not None and int(state.step) % 20 == 1:
+                    entropy = -(state.shares * state.shares.clamp_min(1e-12).log()).sum()
+                    said = {"consistency": float(consistency), "entropy": float(entropy)}
+                    on_step({"step": int(state.step) - 1} | said)
+            if checkpoint is not None and rank() == 0:
+                state.save(checkpoint)
+    wait_for_all()
+    if checkpoint is not None and rank() == 0:
+        checkpoint.unlink(missing_ok=True)
+    prototypes = F.normalize(state.prototypes, dim=1).numpy()
+    head = ClusterHead(prototypes, frame[0], frame[1], config.temperature)
+    return head, _judge(head, store, held_out, state.shares)
+
+
+def stream_labels(head: ClusterHead, store: EmbeddingStore) -> Iterator[tuple[slice, NDArray[np.int32]]]:
+    """Yield the clusters of a store's proteins, some thousand at a time, with the rows they are."""
+    size = max(1, (1 << 24) // head.n_clusters)
+    for part, block in store.blocks():
+        for start in range(0, len(block), size):
+            logits = head.logits(block[start : start + size])
+            rows = slice(part.start + start, part.start + start + len(logits))
+            yield rows, logits.argmax(axis=1).astype(np.int32)
+
+
+def _begin(initial: NDArray[np.float32], checkpoint: Path | None) -> _State:
+    if checkpoint is not None and checkpoint.exists():
+        state = _State(**load_file(checkpoint))
+        if state.prototypes.shape == initial.shape:
+            return state
+    prototypes = F.normalize(torch.from_numpy(initial.astype(np.float32)), dim=1)
+    zeros = torch.zeros_like(prototypes)
+    shares = torch.full((len(initial),), 1.0 / len(initial))
+    return _State(prototypes, zeros, zeros.clone(), shares, torch.zeros((), dtype=torch.int64))
+
+
+def _held_out_pairs(graph: NeighborGraph, seed: int) -> NDArray[np.int64]:
+    """Return pairs (M, 2) whose anchors no rank trains on."""
+    generator = np.random.default_rng((seed, 74))
+    n = min(N_HELD_OUT, int(HELD_OUT_SHARE * len(graph)))
+    rows = np.sort(generator.permutation(len(graph))[:n])
+    near = graph.indices[rows]
+    linked = (near >= 0).any(axis=1)
+    partners = _draw(near[linked], generator.random(int(linked.sum())))
+    return np.stack([rows[linked], partners], axis=1)
+
+
+def _draw(near: NDArray[np.int32], draws: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Take one neighbor of each row (B, K), evenly; the rows' gaps stand at their ends."""
+    places = (draws * (near >= 0).sum(axis=1)).astype(np.int64)
+    return near[np.arange(len(near)), places].astype(np.int64)
+
+
+def _logits(points: Tensor, state: _State, config: StreamConfig) -> Tensor:
+    return points @ F.normalize(state.prototypes, dim=1).T / config.temperature
+
+
+def _adam(state: _State, gradient: Tensor, directions: Tensor, config: StreamConfig, n_steps: int) -> None:
+    """Take one step of Adam; `gradient` is by the directions over the temperature."""
+    along = (gradient * directions).sum(dim=1, keepdim=True)
+    length = state.prototypes.norm(dim=1, keepdim=True)
+    gradient = (gradient - along * directions) / (config.temperature * length)
+    rate = config.learning_rate * (0.05 + 0.475 * (1.0 + np.cos(np.pi * int(state.step) / n_steps)))
+    state.step += 1
+    state.first_moment.lerp_(gradient, 0.1)
+    state.second_moment.lerp_(gradient**2, 0.001)
+    number = int(state.step)
+    first = state.first_moment / (1.0 - 0.9**number)
+    second = state.second_moment / (1.0 - 0.999**number)
+    state.prototypes -= rate * first / (second.sqrt() + 1e-8)
+
+
+def _judge(
+    head: ClusterHead, store: EmbeddingStore, pairs: NDArray[np.int64], shares: Tensor
+) -> dict[str, float]:
+    directions = torch.from_numpy(head.prototypes) / head.temperature
+    loss, agreed = 0.0, 0
+    size = max(1, CHUNK_LOGITS // head.n_clusters)
+    for start in range(0, len(pairs), size):
+        both = pairs[start : start + size]
+        p, q = (
+            torch.log_softmax(torch.from_numpy(head.points(store.gather(rows))) @ directions.T, dim=1)
+            for rows in both.T
+        )
+        loss -= float(torch.logsumexp(p + q, dim=1).sum())
+        agreed += int((p.argmax(dim=1) == q.argmax(dim=1)).sum())
+    n = max(1, len(pairs))
+    entropy = float(-(shares * shares.clamp_min(1e-12).log()).sum())
+    return {"loss": loss / n - entropy, "agreement": agreed / n}

@@ -1,0 +1,321 @@
+"""New proteins for a finished run: known ones are assigned, novel ones pooled, new clusters grown.
+
+What a run or an update left is one folder: `model/`, `assignments.tsv`, `clusters.tsv` and, after an update,
+`pool/`, the proteins that no cluster has taken yet. An update reads such a folder and writes another; the
+old one stays as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqscan.alignment import find_mmseqs, mmseqs_version
+from seqscan.artifact import Manifest, file_checksum, read_manifest, write_atomically
+from seqscan.corpus import Corpus, write_corpus
+from seqscan.embed import embed_corpus
+from seqscan.errors import InputError, InvalidParameter
+from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
+from seqscan.growth import grow
+from seqscan.model import Model
+from seqscan.neighbors import AlignmentNeighbors, NeighborGraph
+from seqscan.pipeline import summarize
+from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, write_rejected, write_tsv
+from seqscan.stages import Stage, StageLog
+from seqscan.store import EmbeddingStore
+
+__all__ = ["UpdateConfig", "update"]
+
+logger = logging.getLogger(__name__)
+
+N_ALIGNED = 100
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """Options of an update.
+
+    Attributes
+    ----------
+    false_alarm_rate : share of known proteins
+        How many proteins of known clusters may be taken for novel.
+    align : bool
+        Look for relatives among the novel ones by alignment too, if MMseqs2 is installed.
+    max_length : int, residues
+    seed, threads : int
+    """
+
+    false_alarm_rate: float = 0.01
+    align: bool = True
+    max_length: int = 100_000
+    seed: int = 0
+    threads: int = 2
+
+
+def update(
+    model_path: str | Path,
+    source: str | Path,
+    output: str | Path,
+    config: UpdateConfig,
+    *,
+    on_start: Callable[[str], None] | None = None,
+    on_end: Callable[[Stage], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Assign new proteins, grow clusters from the novel ones, and write model and tables of all.
+
+    Every protein of the old assignments keeps its line, byte for byte, unless it was in the pool and has
+    now found a cluster.
+
+    Parameters
+    ----------
+    model_path : path
+        `OUT/model` of a run or an update; what lies beside it is read too, if it is there.
+    source : path
+        FASTA or FASTQ.
+    output : path
+        Another folder.
+    config : UpdateConfig
+    on_start, on_end, on_progress : callable, optional
+        Tell how the work goes on.
+
+    Returns
+    -------
+    counts : dict
+        What `update.json` holds.
+    """
+    model_path, output = Path(model_path), Path(output)
+    before = model_path.parent
+    if output.resolve() == before.resolve():
+        raise InvalidParameter(
+            "output", str(output), "is the folder that is updated", remedy="Give a new folder."
+        )
+    model = Model.load(model_path)
+    if model.novelty is None:
+        raise InvalidParameter(
+            "model", str(model_path), "cannot tell novel proteins", remedy="Make the model again."
+        )
+    model.novelty.threshold(config.false_alarm_rate)  # refuses a rate that is none
+    torch.set_num_threads(config.threads)
+    work = output / "work"
+    log = StageLog(work / "stages", on_start, on_end)
+    log.folder.mkdir(parents=True, exist_ok=True)
+    old_table = before / "assignments.tsv"
+    if not old_table.exists():
+        logger.warning("%s is not there: the new tables hold the new proteins alone", old_table)
+    base = {
+        "model": read_manifest(model_path, "model").files,
+        "before": file_checksum(old_table) if old_table.exists() else None,
+    }
+    key = log.run(
+        "read",
+        base | {"input": _checksum(source), "max_length": config.max_length},
+        [work / "corpus", output / "rejected.tsv"],
+        lambda: _read(source, before, work / "corpus", output / "rejected.tsv", config.max_length),
+    )
+    corpus = Corpus.open(work / "corpus")
+    key = log.run(
+        "embed",
+        {"from": key},
+        [work / "store"],
+        lambda: embed_corpus(model.encoder, corpus, work / "store", {"from": key}, on_progress=on_progress),
+    )
+    log.run(
+        "grow",
+        {"from": key, "config": asdict(config), "mmseqs2": mmseqs_version() if config.align else None},
+        [output / name for name in ("model", "pool", "assignments.tsv", "clusters.tsv", "update.json")],
+        lambda: _grow_and_write(model, before, corpus, EmbeddingStore.open(work / "store"), output, config),
+    )
+    return json.loads((output / "update.json").read_text())
+
+
+def _checksum(source: str | Path) -> str:
+    try:
+        return file_checksum(source)
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(str(source), "there is no such file", remedy="Give a FASTA file.") from None
+
+
+def _read(source: str | Path, before: Path, target: Path, rejected: Path, max_length: int) -> None:
+    ledger = RejectionLedger()
+    pool = list(_records(Corpus.open(before / "pool"))) if (before / "pool").exists() else []
+    known = {row[0] for row in _rows(before / "assignments.tsv")}
+
+    def fresh() -> Iterator[Record]:
+        for record in read_fasta(source, rejected=ledger, max_length=max_length):
+            if record.id in known:
+                ledger.rows.append(Rejected(ledger.n_read, record.id, "already in the assignments"))
+            else:
+                yield record
+
+    write_corpus(target, chain(fresh(), pool), {"n_pooled_before": len(pool)})
+    write_rejected(ledger.rows, rejected)
+    if ledger.rows:
+        logger.warning("%d records were rejected, see %s: %s", len(ledger.rows), rejected, ledger.summary())
+
+
+def _records(corpus: Corpus) -> Iterator[Record]:
+    for row in range(len(corpus)):
+        yield Record(corpus.ids[row], corpus.descriptions[row], corpus.residues(row))
+
+
+def _grow_and_write(
+    model: Model, before: Path, corpus: Corpus, store: EmbeddingStore, output: Path, config: UpdateConfig
+) -> None:
+    parts = []
+    row = 0
+    for _, block in store.blocks():
+        found = model.head.assign(corpus.ids[row : row + len(block)], block)
+        parts.append(model.mark_novel(found, block, config.false_alarm_rate))
+        row += len(block)
+    pooled = np.flatnonzero(np.concatenate([part.novel for part in parts if part.novel is not None]))
+    vectors = store.gather(pooled)
+    grown, taken = grow(
+        model,
+        vectors,
+        _aligned(corpus, pooled, config),
+        seed=config.seed,
+        false_alarm_rate=config.false_alarm_rate,
+        threads=config.threads,
+    )
+    # The old clusters' proteins keep what the old prototypes say of them; only the pool sees the new ones.
+    labels = np.concatenate([part.labels for part in parts])
+    labels[pooled] = taken
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("probabilities", "second_labels", "second_probabilities")
+    }
+    if len(pooled):
+        again = grown.head.assign([corpus.ids[row] for row in pooled], vectors)
+        for name in columns:
+            columns[name][pooled] = getattr(again, name)
+    assignments = Assignments(corpus.ids, labels.astype(np.int32), **columns)
+    n_old = model.head.n_clusters
+    new_members = labels >= n_old
+    waiting = pooled[taken < 0]
+    content = model.content | {
+        "n_proteins": model.content.get("n_proteins", 0) + int((labels >= 0).sum()),
+        "grown": [*model.content.get("grown", []), grown.head.n_clusters - n_old],
+    }
+    n_kept = _write_assignments(assignments, before / "assignments.tsv", output / "assignments.tsv")
+    _write_clusters(assignments, corpus, grown, store, before / "clusters.tsv", output / "clusters.tsv")
+    _write_pool(corpus, waiting, output / "pool")
+    replace(grown, content=content).save(output / "model")
+    n_pooled_before = read_manifest(corpus.path, "corpus").content["n_pooled_before"]
+    counts = {
+        "seqscan": Manifest("", {}, {}).seqscan,
+        "n_new": len(corpus) - n_pooled_before,
+        "n_pooled_before": n_pooled_before,
+        "n_assigned_to_old_clusters": int(((labels >= 0) & ~new_members).sum()),
+        "n_novel": len(pooled),
+        "n_new_clusters": grown.head.n_clusters - n_old,
+        "n_assigned_to_new_clusters": int(new_members.sum()),
+        "n_pooled": len(waiting),
+        "n_old_lines_kept": n_kept,
+        "false_alarm_rate": config.false_alarm_rate,
+        "configuration": asdict(config),
+    }
+    with write_atomically(output / "update.json") as temporary:
+        temporary.write_text(json.dumps(counts, indent=1) + "\n")
+
+
+def _aligned(corpus: Corpus, pooled: NDArray[np.int64], config: UpdateConfig) -> NeighborGraph | None:
+    if not config.align or find_mmseqs() is None or len(pooled) < 2:
+        return None
+    sequences = [corpus[int(row)] for row in pooled]
+    graph = AlignmentNeighbors(sequences, threads=config.threads).neighbors(N_ALIGNED)
+    return graph if graph.counts.any() else None
+
+
+def _write_assignments(new: Assignments, old_table: Path, path: Path) -> int:
+    """Write old lines, then new ones; a line of the pool is replaced. Return how many old lines stay."""
+    own = set(new.ids)
+    n_kept = 0
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = Assignments.begin(handle)
+        if old_table.exists():
+            with old_table.open() as lines:
+                next(lines)
+                for line in lines:
+                    if line.partition("\t")[0] not in own:
+                        handle.write(
+                            "\t".join(line.rstrip("\n").split("\t")[: len(ASSIGNMENT_COLUMNS)]) + "\n"
+                        )
+                        n_kept += 1
+        new.append(writer)
+    return n_kept
+
+
+def _write_clusters(
+    assignments: Assignments,
+    corpus: Corpus,
+    grown: Model,
+    store: EmbeddingStore,
+    old_table: Path,
+    path: Path,
+) -> None:
+    """Write the rows of old clusters with their new sizes and means, then those of new clusters.
+
+    What is a choice among members or a comparison with the whole input (representative, enriched residues)
+    stays as it was.
+    """
+    summaries = summarize(assignments, corpus, grown.head, store.vectors())
+    fresh = {row.cluster: asdict(row) for row in summaries}
+    old = list(_dict_rows(old_table))
+    header = list(old[0]) if old else list(ClusterSummary.__dataclass_fields__)
+    rows = []
+    for row in old:
+        more = fresh.pop(int(row["cluster"]), None)
+        rows.append(row if more is None else row | _joined(row, more))
+    rows += [{name: _shown(row.get(name, "")) for name in header} for _, row in sorted(fresh.items())]
+    write_tsv(header, ([row[name] for name in header] for row in rows), path)
+
+
+def _joined(row: dict[str, str], more: dict[str, Any]) -> dict[str, str]:
+    """Return size, means and spread of a cluster's old and new members together."""
+    n, m = int(row["size"]), int(more["size"])
+    weights = np.array([n, m]) / (n + m)
+    means = np.array([float(row["mean_length"]), more["mean_length"]])
+    spreads = np.array([float(row["sd_length"]), more["sd_length"]])
+    mean = float(weights @ means)
+    return {
+        "size": str(n + m),
+        "mean_probability": _shown(
+            float(weights @ [float(row["mean_probability"]), more["mean_probability"]])
+        ),
+        "mean_length": _shown(mean),
+        "sd_length": _shown(float(np.sqrt(weights @ (spreads**2 + (means - mean) ** 2)))),
+    }
+
+
+def _write_pool(corpus: Corpus, rows: NDArray[np.int64], path: Path) -> None:
+    ids, descriptions = corpus.ids, corpus.descriptions
+    write_corpus(path, (Record(ids[row], descriptions[row], corpus.residues(int(row))) for row in rows))
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """Yield the rows of a table, without its header; none if there is no table."""
+    if path.exists():
+        with path.open(newline="") as handle:
+            next(handle, None)
+            yield from csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _dict_rows(path: Path) -> Iterator[dict[str, str]]:
+    if path.exists():
+        with path.open(newline="") as handle:
+            yield from csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

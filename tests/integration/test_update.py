@@ -1,0 +1,141 @@
+"""Growth: old proteins stay where they are, known ones join them, new families get new clusters."""
+
+import csv
+
+import pytest
+
+from seqscan.datasets import pfam10_labels, pfam10_sequences
+from seqscan.discovery import DiscoveryConfig
+from seqscan.errors import InvalidParameter
+from seqscan.fasta import RejectionLedger, read_fasta
+from seqscan.model import Model
+from seqscan.pipeline import RunConfig, run
+from seqscan.results import Assignments
+from seqscan.scan import ScanConfig
+from seqscan.update import UpdateConfig, update
+
+N_KNOWN, N_OLD, N_NEW = 5, 50, 20
+CONFIG = UpdateConfig(false_alarm_rate=0.05, align=False, threads=1)
+
+
+def write(path, records):
+    path.write_text("".join(f">{record.id} d\n{record.sequence}\n" for record in records))
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run on six families, and new records: of these, of two others, and unusable ones."""
+    path = tmp_path_factory.mktemp("update")
+    with pfam10_labels().open() as handle:
+        family = {row["id"]: row["pfam"] for row in csv.DictReader(handle, delimiter="\t")}
+    of = {}
+    for record in read_fasta(pfam10_sequences()):
+        of.setdefault(family[record.id], []).append(record)
+    names = sorted(of)
+    write(path / "old.fasta", [r for name in names[:N_KNOWN] for r in of[name][:N_OLD]])
+    fresh = [r for name in names[: N_KNOWN + 2] for r in of[name][N_OLD : N_OLD + N_NEW]]
+    write(path / "new.fasta", fresh)
+    with (path / "new.fasta").open("a") as handle:
+        handle.write(f">bad d\nMK1\n>{of[names[0]][0].id} again\nMKVLA\n>{fresh[0].id} twice\nMKV\n")
+    discovery = DiscoveryConfig(
+        n_clusters=N_KNOWN,
+        neighbors="embedding",
+        finetune=False,
+        threads=1,
+        scan=ScanConfig(n_heads=2, n_steps=150),
+    )
+    run(path / "old.fasta", path / "before", RunConfig(discovery))
+    path.joinpath("family.tsv").write_text("".join(f"{r.id}\t{family[r.id]}\n" for r in fresh))
+    return path
+
+
+@pytest.fixture(scope="module")
+def counts(folder):
+    return update(folder / "before" / "model", folder / "new.fasta", folder / "after", CONFIG)
+
+
+def test_old_and_new_in_are_out(folder, counts):
+    before, after = folder / "before", folder / "after"
+    ids = Assignments.read(after / "assignments.tsv").ids
+    old = Assignments.read(before / "assignments.tsv").ids
+    # The repeated id of an old protein is none of the new ones.
+    new = [record.id for record in read_fasta(folder / "new.fasta", rejected=RejectionLedger())]
+    rejected = [line.split("\t")[:2] for line in lines(after / "rejected.tsv")[1:]]
+    assert len(ids) == len(set(ids))
+    n_before, n_fresh = N_KNOWN * N_OLD, (N_KNOWN + 2) * N_NEW
+    assert sorted(ids) == sorted({*old, *new})
+    assert len(ids) == n_before + n_fresh == counts["n_old_lines_kept"] + counts["n_new"]
+    numbers = [int(number) for number, _ in rejected]
+    assert sorted(numbers) == [n_fresh + 1, n_fresh + 2, n_fresh + 3]
+    parts = ("n_assigned_to_old_clusters", "n_assigned_to_new_clusters", "n_pooled")
+    assert sum(counts[name] for name in parts) == n_fresh
+
+
+def test_old_lines_are_kept_byte_for_byte(folder, counts):
+    old = lines(folder / "before" / "assignments.tsv")
+    assert lines(folder / "after" / "assignments.tsv")[: len(old)] == old
+
+
+def test_new_families_have_clusters_of_their_own(folder, counts):
+    found = Assignments.read(folder / "after" / "assignments.tsv")
+    label = dict(zip(found.ids, found.labels.tolist(), strict=True))
+    n_old = Model.load(folder / "before" / "model").head.n_clusters
+    of = {}
+    for line in lines(folder / "family.tsv"):
+        id, family = line.split("\t")
+        of.setdefault(family, []).append(label[id])
+    *known, first, second = (of[name] for name in sorted(of))
+    assert counts["n_new_clusters"] >= 2
+    for labels in (first, second):
+        assert sum(number >= n_old for number in labels) >= 0.6 * N_NEW
+    assert not {n for n in first if n >= n_old} & {n for n in second if n >= n_old}
+    assert sum(0 <= n < n_old for labels in known for n in labels) >= 0.7 * N_KNOWN * N_NEW
+
+
+def test_the_grown_model_knows_its_old_clusters(folder, counts):
+    before, after = (Model.load(folder / name / "model") for name in ("before", "after"))
+    n_old = before.head.n_clusters
+    assert after.head.n_clusters == n_old + counts["n_new_clusters"]
+    assert (after.head.prototypes[:n_old] == before.head.prototypes).all()
+    assert after.content["grown"] == [counts["n_new_clusters"]]
+
+
+def test_sizes_of_clusters_are_those_of_the_assignments(folder, counts):
+    found = Assignments.read(folder / "after" / "assignments.tsv").labels.tolist()
+    with (folder / "after" / "clusters.tsv").open() as handle:
+        sizes = {int(row["cluster"]): int(row["size"]) for row in csv.DictReader(handle, delimiter="\t")}
+    assert sizes == {number: found.count(number) for number in set(found) - {-1}}
+
+
+def test_the_pool_is_tried_again(folder, counts, tmp_path):
+    # Nothing new but one protein: all that waited is still there, once.
+    record = next(iter(read_fasta(folder / "old.fasta")))
+    (tmp_path / "one.fasta").write_text(f">one d\n{record.sequence}\n")
+    again = update(folder / "after" / "model", tmp_path / "one.fasta", tmp_path / "third", CONFIG)
+    assert again["n_pooled_before"] == counts["n_pooled"]
+    assert again["n_new"] == 1
+    first, second = (Assignments.read(f / "assignments.tsv") for f in (folder / "after", tmp_path / "third"))
+    assert sorted(second.ids) == sorted([*first.ids, "one"])
+    kept = dict(zip(second.ids, second.labels.tolist(), strict=True))
+    assert all(kept[id] == n for id, n in zip(first.ids, first.labels.tolist(), strict=True) if n >= 0)
+
+
+def test_same_bytes_and_resumed(folder, counts):
+    update(folder / "before" / "model", folder / "new.fasta", folder / "again", CONFIG)
+    for name in ("assignments.tsv", "clusters.tsv", "update.json", "model/head.safetensors"):
+        assert (folder / "again" / name).read_bytes() == (folder / "after" / name).read_bytes(), name
+    done = []
+    update(
+        folder / "before" / "model", folder / "new.fasta", folder / "again", CONFIG,
+        on_end=lambda stage: done.append(stage.status),
+    )  # fmt: skip
+    assert done == ["skipped"] * 3
+
+
+def test_the_folder_itself_is_not_written_to(folder):
+    with pytest.raises(InvalidParameter, match="new folder"):
+        update(folder / "before" / "model", folder / "new.fasta", folder / "before", CONFIG)

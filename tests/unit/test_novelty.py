@@ -1,0 +1,83 @@
+"""Novelty: the stated share of known proteins, and proteins of other families beyond it."""
+
+import numpy as np
+import pytest
+
+from seqscan.errors import InvalidParameter, ShapeMismatch
+from seqscan.novelty import N_LANDMARKS, Novelty, fit_novelty
+
+CENTERS = np.random.default_rng(3).normal(size=(12, 16))
+
+
+def proteins(n, clusters, seed):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, clusters, n).astype(np.int32)
+    vectors = CENTERS[labels] + generator.normal(0, 0.25, (n, 16))
+    return vectors.astype(np.float32), labels
+
+
+@pytest.fixture(scope="module")
+def novelty():
+    vectors, labels = proteins(4000, 8, 0)
+    return fit_novelty(lambda rows: vectors[rows], labels, vectors.mean(axis=0), seed=0)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
+def test_the_false_alarm_rate_is_what_it_says(novelty, rate):
+    fresh = novelty.distances(proteins(20_000, 8, 1)[0])
+    share = (fresh >= novelty.threshold(rate)).mean()
+    # 400 proteins calibrate: the share is known to within its sampling error.
+    assert abs(share - rate) < 4 * np.sqrt(rate * (1 - rate) / 400)
+
+
+def test_other_families_are_novel(novelty):
+    generator = np.random.default_rng(5)
+    other = (CENTERS[8:].repeat(50, axis=0) + generator.normal(0, 0.25, (200, 16))).astype(np.float32)
+    assert (novelty.distances(other) >= novelty.threshold(0.01)).mean() > 0.9
+
+
+def test_threshold_and_known_shares_agree(novelty):
+    distances = np.concatenate([novelty.calibration, np.linspace(0, 9, 500, dtype=np.float32)])
+    for rate in (0.003, 0.01, 0.05, 0.5):
+        beyond = distances >= novelty.threshold(rate)
+        np.testing.assert_array_equal(beyond, novelty.known_shares(distances) <= np.float32(rate + 1e-9))
+
+
+def test_rates_that_cannot_be(novelty):
+    assert novelty.threshold(0.5 / (len(novelty.calibration) + 1)) == float("inf")
+    for rate in (0.0, 1.0, -1.0):
+        with pytest.raises(InvalidParameter, match="between 0 and 1"):
+            novelty.threshold(rate)
+    with pytest.raises(ShapeMismatch):
+        novelty.distances(np.zeros((3, 5), np.float32))
+
+
+def test_read_back_it_says_the_same(novelty, tmp_path):
+    novelty.write(tmp_path / "novelty.safetensors")
+    again = Novelty.read(tmp_path / "novelty.safetensors")
+    vectors, _ = proteins(100, 12, 2)
+    np.testing.assert_array_equal(again.distances(vectors), novelty.distances(vectors))
+
+
+def test_landmarks_are_few_whatever_the_number_of_members(novelty):
+    assert len(novelty.landmarks) <= 8 * N_LANDMARKS
+    asked = []
+    vectors, labels = proteins(4000, 2, 0)
+    fit_novelty(
+        lambda rows: asked.append(len(rows)) or vectors[rows], labels, np.zeros(16, np.float32), seed=0
+    )
+    assert max(asked[:-1]) <= 256
+
+
+def test_new_clusters_are_known_from_then_on(novelty):
+    generator = np.random.default_rng(5)
+    other = (CENTERS[8] + generator.normal(0, 0.25, (60, 16))).astype(np.float32)
+    more = novelty.with_clusters(other[:40], np.where(np.arange(40) < 30, 8, -1), seed=0)
+    assert (novelty.distances(other[40:]) >= novelty.threshold(0.01)).mean() > 0.9
+    assert (more.distances(other[40:]) >= novelty.threshold(0.01)).mean() < 0.2
+    np.testing.assert_array_equal(more.landmarks[: len(novelty.landmarks)], novelty.landmarks)
+
+
+def test_too_few_to_calibrate():
+    vectors, labels = proteins(15, 2, 0)
+    assert fit_novelty(lambda rows: vectors[rows], labels, np.zeros(16, np.float32), seed=0) is None

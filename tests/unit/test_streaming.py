@@ -1,0 +1,166 @@
+"""Heads from a store: the gradient of autograd, the clusters of the data, and the same after a kill."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from seqscan import store as store_module
+from seqscan import streaming as module
+from seqscan.errors import InvalidParameter
+from seqscan.head import whitening
+from seqscan.index import index_recall, mine_neighbors
+from seqscan.losses import scan_loss
+from seqscan.neighbors import ExactNeighbors, NeighborGraph
+from seqscan.store import write_store
+from seqscan.streaming import (
+    StreamConfig,
+    pair_gradient,
+    spread_prototypes,
+    stream_frame,
+    stream_head,
+    stream_labels,
+)
+
+N, K, P = 1200, 12, 16
+CONFIG = StreamConfig(n_epochs=4, batch_size=128, learning_rate=0.05)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr(store_module, "SHARD_ROWS", 500)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 400)
+
+
+@pytest.fixture
+def truth():
+    return np.random.default_rng(0).integers(0, K, N)
+
+
+@pytest.fixture
+def store(tmp_path, truth, one_thread):
+    generator = np.random.default_rng(1)
+    centers = generator.normal(size=(K, P))
+    vectors = (centers[truth] + generator.normal(0, 0.3, (N, P)) + 2.0).astype(np.float32)
+    ids = [f"p{row}" for row in range(N)]
+    return write_store(tmp_path / "store", ids, np.ones(N, np.int64), lambda rows: vectors[rows], {})
+
+
+@pytest.fixture
+def graph(store, tmp_path):
+    return mine_neighbors(store, tmp_path / "graph", 8, store.vectors().mean(axis=0), n_probe=64, threads=1)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+def test_gradient_is_that_of_autograd(weight, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_LOGITS", 70)  # 7 pairs at a time
+    torch.manual_seed(0)
+    x, y = (F.normalize(torch.randn(33, 5, dtype=torch.float64), dim=1) for _ in range(2))
+    directions = (torch.randn(10, 5, dtype=torch.float64) * 3).requires_grad_(True)
+    shares = torch.softmax(torch.randn(10, dtype=torch.float64), dim=0)
+    # The clusters' shares so far, with the gradient of the batch's own mean.
+    p = torch.softmax(x @ directions.T, dim=1).mean(dim=0)
+    loss = (
+        scan_loss(x @ directions.T, y @ directions.T, entropy_weight=0.0).consistency
+        + weight * ((shares + p - p.detach()) * (shares + p - p.detach()).log()).sum()
+    )
+    (expected,) = torch.autograd.grad(loss, directions)
+    found, mean, consistency = pair_gradient(x, y, directions.detach(), shares, entropy_weight=weight)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)  # the loss computes in float32
+    torch.testing.assert_close(mean, p.detach())
+    assert float(consistency) == pytest.approx(
+        float(loss.detach()) if not weight else float(consistency), rel=1e-5
+    )
+
+
+def test_frame_is_that_of_all_vectors_at_once(store):
+    center, projection = stream_frame(store)
+    expected_center, expected = whitening(store.vectors())
+    np.testing.assert_allclose(center, expected_center, rtol=1e-5)
+    np.testing.assert_allclose(projection, expected, rtol=2e-3, atol=2e-4)
+
+
+def test_graph_is_nearly_that_of_all_pairs(store, graph):
+    center = store.vectors().mean(axis=0)
+    exact = ExactNeighbors(store.vectors() - center).neighbors(8)
+    shared = (exact.indices[:, :, None] == graph.indices[:, None, :]).any(axis=2).mean()
+    assert shared > 0.95
+    assert index_recall(store, graph, center, n_queries=N) == pytest.approx(shared, abs=0.01)
+    few = replace(graph, indices=np.where(np.arange(8) < 4, graph.indices, -1))
+    assert index_recall(store, few, center) < 0.6
+
+
+def test_graph_goes_on_after_a_kill(store, graph, tmp_path):
+    def killed(done, total):
+        if done >= 500:
+            raise KeyboardInterrupt
+
+    center = store.vectors().mean(axis=0)
+    options = {"n_probe": 64, "threads": 1}
+    with pytest.raises(KeyboardInterrupt):
+        mine_neighbors(store, tmp_path / "again", 8, center, on_progress=killed, **options)
+    assert len(list((tmp_path / "again.partial").glob("part-*"))) == 1
+    made = (tmp_path / "again.partial" / "part-00000.npz").stat().st_mtime_ns
+    seen = []
+
+    def watch(done, total):
+        seen.append((tmp_path / "again.partial" / "part-00000.npz").stat().st_mtime_ns)
+
+    again = mine_neighbors(store, tmp_path / "again", 8, center, on_progress=watch, **options)
+    np.testing.assert_array_equal(again.indices, graph.indices)
+    assert set(seen) == {made}
+    assert not (tmp_path / "again.partial").exists()
+
+
+def labels_of(head, store):
+    return np.concatenate([labels for _, labels in stream_labels(head, store)])
+
+
+def test_finds_the_clusters(store, graph, truth):
+    frame = stream_frame(store)
+    begin = spread_prototypes(store, K, frame, seed=0, candidates=20)
+    head, held_out = stream_head(store, graph, begin, frame, CONFIG, seed=0)
+    labels = labels_of(head, store)
+    assert len(set(zip(labels.tolist(), truth.tolist(), strict=True))) <= K + 3
+    assert held_out["agreement"] > 0.9
+
+
+def test_same_after_a_kill(store, graph, tmp_path):
+    frame = stream_frame(store)
+    begin = spread_prototypes(store, K, frame, seed=0)
+    rows = []
+    whole, _ = stream_head(store, graph, begin, frame, CONFIG, seed=0, on_step=rows.append)
+    checkpoint = tmp_path / "state.safetensors"
+
+    def killed(row):
+        if row["step"] >= 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stream_head(store, graph, begin, frame, CONFIG, seed=0, checkpoint=checkpoint, on_step=killed)
+    assert checkpoint.exists()
+    again = []
+    resumed, _ = stream_head(
+        store, graph, begin, frame, CONFIG, seed=0, checkpoint=checkpoint, on_step=again.append
+    )
+    np.testing.assert_array_equal(resumed.prototypes, whole.prototypes)
+    assert len(again) < len(rows)
+    assert not checkpoint.exists()
+
+
+def test_proteins_without_neighbors_take_no_part(store, graph):
+    alone = np.arange(N) % 3 == 0
+    indices = np.where(alone[:, None], -1, graph.indices)
+    frame = stream_frame(store)
+    begin = spread_prototypes(store, K, frame, seed=0)
+    sparse = NeighborGraph(indices, np.where(indices < 0, np.inf, graph.distances), "cosine")
+    head, _ = stream_head(store, sparse, begin, frame, CONFIG, seed=0)
+    assert np.isfinite(head.prototypes).all()
+
+
+def test_more_clusters_than_proteins(store):
+    with pytest.raises(InvalidParameter, match="number of proteins"):
+        spread_prototypes(store, N + 1, stream_frame(store), seed=0)
