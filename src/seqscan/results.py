@@ -30,7 +30,6 @@ __all__ = [
     "ClusterSummary",
     "Scores",
     "read_truth",
-    "write_maps",
     "write_rejected",
     "write_tsv",
 ]
@@ -197,6 +196,12 @@ class ActivationMap:
         In units of the logit; they and `bias` sum to it.
     bias : float
         What no residue accounts for.
+    runner_up : int
+        The cluster of the second highest logit, -1 if the map was not made against it.
+    lead : (L,), float32, optional
+        Each residue's share of the lead over the runner-up; with `lead_bias` they sum to the difference of
+        the two logits.
+    lead_bias : float
     """
 
     id: str
@@ -204,27 +209,19 @@ class ActivationMap:
     residues: str
     contributions: NDArray[np.float32]
     bias: float
+    runner_up: int = -1
+    lead: NDArray[np.float32] | None = None
+    lead_bias: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.contributions.shape != (len(self.residues),):
-            raise ShapeMismatch(
-                f"{self.id}: {self.contributions.shape} contributions for {len(self.residues)} residues."
-            )
+        for name, values in (("contributions", self.contributions), ("leads", self.lead)):
+            if values is not None and values.shape != (len(self.residues),):
+                raise ShapeMismatch(f"{self.id}: {values.shape} {name} for {len(self.residues)} residues.")
 
     @property
     def logit(self) -> float:
         """The cluster's logit."""
         return float(self.contributions.sum(dtype=np.float64)) + self.bias
-
-
-def write_maps(maps: Iterable[ActivationMap], path: str | Path) -> None:
-    """Write `id, position (1-based), residue, cluster, contribution`, one row a residue, atomically."""
-    with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
-        writer = _tsv_writer(handle)
-        writer.writerow(("id", "position", "residue", "cluster", "contribution"))
-        for map in maps:
-            for position, (residue, value) in enumerate(zip(map.residues, map.contributions, strict=True), 1):
-                writer.writerow((map.id, position, residue, map.label, f"{value:.5f}"))
 
 
 def write_rejected(rows: Iterable[Rejected], path: str | Path) -> None:

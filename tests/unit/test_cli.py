@@ -122,6 +122,10 @@ def test_explain(seqscan, folder, model, family_records):
     code, _, err = seqscan(*arguments, "--cluster", 3)
     assert code == 2
     assert "clusters are 0 to 2" in err
+    options = ("--against-runner-up", "--structures", folder / "structures")
+    assert seqscan(*arguments, *options)[0] == 0
+    assert rows_of(folder / "maps.tsv")[0][5:] == ["runner_up", "lead"]
+    assert len(list((folder / "structures").glob("*.pml"))) == 36
 
 
 def test_embed(seqscan, folder, model, family_records):
