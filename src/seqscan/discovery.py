@@ -6,6 +6,7 @@ corpus -> alignment neighbors -> vectors -> neighbors -> joint learning -> vecto
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -17,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from seqscan.alignment import find_mmseqs, mmseqs_version
-from seqscan.artifact import read_manifest, write_artifact
+from seqscan.artifact import read_manifest, write_artifact, write_atomically
 from seqscan.corpus import Corpus
+from seqscan.domains import learn_prior
 from seqscan.embed import embed_corpus
 from seqscan.encoder import ConvEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
@@ -204,6 +206,9 @@ def discover_categories(
     model = Model(
         encoder, head, {"config": asdict(config), "n_proteins": len(corpus), "encoder": {"parent": weights}}
     )
+    prior_path = folder / "prior.json"
+    key = log.run("prior", {"from": key}, [prior_path], lambda: _prior(model, corpus, store, prior_path))
+    model.content["domains"] = json.loads(prior_path.read_text())
     notes = content["notes"] | {
         "neighbors": "alignment and embedding" if aligns else "embedding",
         "mmseqs2": mmseqs_version() if aligns else None,
@@ -314,6 +319,13 @@ def _heads(
         "scan": asdict(config.scan),
     }
     return path, log.run(name, depends, [path], fit_and_write)
+
+
+def _prior(model: Model, corpus: Corpus, store: EmbeddingStore, path: Path) -> None:
+    labels = model.head.assign(corpus.ids, store.vectors()).labels
+    prior = learn_prior(model, corpus, labels, seed=model.content["config"]["seed"])
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(prior.to_json()) + "\n")
 
 
 def _load_head(path: Path) -> ClusterHead:

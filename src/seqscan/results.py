@@ -28,6 +28,7 @@ __all__ = [
     "ActivationMap",
     "Assignments",
     "ClusterSummary",
+    "Domains",
     "Scores",
     "read_truth",
     "write_rejected",
@@ -222,6 +223,40 @@ class ActivationMap:
     def logit(self) -> float:
         """The cluster's logit."""
         return float(self.contributions.sum(dtype=np.float64)) + self.bias
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Parts of proteins, each with its cluster; a protein has any number of them.
+
+    Attributes
+    ----------
+    proteins : M str
+        Ids, in the order of the input; the domains of a protein from its first residue to its last.
+    starts, ends : (M,), int64
+        0-based and half-open, residues.
+    labels : (M,), int32
+        -1 in the one row of a protein in which no domain was found.
+    probabilities : (M,), float32
+        That the part is a domain of its cluster rather than of another or of none.
+    """
+
+    proteins: Sequence[str]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        n = len(self.proteins)
+        for name in ("starts", "ends", "labels", "probabilities"):
+            if getattr(self, name).shape != (n,):
+                raise ShapeMismatch(f"{name} has shape {getattr(self, name).shape}, {n} rows need ({n},).")
+        if (self.starts >= self.ends).any() or (self.starts < 0).any():
+            raise ShapeMismatch("a domain must begin before it ends, at 0 or later.")
+
+    def __len__(self) -> int:
+        return len(self.proteins)
 
 
 def write_rejected(rows: Iterable[Rejected], path: str | Path) -> None:

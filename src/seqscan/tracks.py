@@ -1,8 +1,9 @@
-"""Residue maps as files that other programs read: tables, and attributes to colour a structure by."""
+"""Residue maps and domains as files for other programs: tables, browser tracks, colours of structures."""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seqscan.artifact import write_atomically
-from seqscan.results import ActivationMap, write_tsv
+from seqscan.results import UNASSIGNED, ActivationMap, Domains, write_tsv
 
-__all__ = ["color_structures", "write_maps"]
+__all__ = ["color_structures", "write_domains", "write_maps"]
 
 _MAPS_AT_A_TIME = 512
 
@@ -82,6 +83,59 @@ def _table(maps: list[ActivationMap]) -> pa.Table:
         columns["runner_up"] = spread([item.runner_up for item in maps])
         columns["lead"] = joined(leads, np.float32)
     return pa.table(columns)
+
+
+def write_domains(blocks: Iterable[Domains], path: str | Path) -> tuple[int, int]:
+    """Write domains, one row each, atomically; the ending of `path` chooses the format.
+
+    Parameters
+    ----------
+    blocks : iterable of Domains
+    path : path
+        `.bed` (BED6, 0-based and half-open, score 1000 times the probability) and `.gff3` hold what was
+        found; any other is tab-separated `protein, start, end (1-based, inclusive), cluster, probability`
+        and holds the proteins without a domain too, with cluster -1.
+
+    Returns
+    -------
+    n_domains, n_without : int
+        Domains, and proteins in which none was found.
+    """
+    path = Path(path)
+    row_of = {".bed": _bed_row, ".gff3": _gff3_row}.get(path.suffix, _plain_row)
+    n_domains = n_without = 0
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
+        if row_of is _plain_row:
+            handle.write("protein\tstart\tend\tcluster\tprobability\n")
+        elif row_of is _gff3_row:
+            handle.write("##gff-version 3\n")
+        for block in blocks:
+            columns = (block.starts, block.ends, block.labels, block.probabilities)
+            rows = zip(block.proteins, *(column.tolist() for column in columns), strict=True)
+            for protein, start, end, label, probability in rows:
+                found = label != UNASSIGNED
+                n_domains += found
+                n_without += not found
+                if found or row_of is _plain_row:
+                    handle.write(row_of(n_domains, protein, start, end, label, probability))
+    return n_domains, n_without
+
+
+def _plain_row(number: int, protein: str, start: int, end: int, label: int, probability: float) -> str:
+    return f"{protein}\t{start + 1}\t{end}\t{label}\t{probability:.4f}\n"
+
+
+def _bed_row(number: int, protein: str, start: int, end: int, label: int, probability: float) -> str:
+    return f"{protein}\t{start}\t{end}\tcluster_{label}\t{round(1000 * probability)}\t.\n"
+
+
+def _gff3_row(number: int, protein: str, start: int, end: int, label: int, probability: float) -> str:
+    # GFF3 allows these characters in the first column and wants all others as % and two digits.
+    name = re.sub(
+        r"[^a-zA-Z0-9.:^*$@!+_?|-]", lambda m: "".join(f"%{byte:02X}" for byte in m[0].encode()), protein
+    )
+    attributes = f"ID=domain{number};Name=cluster_{label};cluster={label}"
+    return f"{name}\tseqscan\tpolypeptide_domain\t{start + 1}\t{end}\t{probability:.4f}\t.\t.\t{attributes}\n"
 
 
 def color_structures(maps: Iterable[ActivationMap], folder: str | Path) -> Iterator[ActivationMap]:

@@ -24,6 +24,7 @@ TORCH = {
     "cli",
     "discovery",
     "distributed",
+    "domains",
     "embed",
     "encoder",
     "estimator",
@@ -40,6 +41,7 @@ STARTS_WITHOUT_TORCH = {"cli"}
 # Learn or select, so that they may not reach a label.
 LABEL_FREE = {
     "discovery",
+    "domains",
     "embed",
     "estimator",
     "explain",
@@ -49,6 +51,7 @@ LABEL_FREE = {
     "neighbors",
     "pretrain",
     "scan",
+    "segments",
 }
 READ_LABELS = {"baselines", "datasets", "evaluate"}
 

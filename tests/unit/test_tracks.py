@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from seqscan.results import ActivationMap
-from seqscan.tracks import color_structures, write_maps
+from seqscan.results import ActivationMap, Domains
+from seqscan.tracks import color_structures, write_domains, write_maps
 
 
 def make_map(id="a", text="MKV", **changes):
@@ -74,3 +74,42 @@ def test_pymol_script_sets_each_residue_once(tmp_path):
     exec(block, {"cmd": Commands})
     assert altered == [("polymer", "b=values.get(resv, 0.0)", {1: 0.5, 2: 0.0, 3: -0.5})]
     assert "minimum=-0.5, maximum=0.5" in script
+
+
+def make_domains():
+    return Domains(
+        ["a", "a", "b c>|", "d"],
+        np.array([0, 50, 7, 0]),
+        np.array([40, 90, 30, 12]),
+        np.array([3, 3, 0, -1], np.int32),
+        np.array([0.75, 1.0, 0.5, 0.0], np.float32),
+    )
+
+
+def test_domains_as_a_table_hold_every_protein(tmp_path):
+    assert write_domains([make_domains()], tmp_path / "d.tsv") == (3, 1)
+    assert (tmp_path / "d.tsv").read_text().splitlines() == [
+        "protein\tstart\tend\tcluster\tprobability",
+        "a\t1\t40\t3\t0.7500",
+        "a\t51\t90\t3\t1.0000",
+        "b c>|\t8\t30\t0\t0.5000",
+        "d\t1\t12\t-1\t0.0000",
+    ]
+
+
+def test_domains_as_bed_count_from_zero(tmp_path):
+    assert write_domains([make_domains(), make_domains()], tmp_path / "d.bed") == (6, 2)
+    lines = (tmp_path / "d.bed").read_text().splitlines()
+    assert lines[:2] == ["a\t0\t40\tcluster_3\t750\t.", "a\t50\t90\tcluster_3\t1000\t."]
+    assert len(lines) == 6
+
+
+def test_domains_as_gff3(tmp_path):
+    write_domains([make_domains()], tmp_path / "d.gff3")
+    lines = (tmp_path / "d.gff3").read_text().splitlines()
+    assert lines[0] == "##gff-version 3"
+    assert lines[3].split("\t") == [
+        "b%20c%3E|", "seqscan", "polypeptide_domain", "8", "30", "0.5000", ".", ".",
+        "ID=domain3;Name=cluster_0;cluster=0",
+    ]  # fmt: skip
+    assert len(lines) == 4
