@@ -34,7 +34,7 @@ def test_information():
 
 def test_paths_through_gaps(monkeypatch):
     maps = [
-        ActivationMap("center", 0, "MKVWA", np.arange(5, dtype=np.float32), 9.0),
+        ActivationMap("center", 0, "MKVWA", np.arange(5, dtype=np.float32), 99.0),
         ActivationMap("gap", 0, "MKWA", np.full(4, 2.0, np.float32), 0.0),
         ActivationMap("more", 0, "CMKVVWA", np.full(7, 4.0, np.float32), 0.0),
         ActivationMap("far", 0, "GGG", np.zeros(3, np.float32), 0.0),
