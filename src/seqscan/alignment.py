@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from seqscan.alphabet import AMINO
 from seqscan.errors import MissingDependency, SeqscanError
 
-__all__ = ["Alignments", "align_all", "find_mmseqs", "mmseqs_clusters", "mmseqs_version", "write_rows"]
+__all__ = [
+    "Alignments",
+    "align_all",
+    "align_to",
+    "find_mmseqs",
+    "mmseqs_clusters",
+    "mmseqs_version",
+    "write_rows",
+]
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,47 @@ def _read_hits(path: Path, fields: list[str]) -> Alignments:
         c["query"][order], c["target"][order], c["qstart"][order] - 1, c["qend"][order],
         c["tstart"][order] - 1, c["tend"][order], c["fident"][order], c["bits"][order],
     )  # fmt: skip
+
+
+def align_to(
+    sequences: Sequence[NDArray[np.uint8]],
+    targets: Sequence[int],
+    *,
+    max_evalue: float = 1e-3,
+    threads: int = 2,
+) -> list[tuple[int, int, int, int, str]]:
+    """Align all sequences with a few of them, residue by residue, with MMseqs2.
+
+    Parameters
+    ----------
+    sequences : N arrays of codes, each (L_i,)
+    targets : rows of those to align with
+    max_evalue : expected number of false hits
+    threads : int
+
+    Returns
+    -------
+    paths : list of (query, target, query_start, target_start, cigar)
+        Rows and 0-based positions; M is an aligned pair, I a residue of the query alone, D of the target.
+        In order of query and target.
+
+    Raises
+    ------
+    MissingDependency
+        If there is no MMseqs2.
+    """
+    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+        folder = Path(name)
+        write_rows(sequences, np.arange(len(sequences)), folder / "all.fasta")
+        write_rows(sequences, np.array(targets, dtype=np.int64), folder / "targets.fasta")
+        _mmseqs(
+            "easy-search",
+            folder / "all.fasta", folder / "targets.fasta", folder / "hits.tsv", folder / "tmp",
+            "-s", 5.7, "-e", max_evalue, "-a", "--format-output", "query,target,qstart,tstart,cigar",
+            "--threads", threads,
+        )  # fmt: skip
+        rows = [line.split("\t") for line in (folder / "hits.tsv").read_text().splitlines()]
+    return sorted((int(q), int(t), int(a) - 1, int(b) - 1, cigar) for q, t, a, b, cigar in rows)
 
 
 def mmseqs_clusters(

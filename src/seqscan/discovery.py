@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from seqscan.alignment import find_mmseqs, mmseqs_version
-from seqscan.artifact import read_manifest, remove_leftovers, write_artifact
+from seqscan.artifact import read_manifest, remove_leftovers, write_artifact, write_atomically
 from seqscan.corpus import Corpus
+from seqscan.domains import learn_prior
 from seqscan.embed import embed_corpus
 from seqscan.encoder import ConvEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
@@ -232,12 +233,18 @@ def discover_categories(
     content = read_manifest(head_path, "head").content
     head = _load_head(head_path)
     curves += [{"stage": "clustering"} | row for row in content["curve"]]
+    assigned = _labels(head, store)
     model = Model(
         encoder,
         head,
         {"config": asdict(config), "n_proteins": len(corpus), "encoder": {"parent": weights}},
-        fit_novelty(store.gather, _labels(head, store), head.center, seed=config.seed),
+        fit_novelty(store.gather, assigned, head.center, seed=config.seed),
     )
+    prior_path = folder / "prior.json"
+    key = log.run(
+        "prior", {"from": key}, [prior_path], lambda: _prior(model, corpus, assigned, config.seed, prior_path)
+    )
+    model.content["domains"] = json.loads(prior_path.read_text())
     notes = content["notes"] | {
         "neighbors": "alignment and embedding" if aligns else "embedding",
         "mmseqs2": mmseqs_version() if aligns else None,
@@ -361,6 +368,12 @@ def _labels(head: ClusterHead, store: EmbeddingStore) -> NDArray[np.int32]:
             for start in range(0, len(block), 4096)
         ]
     )
+
+
+def _prior(model: Model, corpus: Corpus, labels: NDArray[np.int32], seed: int, path: Path) -> None:
+    prior = learn_prior(model, corpus, labels, seed=seed)
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(prior.to_json()) + "\n")
 
 
 def _load_head(path: Path) -> ClusterHead:

@@ -8,6 +8,7 @@ or approximation, and the shares and one bias sum to the logit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,12 @@ __all__ = ["explain"]
 
 
 def explain(
-    model: Model, records: Iterable[Record], *, cluster: int | None = None, max_residues: int = 8_192
+    model: Model,
+    records: Iterable[Record],
+    *,
+    cluster: int | None = None,
+    against_runner_up: bool = False,
+    max_residues: int = 8_192,
 ) -> Iterator[ActivationMap]:
     """Yield the residue map of each record, in the order of the input.
 
@@ -33,13 +39,15 @@ def explain(
     records : iterable of Record
     cluster : int, optional
         Which cluster's logit to split; by default each protein's own.
+    against_runner_up : bool
+        Split the lead over the best other cluster too.
     max_residues : int, residues
         Size of a batch.
 
     Raises
     ------
     InvalidParameter
-        If the model has no such cluster.
+        If the model has no such cluster, or no second one to compare with.
 
     Notes
     -----
@@ -48,6 +56,8 @@ def explain(
     head = model.head
     if cluster is not None and not 0 <= cluster < head.n_clusters:
         raise InvalidParameter("cluster", cluster, f"the model's clusters are 0 to {head.n_clusters - 1}")
+    if against_runner_up and head.n_clusters < 2:
+        raise InvalidParameter("against_runner_up", True, "the model has one cluster: there is no runner-up")
     directions = unit(head.prototypes) @ head.projection.T / head.temperature
     weight = model.encoder.project.weight.detach().cpu().double()
     bias = model.encoder.project.bias.detach().cpu().double().numpy() - head.center
@@ -56,22 +66,34 @@ def explain(
         maps: list[ActivationMap | None] = [None] * len(block)
         for rows, output, mask in model.encoder.encode(codes, max_residues=max_residues):
             pooled = output.pooled.float().cpu().numpy()
-            own = head.logits(pooled).argmax(axis=1)
-            chosen = own if cluster is None else np.full(len(rows), cluster)
-            norms = np.linalg.norm((pooled - head.center) @ head.projection, axis=1)
-            toward = directions[chosen] / np.maximum(norms, 1e-12)[:, None]
-            features = (torch.from_numpy(toward).double() @ weight).float().to(output.residues.device)
-            shares = torch.einsum("bld,bld,bd->bl", output.weights, output.residues.float(), features)
-            values = shares.cpu().numpy()
-            biases = (toward * bias).sum(axis=1)
+            logits = head.logits(pooled)
+            chosen = logits.argmax(axis=1) if cluster is None else np.full(len(rows), cluster)
+            norms = np.maximum(np.linalg.norm((pooled - head.center) @ head.projection, axis=1), 1e-12)
+            toward = [directions[chosen] / norms[:, None]]
+            if against_runner_up:
+                np.put_along_axis(logits, chosen[:, None], -np.inf, axis=1)
+                second = logits.argmax(axis=1)
+                toward.append(toward[0] - directions[second] / norms[:, None])
+            wanted = np.stack(toward, axis=2)  # (B, P, 1 or 2)
+            features = torch.einsum("bpk,pd->bdk", torch.from_numpy(wanted).double(), weight).float()
+            shares = (output.weights * output.residues.float()) @ features.to(output.residues.device)
+            values = shares.cpu().numpy().astype(np.float32, copy=False)
+            biases = np.einsum("bpk,p->bk", wanted, bias)
             lengths = mask.sum(dim=1).tolist()
             for line, row in enumerate(rows):
                 record = block[int(row)]
+                own = values[line, : lengths[line]]
+                compared: dict[str, Any] = (
+                    {"runner_up": int(second[line]), "lead": own[:, 1], "lead_bias": float(biases[line, 1])}
+                    if against_runner_up
+                    else {}
+                )
                 maps[int(row)] = ActivationMap(
                     record.id,
                     int(chosen[line]),
                     record.sequence,
-                    values[line, : lengths[line]].astype(np.float32),
-                    float(biases[line]),
+                    own[:, 0],
+                    float(biases[line, 0]),
+                    **compared,
                 )
         yield from (item for item in maps if item is not None)

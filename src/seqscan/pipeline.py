@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqscan.alignment import mmseqs_version
 from seqscan.alphabet import AMINO
 from seqscan.artifact import VERSION, file_checksum, write_atomically
 from seqscan.baselines import aggregate, run_baselines
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
+from seqscan.domains import find_domains
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.explain import explain
@@ -34,8 +36,10 @@ from seqscan.results import (
     read_truth,
     write_tsv,
 )
+from seqscan.segments import SegmentConfig, recurring_segments
 from seqscan.stages import Stage, StageLog
 from seqscan.store import unit
+from seqscan.tracks import write_domains
 
 __all__ = ["RunConfig", "run"]
 
@@ -52,6 +56,10 @@ class RunConfig:
     Attributes
     ----------
     discovery : DiscoveryConfig
+    segment : bool
+        The records are whole proteins: cut them first, cluster the segments, and find the domains of the
+        proteins with the model.
+    segments : SegmentConfig
     truth : str, optional
         A table with the columns `id` and `truth_column`; read only to score what was found.
     truth_column : str
@@ -66,6 +74,8 @@ class RunConfig:
     """
 
     discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
+    segment: bool = False
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
     truth: str | None = None
     truth_column: str = "pfam"
     baselines: bool = True
@@ -108,6 +118,11 @@ def run(
     if output.exists() and not output.is_dir():
         raise InputError(str(output), "is a file", remedy="Give a folder to write to.")
     work.mkdir(parents=True, exist_ok=True)
+    if config.segment and config.truth:
+        raise InvalidParameter(
+            "truth", config.truth, "scores whole records, and segments are none",
+            remedy="Leave --truth or --segment out; benchmarks/residues.py scores domains.",
+        )  # fmt: skip
     truth = read_truth(config.truth, config.truth_column) if config.truth else None
     source = _kept_input(source, work)
     checksum = _input_checksum(source)
@@ -120,7 +135,16 @@ def run(
         [work / "corpus", output / "rejected.tsv"],
         lambda: _read(source, work / "corpus", output / "rejected.tsv", config.max_length),
     )
-    corpus = Corpus.open(work / "corpus")
+    proteins = corpus = Corpus.open(work / "corpus")
+    if config.segment:
+        cut = work / "segments"
+        corpus_key = log.run(
+            "segment",
+            {"corpus": corpus_key, "mmseqs2": mmseqs_version(), "segments": asdict(config.segments)},
+            [cut],
+            lambda: _cut(proteins, cut, config),
+        )
+        corpus = Corpus.open(cut)
     _check_memory(corpus, config)
     if truth is not None:
         check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
@@ -143,6 +167,15 @@ def run(
 
     names = ("model", "assignments.tsv", "clusters.tsv", "clusters_members.tsv")
     key = log.run("assign", tables, [output / name for name in names], write_tables)
+
+    if config.segment:
+        records = (Record(id, "", proteins.residues(row)) for row, id in enumerate(proteins.ids))
+        key = log.run(
+            "domains",
+            {"from": key},
+            [output / "domains.tsv"],
+            lambda: write_domains(find_domains(found.model, records), output / "domains.tsv"),
+        )
 
     truth_key = {
         "truth": file_checksum(config.truth) if config.truth else None,
@@ -234,6 +267,32 @@ def _read(source: Path, corpus: Path, rejected: Path, max_length: int) -> None:
             rejected,
             ledger.summary(),
         )
+
+
+def _cut(proteins: Corpus, path: Path, config: RunConfig) -> None:
+    """Write the segments of whole proteins as a corpus; ids `protein/start-end`, 1-based and inclusive."""
+    parts = recurring_segments(proteins, config.segments, threads=config.discovery.threads).tolist()
+    if not parts:
+        raise InputError(
+            "the input",
+            "no part of any protein recurs in another",
+            remedy="Give more proteins, or leave --segment out.",
+        )
+    cut = {row for row, _, _ in parts}
+    if len(cut) < len(proteins):
+        logger.warning(
+            "%d of %d proteins are like no other and take no part in the training; domains.tsv has them too",
+            len(proteins) - len(cut),
+            len(proteins),
+        )
+    write_corpus(
+        path,
+        (
+            Record(f"{proteins.ids[row]}/{start + 1}-{end}", proteins.descriptions[row], text[start:end])
+            for row, start, end in parts
+            for text in (proteins.residues(row),)
+        ),
+    )
 
 
 def _check_memory(corpus: Corpus, config: RunConfig) -> None:

@@ -33,11 +33,11 @@ __all__ = [
     "ActivationMap",
     "Assignments",
     "ClusterSummary",
+    "Domains",
     "Scores",
     "check_truth",
     "kept_ledger",
     "read_truth",
-    "write_maps",
     "write_rejected",
     "write_tsv",
 ]
@@ -228,6 +228,12 @@ class ActivationMap:
         In units of the logit; they and `bias` sum to it.
     bias : float
         What no residue accounts for.
+    runner_up : int
+        The cluster of the second highest logit, -1 if the map was not made against it.
+    lead : (L,), float32, optional
+        Each residue's share of the lead over the runner-up; with `lead_bias` they sum to the difference of
+        the two logits.
+    lead_bias : float
     """
 
     id: str
@@ -235,12 +241,14 @@ class ActivationMap:
     residues: str
     contributions: NDArray[np.float32]
     bias: float
+    runner_up: int = -1
+    lead: NDArray[np.float32] | None = None
+    lead_bias: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.contributions.shape != (len(self.residues),):
-            raise ShapeMismatch(
-                f"{self.id}: {self.contributions.shape} contributions for {len(self.residues)} residues."
-            )
+        for name, values in (("contributions", self.contributions), ("leads", self.lead)):
+            if values is not None and values.shape != (len(self.residues),):
+                raise ShapeMismatch(f"{self.id}: {values.shape} {name} for {len(self.residues)} residues.")
 
     @property
     def logit(self) -> float:
@@ -248,14 +256,38 @@ class ActivationMap:
         return float(self.contributions.sum(dtype=np.float64)) + self.bias
 
 
-def write_maps(maps: Iterable[ActivationMap], path: str | Path) -> None:
-    """Write `id, position (1-based), residue, cluster, contribution`, one row a residue, atomically."""
-    with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
-        writer = _tsv_writer(handle)
-        writer.writerow(("id", "position", "residue", "cluster", "contribution"))
-        for map in maps:
-            for position, (residue, value) in enumerate(zip(map.residues, map.contributions, strict=True), 1):
-                writer.writerow((map.id, position, residue, map.label, f"{value:.5f}"))
+@dataclass(frozen=True)
+class Domains:
+    """Parts of proteins, each with its cluster; a protein has any number of them.
+
+    Attributes
+    ----------
+    proteins : M str
+        Ids, in the order of the input; the domains of a protein from its first residue to its last.
+    starts, ends : (M,), int64
+        0-based and half-open, residues.
+    labels : (M,), int32
+        -1 in the one row of a protein in which no domain was found.
+    probabilities : (M,), float32
+        That the part is a domain of its cluster rather than of another or of none.
+    """
+
+    proteins: Sequence[str]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        n = len(self.proteins)
+        for name in ("starts", "ends", "labels", "probabilities"):
+            if getattr(self, name).shape != (n,):
+                raise ShapeMismatch(f"{name} has shape {getattr(self, name).shape}, {n} rows need ({n},).")
+        if (self.starts >= self.ends).any() or (self.starts < 0).any():
+            raise ShapeMismatch("a domain must begin before it ends, at 0 or later.")
+
+    def __len__(self) -> int:
+        return len(self.proteins)
 
 
 def write_rejected(rows: Iterable[Rejected], path: str | Path) -> None:

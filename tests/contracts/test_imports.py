@@ -25,6 +25,7 @@ TORCH = {
     "cli",
     "discovery",
     "distributed",
+    "domains",
     "embed",
     "encoder",
     "estimator",
@@ -44,6 +45,7 @@ STARTS_WITHOUT_TORCH = {"cli"}
 # Learn or select, so that they may not reach a label.
 LABEL_FREE = {
     "discovery",
+    "domains",
     "embed",
     "estimator",
     "explain",
@@ -57,6 +59,7 @@ LABEL_FREE = {
     "novelty",
     "pretrain",
     "scan",
+    "segments",
     "streaming",
 }
 READ_LABELS = {"baselines", "datasets", "evaluate"}

@@ -23,7 +23,7 @@ from seqscan.results import ASSIGNMENT_COLUMNS, Scores
 
 STAGES = [
     "read", "embed", "neighbors", "scan", "finetune", "embed_again", "neighbors_again", "scan_again",
-    "assign", "evaluate", "report",
+    "prior", "assign", "evaluate", "report",
 ]  # fmt: skip
 TABLES = ("assignments.tsv", "clusters.tsv", "clusters_members.tsv", "rejected.tsv")
 SAME_BYTES = (*TABLES, "scores.json", "report.html", "model/head.safetensors", "model/manifest.json")

@@ -10,6 +10,7 @@ import pytest
 from seqscan import __version__, cli, discovery
 from seqscan.alphabet import AMINO
 from seqscan.cli.options import size
+from seqscan.domains import DomainPrior
 from seqscan.encoder import save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead
@@ -39,9 +40,9 @@ def seqscan(monkeypatch, capsys):
 def model(tiny_encoder, family_records):
     vectors = tiny_encoder.embed([AMINO.encode(record.sequence) for record in family_records])
     center = vectors.mean(axis=0)
-    return Model(
-        tiny_encoder, ClusterHead(vectors[[0, 12, 24]] - center, center, np.eye(8, dtype=np.float32), 0.1)
-    )
+    head = ClusterHead(vectors[[0, 12, 24]] - center, center, np.eye(8, dtype=np.float32), 0.1)
+    prior = DomainPrior(np.full(3, np.log(60.0)), np.full(3, 0.2), 5.0)
+    return Model(tiny_encoder, head, {"domains": prior.to_json()})
 
 
 @pytest.fixture
@@ -137,6 +138,24 @@ def test_explain(seqscan, folder, model, family_records):
     code, _, err = seqscan(*arguments, "--cluster", 3)
     assert code == 2
     assert "clusters are 0 to 2" in err
+    options = ("--against-runner-up", "--structures", folder / "structures")
+    assert seqscan(*arguments, *options)[0] == 0
+    assert rows_of(folder / "maps.tsv")[0][5:] == ["runner_up", "lead"]
+    assert len(list((folder / "structures").glob("*.pml"))) == 36
+
+
+def test_domains(seqscan, folder, model):
+    arguments = ("domains", folder / "in.fasta", "--model", folder / "model", "--threads", 1, "-o")
+    code, out, _ = seqscan(*arguments, folder / "d.tsv")
+    assert code == 0
+    assert "1 records rejected" in out
+    header, *rows = rows_of(folder / "d.tsv")
+    assert header == ["protein", "start", "end", "cluster", "probability"]
+    assert len({row[0] for row in rows}) == 36
+    assert all(1 <= int(row[1]) <= int(row[2]) <= 60 for row in rows)
+    explained = ("--domains", folder / "d.gff3", "-o", folder / "maps.tsv", "--threads", 1)
+    assert seqscan("explain", folder / "in.fasta", "--model", folder / "model", *explained)[0] == 0
+    assert (folder / "d.gff3").read_text().startswith("##gff-version 3")
 
 
 def test_embed(seqscan, folder, model, family_records):

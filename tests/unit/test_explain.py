@@ -88,6 +88,25 @@ def test_what_makes_the_cluster_gets_the_credit():
     assert map.bias == 0.0
 
 
+def test_lead_over_the_runner_up_sums_to_the_difference_of_the_logits():
+    model = random_model(5)
+    records = [Record("a", "", "MKVLAACDEFGH"), Record("b", "", "ACDE"), Record("c", "", "WYWYKKRRDE")]
+    logits = model.head.logits(model.encoder.embed([AMINO.encode(record.sequence) for record in records]))
+    for cluster in (None, 1):
+        maps = explain(model, records, cluster=cluster, against_runner_up=True)
+        for map, row in zip(maps, logits, strict=True):
+            others = np.delete(np.arange(4), map.label)
+            assert map.runner_up == others[row[others].argmax()]
+            difference = float(row[map.label] - row[map.runner_up])
+            assert map.lead.sum() + map.lead_bias == pytest.approx(difference, abs=1e-4)
+            assert map.logit == pytest.approx(float(row[map.label]), abs=1e-4)
+
+
+def test_one_cluster_has_no_runner_up():
+    with pytest.raises(InvalidParameter, match="no runner-up"):
+        list(explain(random_model(0, n_clusters=1), [Record("a", "", "MK")], against_runner_up=True))
+
+
 @pytest.mark.parametrize("cluster", [-1, 4])
 def test_no_such_cluster(cluster):
     with pytest.raises(InvalidParameter, match="0 to 3"):

@@ -14,7 +14,6 @@ from seqscan.results import (
     Assignments,
     Scores,
     read_truth,
-    write_maps,
     write_rejected,
     write_tsv,
 )
@@ -131,13 +130,9 @@ def test_scores(tmp_path):
     assert Scores() == Scores({}, {}, [])
 
 
-def test_map_sums_to_its_logit(tmp_path):
+def test_map_sums_to_its_logit():
     found = ActivationMap("a", 3, "MKV", np.array([0.5, -0.25, 1.0], np.float32), 0.125)
     assert found.logit == 1.375
-    write_maps([found], tmp_path / "maps.tsv")
-    lines = (tmp_path / "maps.tsv").read_text().splitlines()
-    assert lines[0] == "id\tposition\tresidue\tcluster\tcontribution"
-    assert lines[1:] == ["a\t1\tM\t3\t0.50000", "a\t2\tK\t3\t-0.25000", "a\t3\tV\t3\t1.00000"]
     with pytest.raises(ShapeMismatch, match="2 residues"):
         ActivationMap("a", 3, "MK", np.zeros(3, np.float32), 0.0)
 

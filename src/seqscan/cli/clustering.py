@@ -36,6 +36,9 @@ def run(
     neighbors: Neighbors = "auto",
     finetune: Finetune = True,
     encoder: Encoder = "default",
+    segment: Annotated[
+        bool, typer.Option("--segment", help="The records are whole proteins: cut them, find their domains.")
+    ] = False,
     truth: Annotated[Path | None, typer.Option(help="Labels to score with; never used to cluster.")] = None,
     truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
     baselines: Annotated[bool, typer.Option(help="With --truth: run other methods beside.")] = True,
@@ -51,6 +54,7 @@ def run(
 
     config = RunConfig(
         discovery=discovery_config(clusters, neighbors, finetune, encoder, seed, threads),
+        segment=segment,
         truth=str(truth) if truth else None,
         truth_column=truth_column,
         baselines=baselines,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,28 @@ from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Threads
 def explain(
     source: Input,
     model: ModelPath,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table of contributions.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Table of contributions; Parquet if it ends in .parquet.")
+    ],
     cluster: Annotated[
         int | None, typer.Option(min=0, help="Explain this cluster; by default each protein's own.")
+    ] = None,
+    against_runner_up: Annotated[
+        bool, typer.Option("--against-runner-up", help="Add the columns runner_up and lead.")
+    ] = False,
+    structures: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a ChimeraX and a PyMOL file for each protein there."),
+    ] = None,
+    domains: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the proteins' domains too: .bed, .gff3 or tab-separated."),
+    ] = None,
+    consensus: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Write a logo with the mean map of each cluster there; needs MMseqs2."
+        ),
     ] = None,
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
@@ -23,12 +43,55 @@ def explain(
     """Say how much each residue speaks for a protein's cluster; with the bias they sum to the logit."""
     import torch
 
+    from seqscan.consensus import consensus_of, first_members, write_consensus
+    from seqscan.domains import find_domains
     from seqscan.explain import explain as maps_of
-    from seqscan.fasta import read_fasta
+    from seqscan.fasta import Record, read_fasta
     from seqscan.model import Model
-    from seqscan.results import kept_ledger, write_maps
+    from seqscan.results import ActivationMap, kept_ledger
+    from seqscan.tracks import color_structures, write_domains, write_maps
 
     torch.set_num_threads(threads)
+    trained = Model.load(model)
     with kept_ledger(output.with_name(f"{output.stem}.rejected.tsv")) as ledger:
+        records: Iterable[Record] = read_fasta(source, rejected=ledger, max_length=max_length)
+        if domains is not None:
+            records = list(records)  # standard input can be read once only
+            write_domains(find_domains(trained, records), domains)
+        maps = maps_of(trained, records, cluster=cluster, against_runner_up=against_runner_up)
+        if structures is not None:
+            maps = color_structures(maps, structures)
+        kept: list[ActivationMap] = []
+        if consensus is not None:
+            maps = first_members(maps, kept)
+        write_maps(maps, output)
+        if consensus is not None:
+            write_consensus(consensus_of(kept, threads=threads), consensus)
+
+
+def domains(
+    source: Input,
+    model: ModelPath,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Table of domains; .bed and .gff3 choose those formats.")
+    ],
+    max_length: MaxLength = 100_000,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Find the parts of whole proteins that belong to clusters, in constant time for each protein."""
+    import torch
+
+    from seqscan.domains import find_domains
+    from seqscan.fasta import read_fasta
+    from seqscan.model import Model
+    from seqscan.results import kept_ledger
+    from seqscan.tracks import write_domains
+
+    torch.set_num_threads(threads)
+    rejected = output.with_name(f"{output.stem}.rejected.tsv")
+    with kept_ledger(rejected) as ledger:
         records = read_fasta(source, rejected=ledger, max_length=max_length)
-        write_maps(maps_of(Model.load(model), records, cluster=cluster), output)
+        n_domains, n_without = write_domains(find_domains(Model.load(model), records), output)
+    typer.echo(f"{n_domains} domains; {n_without} proteins without any; {len(ledger.rows)} records rejected")
+    if ledger.rows:
+        typer.echo(f"rejected: {ledger.summary()}; see {rejected}")

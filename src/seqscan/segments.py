@@ -1,0 +1,167 @@
+"""Cut whole proteins where their local alignments begin and end: a segment is what recurs by itself.
+
+Each alignment of a protein covers a part of it. Along the protein the covering alignments change where a
+unit that evolution moves as a whole begins or ends. The cuts are the change points of this pile-up, found
+by dynamic programming for each protein by itself. No family, profile or boundary is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqscan.alignment import Alignments, align_all
+from seqscan.errors import InvalidParameter
+
+__all__ = ["SegmentConfig", "change_points", "cut_proteins", "recurring_segments"]
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """How to cut.
+
+    Attributes
+    ----------
+    sensitivity : dimensionless, 1 to 7.5
+        MMseqs2's `-s`.
+    cut_cost : residues
+        What a segment costs. A cut must explain more residues of the mean alignment than this.
+    length_cost : residues
+        Weight of the squared logarithm of a segment's length over `usual_length`.
+    usual_length : residues
+        Of a domain. Where alignments say nothing, sizes still tell: Wheelan, Marchler-Bauer and Bryant,
+        Bioinformatics 16:613 (2000), from domains of known structure.
+    min_length, max_length : residues
+    min_support : share of a protein's alignments that must cover a segment
+    max_alignments : int
+        Of a protein; of more, an even sample.
+    step : residues
+        Between places for a cut.
+    """
+
+    sensitivity: float = 5.7
+    cut_cost: float = 10.0
+    length_cost: float = 20.0
+    usual_length: float = 140.0
+    min_length: int = 25
+    max_length: int = 1_000
+    min_support: float = 0.1
+    max_alignments: int = 80
+    step: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.step <= self.min_length <= self.max_length:
+            raise InvalidParameter("min_length", self.min_length, "must lie between step and max_length")
+
+
+def recurring_segments(
+    sequences: Sequence[NDArray[np.uint8]], config: SegmentConfig | None = None, *, threads: int = 2
+) -> NDArray[np.int64]:
+    """Align proteins with each other and cut each at the change points of its alignments.
+
+    Parameters
+    ----------
+    sequences : N arrays of codes, each (L_i,)
+    config : SegmentConfig, optional
+    threads : int
+
+    Returns
+    -------
+    segments : (M, 3), int64
+        Row of the protein, start and end (0-based, half-open), in order. A protein that is like no other
+        has none.
+
+    Raises
+    ------
+    MissingDependency
+        If there is no MMseqs2.
+    """
+    config = config or SegmentConfig()
+    lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
+    hits = align_all(sequences, sensitivity=config.sensitivity, threads=threads)
+    rows = [(row, start, end) for row, start, end in cut_proteins(lengths, hits, config)]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def cut_proteins(
+    lengths: NDArray[np.int64], hits: Alignments, config: SegmentConfig
+) -> Iterator[tuple[int, int, int]]:
+    """Yield row, start and end of the segments of proteins of lengths (N,) that have alignments."""
+    first = np.searchsorted(hits.query, np.arange(len(lengths) + 1))
+    for row, length in enumerate(lengths.tolist()):
+        n = int(first[row + 1] - first[row])
+        if n == 0:
+            continue
+        chosen = first[row] + np.unique(np.linspace(0, n - 1, min(n, config.max_alignments)).astype(int))
+        # Near-identical proteins align from end to end and say nothing about where a unit ends.
+        weights = np.maximum(1.0 - hits.identity[chosen].astype(np.float64), 0.05)
+        starts, ends = hits.query_start[chosen], hits.query_end[chosen]
+        for start, end in change_points(length, starts, ends, weights, config):
+            yield row, start, end
+
+
+def change_points(
+    length: int,
+    starts: NDArray[np.integer],
+    ends: NDArray[np.integer],
+    weights: NDArray[np.float64],
+    config: SegmentConfig,
+) -> list[tuple[int, int]]:
+    """Cut one protein so that each alignment covers each segment nearly whole or nearly not.
+
+    Parameters
+    ----------
+    length : residues
+    starts, ends : (H,), 0-based and half-open
+        The aligned parts.
+    weights : (H,)
+        How much each alignment counts.
+    config : SegmentConfig
+
+    Returns
+    -------
+    segments : list of (start, end)
+        Those that enough alignments cover.
+
+    Notes
+    -----
+    A segment costs the residues of the mean alignment that go against the majority within it, plus
+    `cut_cost`, plus the prior on its length; the cheapest division of the protein is found exactly.
+
+    Examples
+    --------
+    >>> starts, ends = np.array([0, 0, 160, 160]), np.array([160, 160, 320, 320])
+    >>> change_points(320, starts, ends, np.ones(4), SegmentConfig())
+    [(0, 160), (160, 320)]
+    """
+    weights = weights / weights.sum()
+    places = np.unique(np.append(np.arange(0, length, config.step), length))
+    overlap = np.minimum(ends[:, None], places[1:]) - np.maximum(starts[:, None], places[:-1])
+    covered = np.zeros((len(starts), len(places)))
+    np.cumsum(np.maximum(overlap, 0), axis=1, out=covered[:, 1:])
+    n = len(places)
+    cost, previous, support = np.zeros(n), np.zeros(n, dtype=np.int64), np.zeros(n)
+    for end in range(1, n):
+        # The last cell is narrower than the others, so that the first place always has one to come from.
+        begin = min(int(np.searchsorted(places, places[end] - config.max_length)), end - 1)
+        span = (places[end] - places[begin:end]).astype(np.float64)
+        inside = covered[:, end, None] - covered[:, begin:end]
+        covering = weights @ (inside > span / 2)
+        against = weights @ np.minimum(inside, span - inside)
+        size = config.length_cost * np.log(span / config.usual_length) ** 2
+        total = (
+            cost[begin:end] + against + config.cut_cost + np.where(covering >= config.min_support, size, 0.0)
+        )
+        best = int(total.argmin())
+        cost[end], previous[end], support[end] = total[best], begin + best, covering[best]
+    segments = []
+    end = n - 1
+    while end > 0:
+        start = int(previous[end])
+        if support[end] >= config.min_support and places[end] - places[start] >= config.min_length:
+            segments.append((int(places[start]), int(places[end])))
+        end = start
+    return segments[::-1]

@@ -1,0 +1,128 @@
+"""Domains of whole proteins: exact logits of windows, and the best set of them."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from seqscan import domains as module
+from seqscan.alphabet import AMINO
+from seqscan.domains import DomainPrior, find_domains, learn_prior
+from seqscan.encoder import ConvEncoder, ConvEncoderConfig
+from seqscan.errors import ArtifactError, ShapeMismatch
+from seqscan.fasta import Record
+from seqscan.head import ClusterHead
+from seqscan.model import Model
+from seqscan.results import Domains
+
+
+def motif_model():
+    """Cluster 0 listens to WWW, cluster 1 to HHH; everything else points nowhere."""
+    encoder = ConvEncoder(ConvEncoderConfig(width=4, n_features=4, kernel=3, dilations=(1,), n_dimensions=3))
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.zero_()
+        encoder.project.weight[:3, :3] = torch.eye(3)
+        n = len(AMINO)
+        encoder.trimers.weight[:, 2] = 1.0
+        for feature, letter in enumerate("WH"):
+            code = int(AMINO.encode(letter)[0])
+            number = (code * n + code) * n + code
+            encoder.trimers.weight[number, feature] = 1.0
+            encoder.trimers.weight[number, 2] = 0.0
+    eye = np.eye(3, dtype=np.float32)
+    head = ClusterHead(eye[:2], np.zeros(3, np.float32), eye, 0.1)
+    prior = DomainPrior(np.log([40.0, 80.0]), np.array([0.2, 0.2]), 5.0)
+    return Model(encoder.eval(), head, {"domains": prior.to_json()})
+
+
+def found_in(model, text):
+    (block,) = find_domains(model, [Record("p", "", text)])
+    return list(zip(block.starts.tolist(), block.ends.tolist(), block.labels.tolist(), strict=True))
+
+
+def test_two_domains_and_what_is_between():
+    text = "A" * 64 + "W" * 40 + "A" * 64 + "H" * 80 + "A" * 16
+    assert found_in(motif_model(), text) == [(64, 104, 0), (168, 248, 1)]
+
+
+def test_repeats_are_several_domains():
+    assert found_in(motif_model(), "W" * 120) == [(0, 40, 0), (40, 80, 0), (80, 120, 0)]
+
+
+def test_protein_without_a_domain_has_a_row():
+    model = motif_model()
+    records = [Record("a", "", "A" * 30), Record("b", "", "W" * 40), Record("c", "", "M")]
+    (block,) = find_domains(model, records)
+    assert list(block.proteins) == ["a", "b", "c"]
+    assert block.labels.tolist() == [-1, 0, -1]
+    assert block.ends.tolist() == [30, 40, 1]
+    assert block.probabilities[[0, 2]].tolist() == [0.0, 0.0]
+    assert block.probabilities[1] > 0.9
+
+
+def test_domains_of_one_protein_do_not_overlap_and_do_not_depend_on_the_others(tiny_encoder):
+    generator = np.random.default_rng(0)
+    head = ClusterHead(*(generator.normal(size=s).astype(np.float32) for s in ((5, 8), (8,), (8, 8))), 0.1)
+    prior = DomainPrior(np.log([30.0, 60, 90, 120, 40]), np.full(5, 0.3), 4.0)
+    model = Model(tiny_encoder, head, {"domains": prior.to_json()})
+    texts = [AMINO.decode(generator.integers(1, 21, n).astype(np.uint8)) for n in (333, 50, 7, 250)]
+    records = [Record(f"p{i}", "", text) for i, text in enumerate(texts)]
+    (block,) = find_domains(model, records)
+    for i, text in enumerate(texts):
+        own = [row for row, name in enumerate(block.proteins) if name == f"p{i}"]
+        spans = [(int(block.starts[row]), int(block.ends[row])) for row in own]
+        assert all(first[1] <= second[0] for first, second in pairwise(spans))
+        assert spans[-1][1] <= len(text)
+        (alone,) = find_domains(model, [records[i]])
+        assert alone.starts.tolist() == [start for start, _ in spans]
+        assert alone.labels.tolist() == block.labels[own].tolist()
+
+
+def test_logit_of_a_window_is_that_of_its_residues_alone(monkeypatch):
+    # No context: kernel 1 and one-letter tables make a residue vector its own residue's alone.
+    torch.manual_seed(0)
+    encoder = ConvEncoder(ConvEncoderConfig(width=4, n_features=6, kernel=1, dilations=(1,), n_dimensions=5))
+    with torch.no_grad():
+        encoder.trimers.weight.zero_()
+        encoder.features.weight.normal_()
+        encoder.embed_codes.weight.normal_()
+    generator = np.random.default_rng(0)
+    shapes = ((3, 4), (5,), (5, 4))
+    head = ClusterHead(*(generator.normal(size=shape).astype(np.float32) for shape in shapes), 0.1)
+    prior = DomainPrior(np.log([64.0, 64.0, 64.0]), np.full(3, 0.15), -20.0)
+    model = Model(encoder.eval(), head, {"domains": prior.to_json()})
+    text = AMINO.decode(generator.integers(1, 21, 64).astype(np.uint8))
+    monkeypatch.setattr(module, "SEGMENT_COST", 0.0)
+    (block,) = find_domains(model, [Record("p", "", text)])
+    logits = head.logits(encoder.embed([AMINO.encode(text)]))[0]
+    assert (block.starts[0], block.ends[0], block.labels[0]) == (0, 64, logits.argmax())
+    odds = np.append(logits, -20.0)
+    expected = np.exp(odds.max()) / np.exp(odds).sum()
+    assert block.probabilities[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_prior_learns_lengths():
+    model = motif_model()
+    texts = ["W" * n for n in (36, 40, 44)] + ["H" * n for n in (60, 80, 120)]
+    prior = learn_prior(model, [AMINO.encode(text) for text in texts], np.array([0, 0, 0, 1, 1, 1]), seed=0)
+    np.testing.assert_allclose(np.exp(prior.log_length), [40, 80])
+    assert prior.spread[0] == 0.15 < prior.spread[1]
+
+
+def test_model_that_knows_no_lengths():
+    model = motif_model()
+    del model.content["domains"]
+    with pytest.raises(ArtifactError, match="lengths of its clusters"):
+        list(find_domains(model, [Record("a", "", "MK")]))
+
+
+def test_no_records():
+    assert list(find_domains(motif_model(), [])) == []
+
+
+def test_domain_that_ends_before_it_begins():
+    one = np.ones(1, np.int64)
+    with pytest.raises(ShapeMismatch, match="begin before it ends"):
+        Domains(["a"], one, one, one.astype(np.int32), one.astype(np.float32))
