@@ -33,6 +33,7 @@ __all__ = [
     "ConvEncoder",
     "ConvEncoderConfig",
     "EncoderOutput",
+    "encoder_path",
     "fast_dtype",
     "load_encoder",
     "save_encoder",
@@ -64,10 +65,12 @@ class AbstractEncoder(nn.Module, ABC):
     """Base of all encoders: says how residue vectors become a protein's vector.
 
     A concrete encoder gives `residue_vectors`, `project` (the affine map, an `nn.Linear` from D to P), and
-    `margin`: how many residues on either side a residue vector depends on.
+    `margin`: how many residues on either side a residue vector depends on. One that is to be trained by
+    `seqscan.pretrain` also has `predict_residue`, from D to the residue codes.
     """
 
     project: nn.Linear
+    predict_residue: nn.Linear
     margin: int
 
     @abstractmethod
@@ -291,6 +294,11 @@ def save_encoder(
         save_file(weights, directory / "weights.safetensors")
 
 
+def encoder_path(name: str | Path) -> Path:
+    """Return where an encoder artifact lies; `default` is the one that comes with the package."""
+    return Path(str(files("seqscan") / "encoders" / "default")) if name == "default" else Path(name)
+
+
 def load_encoder(name: str | Path = "default") -> ConvEncoder:
     """Load an encoder artifact, or the one that comes with the package.
 
@@ -304,7 +312,7 @@ def load_encoder(name: str | Path = "default") -> ConvEncoder:
     ArtifactError
         If there is none, or it is damaged.
     """
-    path = Path(str(files("seqscan") / "encoders" / "default")) if name == "default" else Path(name)
+    path = encoder_path(name)
     manifest = read_manifest(path, "encoder", verify=True)
     try:
         encoder = ConvEncoder(ConvEncoderConfig(**manifest.content["config"]))
