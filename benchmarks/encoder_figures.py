@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,22 +71,13 @@ def read_set(name: str, data: Path) -> LabelledSet | None:
     if labels is None:
         names = [record.description.split()[0] for record in records]
     else:
-        truth = _truth(labels)
+        truth = read_truth(labels)
         records = [record for record in records if record.id in truth]
         names = [truth[record.id] for record in records]
     numbers = np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
     return LabelledSet(
         name, [record.id for record in records], [AMINO.encode(r.sequence) for r in records], numbers
     )
-
-
-def _truth(path: Path) -> dict[str, str]:
-    if path.suffix != ".gz":
-        return read_truth(path)
-    with tempfile.NamedTemporaryFile("wb", suffix=".tsv") as plain, gzip.open(path) as packed:
-        shutil.copyfileobj(packed, plain)
-        plain.flush()
-        return read_truth(plain.name)
 
 
 def nearest(vectors: Any, n_neighbors: int, queries: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -149,9 +149,7 @@ def measure(
         # Without its term in the loss the layer that guesses has learned nothing.
         "masked": float(np.mean(masked[-20:])) if config.masked_weight else None,
         "homolog_recall": recall(encoder.embed, held_out, n_pairs=N_VIEWS, homologs=True, key=(0, 1)),
-        "crop_recall": recall(
-            encoder.embed, held_out, n_pairs=N_VIEWS, homologs=False, key=(0, 2), length=64
-        ),
+        "crop_recall": next_piece_recall(encoder, held_out),
     }
     for item in sets:
         begun = time.process_time()
