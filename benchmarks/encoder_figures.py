@@ -111,14 +111,31 @@ def nearest(vectors: Any, n_neighbors: int, queries: NDArray[np.int64]) -> NDArr
 def purity(
     neighbors: NDArray[np.int64], labels: NDArray[np.int64], queries: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the share of each query's neighbors in its own family, (Q,); nan where it has no neighbor.
+    """Return the share of each query's neighbors, (Q, K), in its own family, (Q,).
 
-    A neighbor -1 is none: the share is of those that were found.
+    Of a family with fewer than K + 1 members only as many neighbors count as there are other members, so that
+    1 can be reached. A neighbor -1 is none, and the share is of those there are; nan without any.
     """
-    there = neighbors >= 0
-    same = (labels[np.maximum(neighbors, 0)] == labels[queries][:, None]) & there
-    with np.errstate(invalid="ignore"):
-        return same.sum(axis=1) / np.where(there.any(axis=1), there.sum(axis=1), np.nan)
+    sizes = np.bincount(labels)[labels[queries]] - 1
+    counted = (neighbors >= 0) & (np.arange(neighbors.shape[1]) < sizes[:, None])
+    same = (labels[np.maximum(neighbors, 0)] == labels[queries][:, None]) & counted
+    return same.sum(axis=1) / np.where(counted.any(axis=1), counted.sum(axis=1), np.nan)
+
+
+def by_decile(
+    values: NDArray[np.float64], labels: NDArray[np.int64], queries: NDArray[np.int64]
+) -> list[float]:
+    """Return the mean of the queries' values in each tenth of the families, smallest families first."""
+    sizes = np.bincount(labels)
+    tenth = np.empty(len(sizes), dtype=np.int64)
+    tenth[np.argsort(sizes, kind="stable")] = np.arange(len(sizes)) * 10 // len(sizes)
+    of_query = tenth[labels[queries]]
+    return [_mean(values[of_query == number]) for number in range(10)]
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def with_mate(labels: NDArray[np.int64]) -> NDArray[np.int64]:
