@@ -92,6 +92,30 @@ def test_pretraining_in_two_processes_has_the_loss_curve_of_one(torchrun, tmp_pa
     np.testing.assert_allclose(*vectors, atol=2e-3)
 
 
+EMBED = """
+import sys
+from seqscan import store
+from seqscan.cli import main
+store.PART_ROWS = 7
+sys.argv = ["seqscan", "embed", sys.argv[1], "-o", sys.argv[2], "--threads", "1"]
+main()
+"""
+
+
+def test_embedding_in_two_processes_gives_the_store_of_one(torchrun, tmp_path):
+    generator = np.random.default_rng(0)
+    texts = ["".join(generator.choice(list("ACDEFGHIKLMNPQRSTVWY"), 40 + i)) for i in range(40)]
+    fasta = tmp_path / "in.fasta"
+    fasta.write_text("".join(f">p{i}\n{texts[i % 30]}\n" for i in range(40)) + ">bad\nM1K\n")
+    assert "40 vectors" in torchrun(EMBED, str(fasta), str(tmp_path / "two"))
+    subprocess.run([sys.executable, "-c", EMBED, fasta, tmp_path / "one"], check=True)
+    for name in ("vectors-00000.npy", "records.parquet"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert "bad" in (tmp_path / "two.rejected.tsv").read_text()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert not {"two.partial", "two.corpus"} & left
+
+
 def test_one_process_needs_no_group():
     with process_group():
         assert (rank(), n_ranks()) == (0, 1)

@@ -113,14 +113,16 @@ def embed(
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
 ) -> None:
-    """Write the vector of each protein to a store."""
-    import tempfile
+    """Write the vector of each protein to a store; a killed call goes on. Alone or under torchrun."""
+    import shutil
+    from contextlib import nullcontext
 
     import torch
 
     from seqscan.artifact import check_replaceable, read_manifest
-    from seqscan.corpus import write_corpus
+    from seqscan.corpus import Corpus, write_corpus
     from seqscan.discovery import encoder_checksum
+    from seqscan.distributed import process_group, rank, wait_for_all
     from seqscan.embed import embed_corpus
     from seqscan.encoder import load_encoder
     from seqscan.fasta import read_fasta
@@ -128,16 +130,25 @@ def embed(
 
     check_replaceable(output, "store")
     torch.set_num_threads(threads)
-    network = load_encoder(encoder)
     rejected = output.with_name(f"{output.name}.rejected.tsv")
-    with tempfile.TemporaryDirectory(prefix="seqscan-") as name, kept_ledger(rejected) as ledger:
-        corpus = write_corpus(
-            Path(name) / "corpus", read_fasta(source, rejected=ledger, max_length=max_length)
-        )
+    # Beside the store, not in the machine's temporary folder: every process must see it.
+    path = output.with_name(f"{output.name}.corpus")
+    with process_group(), kept_ledger(rejected) if rank() == 0 else nullcontext() as ledger:
+        network = load_encoder(encoder)
+        if torch.cuda.is_available():
+            network.to(torch.device("cuda", torch.cuda.current_device()))
+        if ledger is not None:
+            write_corpus(path, read_fasta(source, rejected=ledger, max_length=max_length))
+        wait_for_all()
+        corpus = Corpus.open(path)
         with progress_bars() as (on_start, _, on_progress):
             on_start("embed")
-            # The checksums, not the name: shards are used again only for the same proteins.
+            # The checksums, not the name: parts are used again only for the same proteins.
             files = read_manifest(corpus.path, "corpus").files
             content = {"encoder": encoder_checksum(network), "input": source, "corpus": files}
             store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
-    typer.echo(f"{len(store)} vectors of {store.n_dimensions} dimensions; {len(ledger.rows)} rejected")
+        if ledger is not None:
+            shutil.rmtree(path)
+            typer.echo(
+                f"{len(store)} vectors of {store.n_dimensions} dimensions; {len(ledger.rows)} rejected"
+            )
