@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["mean_over_ranks", "n_ranks", "process_group", "rank", "wait_for_all"]
+__all__ = ["mean_over_ranks", "n_ranks", "process_group", "rank", "sum_over_ranks", "wait_for_all"]
+
+PATIENCE = timedelta(hours=12)
+"""How long a process waits for the others: the first may mine homologs or read a corpus meanwhile."""
 
 
 @contextmanager
@@ -28,7 +32,7 @@ def process_group() -> Iterator[None]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:
@@ -49,6 +53,21 @@ def wait_for_all() -> None:
     """Return once every rank has come here."""
     if n_ranks() > 1:
         dist.barrier()
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the sum of a tensor over all ranks, the same on each; no gradient passes.
+
+    Examples
+    --------
+    >>> sum_over_ranks(torch.tensor([1.0, 3.0])).tolist()
+    [1.0, 3.0]
+    """
+    total = values.detach()
+    if n_ranks() > 1:
+        total = total.clone()
+        dist.all_reduce(total)
+    return total
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ __all__ = [
     "ConvEncoder",
     "ConvEncoderConfig",
     "EncoderOutput",
+    "encoder_path",
     "fast_dtype",
     "load_encoder",
     "save_encoder",
@@ -64,10 +65,12 @@ class AbstractEncoder(nn.Module, ABC):
     """Base of all encoders: says how residue vectors become a protein's vector.
 
     A concrete encoder gives `residue_vectors`, `project` (the affine map, an `nn.Linear` from D to P), and
-    `margin`: how many residues on either side a residue vector depends on.
+    `margin`: how many residues on either side a residue vector depends on. One that is to be trained by
+    `seqscan.pretrain` also has `predict_residue`, from D to the residue codes.
     """
 
     project: nn.Linear
+    predict_residue: nn.Linear
     margin: int
 
     @abstractmethod
@@ -130,33 +133,58 @@ class AbstractEncoder(nn.Module, ABC):
         for batch in token_batches(sequences, max_residues=max_residues):
             codes = torch.from_numpy(batch.codes).to(device)
             mask = torch.from_numpy(batch.mask).to(device)
-            # Not around the loop: what the caller computes between two batches must keep its precision.
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-                if codes.shape[1] <= WINDOW:
-                    residues, log_weights = self.residue_vectors(codes, mask)
-                else:
-                    residues, log_weights = self._windows(codes, mask)
+            windows = list(self._each_window(codes, mask, dtype))
+            residues, log_weights = (torch.cat(parts, dim=1) for parts in zip(*windows, strict=True))
             yield batch.rows, self.pool(residues, log_weights, mask), mask
 
-    def _windows(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        residues, log_weights = [], []
-        for start in range(0, codes.shape[1], WINDOW):
+    def _each_window(
+        self, codes: Tensor, mask: Tensor, dtype: torch.dtype
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield residue vectors and logarithms of weights, each (B, <= WINDOW, D), of consecutive windows."""
+        for start in range(0, max(1, codes.shape[1]), WINDOW):
             left = max(0, start - self.margin)
             seen = slice(left, start + WINDOW + self.margin)
             kept = slice(start - left, start - left + WINDOW)
-            h, w = self.residue_vectors(codes[:, seen], mask[:, seen])
-            residues.append(h[:, kept])
-            log_weights.append(w[:, kept])
-        return torch.cat(residues, dim=1), torch.cat(log_weights, dim=1)
+            # Not around the loop: what the caller computes between two windows must keep its precision.
+            with torch.autocast(codes.device.type, dtype=dtype, enabled=dtype != torch.float32):
+                h, w = self.residue_vectors(codes[:, seen], mask[:, seen])
+            yield h[:, kept], w[:, kept]
 
+    @torch.inference_mode()
     def embed(
         self, sequences: Sequence[NDArray[np.uint8]], *, max_residues: int = 16_384
     ) -> NDArray[np.float32]:
-        """Return the vectors (N, P) of N sequences of codes, each (L_i,)."""
+        """Return the vectors (N, P) of N sequences of codes, each (L_i,).
+
+        Memory does not grow with the length of a protein: the weighted mean is summed up window by window.
+        """
         vectors = np.empty((len(sequences), self.n_dimensions), dtype=np.float32)
-        for rows, output, _ in self.encode(sequences, max_residues=max_residues):
-            vectors[rows] = output.pooled.float().cpu().numpy()
+        short = np.array([i for i, codes in enumerate(sequences) if len(codes) <= WINDOW], dtype=np.int64)
+        for rows, output, _ in self.encode([sequences[i] for i in short], max_residues=max_residues):
+            vectors[short[rows]] = output.pooled.float().cpu().numpy()
+        for row in np.setdiff1d(np.arange(len(sequences)), short):
+            vectors[row] = self._embed_long(sequences[row]).cpu().numpy()
         return vectors
+
+    def _embed_long(self, codes: NDArray[np.uint8]) -> Tensor:
+        """Return the vector (P,) of one protein, from windows; what `pool` gives for the whole of it."""
+        device = self.project.weight.device
+        dtype = fast_dtype(device)
+        highest = torch.full((self.project.in_features,), -torch.inf, device=device)
+        total = torch.zeros_like(highest)
+        weighted = torch.zeros_like(highest)
+        whole = torch.from_numpy(codes.astype(np.int64)).to(device)[None]
+        for residues, log_weights in self._each_window(
+            whole, torch.ones_like(whole, dtype=torch.bool), dtype
+        ):
+            logs = log_weights[0].float()
+            # A softmax in pieces: all sums are relative to the highest weight so far.
+            top = torch.maximum(highest, logs.amax(dim=0))
+            shares, scale = torch.exp(logs - top), torch.exp(highest - top)
+            total = total * scale + shares.sum(dim=0)
+            weighted = weighted * scale + (shares * residues[0].float()).sum(dim=0)
+            highest = top
+        return self.project(weighted / total)
 
 
 @dataclass(frozen=True)
@@ -291,6 +319,11 @@ def save_encoder(
         save_file(weights, directory / "weights.safetensors")
 
 
+def encoder_path(name: str | Path) -> Path:
+    """Return where an encoder artifact lies; `default` is the one that comes with the package."""
+    return Path(str(files("seqscan") / "encoders" / "default")) if name == "default" else Path(name)
+
+
 def load_encoder(name: str | Path = "default") -> ConvEncoder:
     """Load an encoder artifact, or the one that comes with the package.
 
@@ -304,7 +337,7 @@ def load_encoder(name: str | Path = "default") -> ConvEncoder:
     ArtifactError
         If there is none, or it is damaged.
     """
-    path = Path(str(files("seqscan") / "encoders" / "default")) if name == "default" else Path(name)
+    path = encoder_path(name)
     manifest = read_manifest(path, "encoder", verify=True)
     try:
         encoder = ConvEncoder(ConvEncoderConfig(**manifest.content["config"]))

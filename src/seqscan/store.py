@@ -25,6 +25,8 @@ from seqscan.errors import ShapeMismatch
 __all__ = ["SHARD_ROWS", "EmbeddingStore", "unit", "write_store"]
 
 SHARD_ROWS = 65_536
+PART_ROWS = 8_192
+"""Vectors that are made at a time: what a kill loses, and what processes share out."""
 
 
 @dataclass(frozen=True)
@@ -96,48 +98,79 @@ def write_store(
     embed_rows: Callable[[slice], NDArray[np.float32]],
     content: dict[str, Any],
     *,
+    rows: NDArray[np.int64] | None = None,
     on_shard: Callable[[int], None] | None = None,
+    process: tuple[int, int] = (0, 1),
+    wait: Callable[[], None] = lambda: None,
 ) -> EmbeddingStore:
-    """Write a store shard by shard; a shard that was finished before a kill is not made again.
+    """Write a store part by part; a part that was finished before a kill is not made again.
 
     Parameters
     ----------
     path : path
-        Replaced if it is a store. Finished shards wait in `<path>.partial`.
+        Replaced if it is a store. Finished parts wait in `<path>.partial`.
     ids : N str
     lengths : (N,), residues
     embed_rows : callable
-        Returns the vectors (R, P) of a slice of rows.
+        Returns the vectors (R, P) of a slice of the M vectors that must be made.
     content : dict
-        Provenance for the manifest; must name what the vectors depend on, for shards of a store with other
+        Provenance for the manifest; must name what the vectors depend on, for parts of a store with other
         content are not used again.
+    rows : (N,), int64, optional
+        Which of the M vectors each record has; without it, M is N and each has its own.
     on_shard : callable, optional
-        Called with the number of finished rows.
+        Called with the number of vectors up to the end of each finished part.
+    process : (int, int)
+        Number of this process, and how many there are: each makes one range of the parts, the first one
+        joins them.
+    wait : callable
+        Returns once every process has called it.
     """
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
-    _keep_only(partial, content)
-    for shard, start in enumerate(range(0, len(ids), SHARD_ROWS)):
-        rows = slice(start, min(start + SHARD_ROWS, len(ids)))
-        target = partial / f"vectors-{shard:05d}.npy"
+    number, n_processes = process
+    if number == 0:
+        _keep_only(partial, content)
+    wait()
+    n_vectors = len(ids) if rows is None else int(rows.max(initial=-1)) + 1
+    size = min(PART_ROWS, SHARD_ROWS)
+    starts = range(0, n_vectors, size)
+    for part in np.array_split(np.arange(len(starts)), n_processes)[number].tolist():
+        wanted = slice(starts[part], min(starts[part] + size, n_vectors))
+        target = partial / f"part-{part:06d}.npy"
         if not target.exists():
-            vectors = embed_rows(rows)
-            if len(vectors) != rows.stop - rows.start:
-                raise ShapeMismatch(f"{len(vectors)} vectors for {rows.stop - rows.start} records.")
+            vectors = embed_rows(wanted)
+            if len(vectors) != wanted.stop - wanted.start:
+                raise ShapeMismatch(f"{len(vectors)} vectors for {wanted.stop - wanted.start} records.")
             with write_atomically(target) as temporary, temporary.open("wb") as handle:
                 np.save(handle, vectors.astype(np.float16))
         if on_shard is not None:
-            on_shard(rows.stop)
-    with write_artifact(path, "store", content) as directory:
-        for file in sorted(partial.glob("vectors-*.npy")):
-            # A link, not a move: a kill before the end leaves the finished shards where they are.
-            (directory / file.name).hardlink_to(file)
-        table = pa.table({"id": pa.array(ids, pa.string()), "length": pa.array(lengths, pa.int64())})
-        pq.write_table(table, directory / "records.parquet", compression="zstd")
-    for file in partial.iterdir():
-        file.unlink()
-    partial.rmdir()
+            on_shard(wanted.stop)
+    wait()
+    if number == 0:
+        with write_artifact(path, "store", content) as directory:
+            parts = [np.load(partial / f"part-{i:06d}.npy", mmap_mode="r") for i in range(len(starts))]
+            for shard, start in enumerate(range(0, len(ids), SHARD_ROWS)):
+                stop = min(start + SHARD_ROWS, len(ids))
+                wanted_rows = np.arange(start, stop) if rows is None else rows[start:stop]
+                np.save(directory / f"vectors-{shard:05d}.npy", _gather(parts, size, wanted_rows))
+            table = pa.table({"id": pa.array(ids, pa.string()), "length": pa.array(lengths, pa.int64())})
+            pq.write_table(table, directory / "records.parquet", compression="zstd")
+        for file in partial.iterdir():
+            file.unlink()
+        partial.rmdir()
+    wait()
     return EmbeddingStore.open(path)
+
+
+def _gather(parts: list[NDArray[np.float16]], size: int, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+    """Return some rows, (R,) -> (R, P), of arrays that hold `size` rows each."""
+    vectors = np.empty((len(rows), parts[0].shape[1]), dtype=np.float16)
+    part_of = rows // size
+    for part in np.unique(part_of):
+        here = part_of == part
+        vectors[here] = parts[part][rows[here] - part * size]
+    return vectors
 
 
 Real = TypeVar("Real", np.float32, np.float64)
@@ -156,7 +189,7 @@ def unit(vectors: NDArray[Real]) -> NDArray[Real]:
 
 
 def _keep_only(partial: Path, content: dict[str, Any]) -> None:
-    """Keep finished shards if they were made the same way, else begin anew."""
+    """Keep finished parts if they were made the same way, else begin anew."""
     partial.mkdir(parents=True, exist_ok=True)
     recipe = partial / "recipe.json"
     text = json.dumps(content, sort_keys=True)

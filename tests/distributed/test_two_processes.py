@@ -1,13 +1,18 @@
 """Two gloo processes do what one does with the joined batch."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from seqscan.corpus import write_corpus
 from seqscan.distributed import mean_over_ranks, n_ranks, process_group, rank, wait_for_all
+from seqscan.encoder import load_encoder
+from seqscan.fasta import Record
 from seqscan.losses import scan_loss
 
 LOSS = """
@@ -52,6 +57,63 @@ def test_gradients_of_two_processes_are_those_of_one_on_the_joined_batch(torchru
     for number in range(2):
         found = torch.load(Path(f"{path}.{number}"))
         torch.testing.assert_close(found, weights.grad)
+
+
+PRETRAIN = """
+import sys
+from seqscan.corpus import Corpus
+from seqscan.encoder import ConvEncoderConfig
+from seqscan.pretrain import PretrainConfig, pretrain
+config = PretrainConfig(max_steps=12, n_homolog_proteins=0, batch_residues=1056, crop_lengths=(32,),
+                        warmup_steps=2, learning_rate=1e-2, validation_fraction=0.1)
+shape = ConvEncoderConfig(width=16, n_features=16, kernel=3, dilations=(1, 2), n_dimensions=16)
+pretrain(Corpus.open(sys.argv[1]), sys.argv[2], config, encoder_config=shape, threads=1)
+"""
+
+
+def test_pretraining_in_two_processes_has_the_loss_curve_of_one(torchrun, tmp_path):
+    generator = np.random.default_rng(0)
+    records = [
+        Record(f"p{i}", "", "".join(generator.choice(list("ACDEFGHIKLMNPQRSTVWY"), 60))) for i in range(40)
+    ]
+    corpus = write_corpus(tmp_path / "corpus", records)
+    torchrun(PRETRAIN, str(corpus.path), str(tmp_path / "two"))
+    subprocess.run([sys.executable, "-c", PRETRAIN, corpus.path, tmp_path / "one"], check=True)
+    curves = []
+    for name in ("one", "two"):
+        log = (tmp_path / f"{name}.training" / "log.jsonl").read_text()
+        rows = [json.loads(line) for line in log.splitlines()]
+        assert [row["step"] for row in rows] == list(range(1, 13))
+        curves.append([[row[key] for key in ("contrastive", "masked", "residues")] for row in rows])
+    one, two = np.array(curves)
+    np.testing.assert_allclose(two, one, atol=2e-4)
+    assert one[-1, 0] < one[0, 0] - 0.1, "something was learned"
+    vectors = [load_encoder(tmp_path / name).embed(corpus) for name in ("one", "two")]
+    np.testing.assert_allclose(*vectors, atol=2e-3)
+
+
+EMBED = """
+import sys
+from seqscan import store
+from seqscan.cli import main
+store.PART_ROWS = 7
+sys.argv = ["seqscan", "embed", sys.argv[1], "-o", sys.argv[2], "--threads", "1"]
+main()
+"""
+
+
+def test_embedding_in_two_processes_gives_the_store_of_one(torchrun, tmp_path):
+    generator = np.random.default_rng(0)
+    texts = ["".join(generator.choice(list("ACDEFGHIKLMNPQRSTVWY"), 40 + i)) for i in range(40)]
+    fasta = tmp_path / "in.fasta"
+    fasta.write_text("".join(f">p{i}\n{texts[i % 30]}\n" for i in range(40)) + ">bad\nM1K\n")
+    assert "40 vectors" in torchrun(EMBED, str(fasta), str(tmp_path / "two"))
+    subprocess.run([sys.executable, "-c", EMBED, fasta, tmp_path / "one"], check=True)
+    for name in ("vectors-00000.npy", "records.parquet"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert "bad" in (tmp_path / "two.rejected.tsv").read_text()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert not {"two.partial", "two.corpus"} & left
 
 
 def test_one_process_needs_no_group():

@@ -1,5 +1,6 @@
 """Training learns, resumes exactly, and does without MMseqs2."""
 
+import gzip
 import json
 import logging
 import os
@@ -7,18 +8,29 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 
-from seqscan import pretrain as module
+from seqscan.alignment import Alignments
 from seqscan.alphabet import AMINO
-from seqscan.artifact import read_manifest
+from seqscan.artifact import read_manifest, write_artifact
 from seqscan.corpus import Corpus, write_corpus
-from seqscan.encoder import ConvEncoderConfig, load_encoder
-from seqscan.errors import ArtifactError, InvalidParameter
+from seqscan.encoder import ConvEncoder, ConvEncoderConfig, load_encoder
+from seqscan.errors import ArtifactError, InputError, InvalidParameter
 from seqscan.fasta import Record
-from seqscan.pretrain import HomologPairs, PretrainConfig, mine_homologs, pretrain
+from seqscan.pretrain import (
+    HomologPairs,
+    PairSampler,
+    PretrainConfig,
+    mine_homologs,
+    plot_training,
+    pretrain,
+)
+from seqscan.pretrain.throughput import flops_per_residue, matrix_peak
 
 TINY = ConvEncoderConfig(width=16, n_features=16, kernel=3, dilations=(1, 2), n_dimensions=16)
 OPTIONS = {
@@ -45,7 +57,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_validation_pairs(monkeypatch):
-    monkeypatch.setattr(module, "N_VALIDATION_PAIRS", 16)
+    monkeypatch.setattr("seqscan.pretrain.run.N_VALIDATION_PAIRS", 16)
 
 
 def rows_of(output):
@@ -88,20 +100,22 @@ def test_seed_decides(corpus, tmp_path):
 
 KILLED = """
 import sys, time
-from seqscan import pretrain as module
+import seqscan.pretrain.run
+from seqscan.pretrain import PretrainConfig, pretrain
 from seqscan.corpus import Corpus
 from seqscan.encoder import ConvEncoderConfig
-module.CHECKPOINT_SECONDS = float(sys.argv[5])
-module.N_VALIDATION_PAIRS = 16
-config = module.PretrainConfig(**eval(sys.argv[3]))
+run = sys.modules["seqscan.pretrain.run"]
+run.CHECKPOINT_SECONDS = float(sys.argv[5])
+run.N_VALIDATION_PAIRS = 16
+config = PretrainConfig(**eval(sys.argv[3]))
 corpus = Corpus.open(sys.argv[1])
 def wait_for_the_kill(row):
     if row["step"] == 8:
         print("ready", flush=True)
         time.sleep(600)
 
-module.pretrain(corpus, sys.argv[2], config, encoder_config=ConvEncoderConfig(**eval(sys.argv[4])), threads=1,
-                on_step=wait_for_the_kill)
+pretrain(corpus, sys.argv[2], config, encoder_config=ConvEncoderConfig(**eval(sys.argv[4])), threads=1,
+         on_step=wait_for_the_kill)
 """
 
 
@@ -146,8 +160,8 @@ def test_training_that_was_begun_is_not_overwritten(corpus, tmp_path):
 
 def test_resuming_needs_the_same_configuration_and_corpus(corpus, tmp_path):
     train(corpus, tmp_path / "encoder", 1)
-    with pytest.raises(ArtifactError, match="learning_rate"):
-        train(corpus, tmp_path / "encoder", 2, resume=True, learning_rate=0.5)
+    with pytest.raises(ArtifactError, match="temperature"):
+        train(corpus, tmp_path / "encoder", 2, resume=True, temperature=0.5)
     wider = ConvEncoderConfig(width=24, n_features=16, kernel=3, dilations=(1, 2), n_dimensions=16)
     with pytest.raises(ArtifactError, match="encoder"):
         train(corpus, tmp_path / "encoder", 2, resume=True, encoder_config=wider)
@@ -201,11 +215,11 @@ def found(monkeypatch, corpus):
         query = np.sort(rows[np.isin(rows + 8, rows)]).astype(np.int32)
         start, end = np.full_like(query, 5), np.full_like(query, 35)
         size = np.ones(len(query), np.float32)
-        return module.Alignments(query, query + 8, start, end, start, end, size, size)
+        return Alignments(query, query + 8, start, end, start, end, size, size)
 
-    monkeypatch.setattr(module, "align_all", align)
-    monkeypatch.setattr(module, "find_mmseqs", lambda: "mmseqs")
-    monkeypatch.setattr(module, "mmseqs_version", lambda: "0")
+    monkeypatch.setattr("seqscan.pretrain.pairs.align_all", align)
+    monkeypatch.setattr("seqscan.pretrain.pairs.find_mmseqs", lambda: "mmseqs")
+    monkeypatch.setattr("seqscan.pretrain.pairs.mmseqs_version", lambda: "0")
     return calls
 
 
@@ -243,10 +257,10 @@ def test_held_out_proteins_are_in_no_training_pair():
 def test_views_are_parts_of_their_proteins(corpus):
     query = np.arange(0, 60, dtype=np.int32)
     pairs = np.stack([query, query * 0 + 2, query * 0 + 38, query + 16, query * 0, query * 0 + 36], axis=1)
-    sampler = module._PairSampler(corpus, np.arange(80), HomologPairs(pairs.astype(np.int32)))
+    sampler = PairSampler(corpus, np.arange(80), HomologPairs(pairs.astype(np.int32)))
     texts = [corpus.residues(i) for i in range(80)]
     for share in (0.0, 1.0):
-        for left, right in sampler.draw(50, 32, share, np.random.default_rng(0)):
+        for left, right, *_ in sampler.draw(np.arange(50), 32, share, (0,)):
             owners = [
                 {i for i, text in enumerate(texts) if AMINO.decode(view) in text} for view in (left, right)
             ]
@@ -254,6 +268,141 @@ def test_views_are_parts_of_their_proteins(corpus):
             assert min(len(left), len(right)) >= 20
             same = share == 0.0
             assert any((i in owners[1]) if same else (i + 16 in owners[1]) for i in owners[0])
+
+
+def test_parts_of_a_batch_give_the_gradients_of_the_whole(corpus, tmp_path):
+    train(corpus, tmp_path / "whole", 6)
+    train(corpus, tmp_path / "parts", 6, accumulate=3)
+    for whole, parts in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "parts"), strict=True):
+        assert parts["residues"] == whole["residues"]
+        for name in ("contrastive", "masked"):
+            assert parts[name] == pytest.approx(whole[name], abs=2e-4)
+
+
+def test_longer_run_begins_a_new_cycle(corpus, tmp_path):
+    output = tmp_path / "encoder"
+    train(corpus, output, 20)
+    train(corpus, output, 50, resume=True)
+    rates = [row["learning_rate"] for row in rows_of(output)]
+    assert len(rates) == 50
+    assert rates[19] < 0.2 * max(rates[:20])
+    assert rates[20] < rates[24]
+    assert max(rates[20:]) == pytest.approx(max(rates[:20]), rel=0.1)
+    assert rates[49] < 0.2 * max(rates[20:])
+    before = weights(output)
+    train(corpus, output, 50, resume=True)
+    assert weights(output) == before, "a finished run has nothing to do"
+    train(corpus, output, 52, resume=True, learning_rate=1e-4)
+    assert rows_of(output)[-1]["learning_rate"] < 1e-4
+
+
+def test_training_goes_on_from_an_encoder(corpus, tmp_path):
+    train(corpus, tmp_path / "parent", 30)
+    config = PretrainConfig(max_steps=2, **OPTIONS | {"warmup_steps": 50})
+    pretrain(corpus, tmp_path / "child", config, parent=tmp_path / "parent", threads=1)
+    last, first = rows_of(tmp_path / "parent")[-1], rows_of(tmp_path / "child")[0]
+    assert first["contrastive"] < rows_of(tmp_path / "parent")[0]["contrastive"] - 0.1
+    assert first["contrastive"] == pytest.approx(last["contrastive"], abs=0.7)
+    content = read_manifest(tmp_path / "child", "encoder").content
+    assert content["config"]["width"] == TINY.width
+    parent = read_manifest(tmp_path / "parent", "encoder")
+    assert content["provenance"]["parent"]["checksum"] == parent.files["weights.safetensors"]
+    with pytest.raises(InvalidParameter, match="shape"):
+        pretrain(corpus, tmp_path / "other", config, parent=tmp_path / "parent", encoder_config=TINY)
+
+
+def test_hard_negatives_are_alike_in_composition(corpus):
+    sampler = PairSampler(corpus, np.arange(80), HomologPairs(np.empty((0, 6), np.int32)))
+
+    def spread(pairs):
+        shares = np.stack([np.bincount(pair.left, minlength=25) / len(pair.left) for pair in pairs])
+        return shares.std(axis=0).sum()
+
+    alike = sampler.draw_alike(8, 6, 32, 0.0, (0, 0, 0))
+    assert len(alike) == 8
+    assert spread(alike) < 0.8 * spread(sampler.draw(np.arange(8), 32, 0.0, (0, 0, 0)))
+    train_options = {"n_candidates": 4}
+    assert PretrainConfig(max_steps=1, **train_options).n_candidates == 4
+    with pytest.raises(InvalidParameter, match="n_candidates"):
+        PretrainConfig(max_steps=1, n_candidates=0)
+
+
+def test_homologs_mined_before_are_used_for_their_corpus_alone(corpus, tmp_path, found):
+    mine_homologs(corpus, tmp_path / "mined", n_proteins=80, seed=0, threads=1)
+    config = PretrainConfig(max_steps=1, **OPTIONS)
+    pretrain(
+        corpus, tmp_path / "encoder", config, encoder_config=TINY, homologs=tmp_path / "mined", threads=1
+    )
+    assert not (tmp_path / "encoder.training" / "homologs").exists()
+    other = write_corpus(tmp_path / "other", [Record(f"q{i}", "", "MKV" * 20) for i in range(80)])
+    with pytest.raises(ArtifactError, match="other proteins"):
+        pretrain(other, tmp_path / "b", config, encoder_config=TINY, homologs=tmp_path / "mined", threads=1)
+
+
+def test_log_tells_speed_and_is_drawn(corpus, tmp_path):
+    train(corpus, tmp_path / "encoder", 4)
+    folder = tmp_path / "encoder.training"
+    for row in rows_of(tmp_path / "encoder"):
+        assert row["residues_per_second"] > 0
+        assert 0 < row["peak_share"] < 1
+    picture = ElementTree.parse(folder / "log.svg").getroot()
+    text = " ".join(picture.itertext())
+    assert "homolog is the nearest" in text
+    assert "share of the matrix-product peak" in text
+    packed = tmp_path / "log.jsonl.gz"
+    packed.write_bytes(gzip.compress((folder / "log.jsonl").read_bytes()))
+    plot_training(packed, tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_bytes() == (folder / "log.svg").read_bytes()
+    packed.write_text("")
+    with pytest.raises(InputError, match="no rows"):
+        plot_training(packed, tmp_path / "none.svg")
+
+
+def test_matrix_peak_and_cost_of_a_residue():
+    peak = matrix_peak(torch.device("cpu"), torch.float32, size=256, seconds=0.01)
+    assert 1e8 < peak < 1e14
+    encoder = ConvEncoder(TINY)
+    by_hand = 2 * (2 * 16 * 16 * 3 + 16 * 16) + 2 * 16 * 16 / 128
+    assert flops_per_residue(encoder) == pytest.approx(by_hand)
+
+
+MEMORY = """
+import re, sys
+from pathlib import Path
+from seqscan.corpus import Corpus
+from seqscan.encoder import ConvEncoderConfig
+from seqscan.pretrain import PretrainConfig, pretrain
+config = PretrainConfig(max_steps=3, n_homolog_proteins=0, batch_residues=1024, crop_lengths=(64,))
+shape = ConvEncoderConfig(width=8, n_features=8, kernel=3, dilations=(1,), n_dimensions=8)
+held = []
+
+def measure(row):
+    # Not the resident pages of the file: the system drops those when it needs memory.
+    held.append(int(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024)
+
+pretrain(Corpus.open(sys.argv[1]), sys.argv[2], config, encoder_config=shape, threads=1, on_step=measure)
+print(max(held))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory")
+def test_memory_does_not_grow_with_the_corpus(tmp_path):
+    """Train on 134 MB of residues, all of them a hole in the file."""
+    peaks = []
+    for n_residues in (1 << 20, 1 << 27):
+        path = tmp_path / str(n_residues)
+        with write_artifact(path, "corpus", {}) as directory:
+            (directory / "records.parquet").touch()
+            np.lib.format.open_memmap(directory / "codes.npy", "w+", np.uint8, (n_residues,)).flush()
+            np.save(directory / "offsets.npy", np.linspace(0, n_residues, 2001).astype(np.int64))
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, path, f"{path}.encoder"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 40, "megabytes"
 
 
 def test_corpus_can_be_opened_again(corpus):

@@ -14,58 +14,96 @@ from seqscan.errors import InvalidParameter
 
 
 def pretrain(
-    sources: Annotated[list[str], typer.Argument(metavar="CORPUS.fasta...", help="FASTA files.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="CORPUS.fasta...", help="FASTA files, or one corpus artifact made of them."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Encoder artifact to write.")],
     minutes: Annotated[float | None, typer.Option(min=0.0, help="Training time in all.")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps in all, instead of minutes.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the last checkpoint; with more minutes or steps, further."),
+    ] = False,
+    parent: Annotated[
+        str | None, typer.Option("--from", metavar="default|PATH", help="Encoder to begin with.")
+    ] = None,
     homologs: Annotated[
         int, typer.Option(min=0, help="Proteins searched for homologs with MMseqs2.")
     ] = 100_000,
+    mined: Annotated[
+        Path | None, typer.Option("--mined", help="Homologs of this corpus that were mined before.")
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak.")] = 1e-3,
+    batch_residues: Annotated[int, typer.Option(min=64, help="Residues of a step.")] = 16_384,
+    accumulate: Annotated[int, typer.Option(min=1, help="Parts a batch is cut into, to save memory.")] = 1,
     half: Annotated[bool, typer.Option(help="Store half precision.")] = True,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
 ) -> None:
-    """Train an encoder on unlabelled proteins."""
-    from itertools import chain
-
-    from seqscan.artifact import check_replaceable, file_checksum
-    from seqscan.corpus import Corpus, write_corpus
-    from seqscan.fasta import RejectionLedger, read_fasta
+    """Train an encoder on unlabelled proteins; alone or under torchrun."""
+    from seqscan.artifact import check_replaceable
+    from seqscan.corpus import Corpus
+    from seqscan.distributed import process_group, rank, wait_for_all
     from seqscan.pretrain import PretrainConfig
     from seqscan.pretrain import pretrain as train
-    from seqscan.stages import StageLog
 
     if (minutes is None) == (steps is None):
         raise InvalidParameter("minutes", minutes, "give either --minutes or --steps")
     check_replaceable(output, "encoder")
-    config = PretrainConfig(max_steps=steps, minutes=minutes, n_homolog_proteins=homologs, seed=seed)
-    folder = output.with_name(output.name + ".training")
-    ledgers = [RejectionLedger() for _ in sources]
-    readers = (read_fasta(path, rejected=ledger) for path, ledger in zip(sources, ledgers, strict=True))
-    notes = folder / "stages"
-    notes.mkdir(parents=True, exist_ok=True)
-    inputs = {"inputs": [file_checksum(path) for path in sources]}
-    StageLog(notes).run(
-        "read",
-        inputs,
-        [folder / "corpus"],
-        lambda: write_corpus(folder / "corpus", chain.from_iterable(readers)),
+    config = PretrainConfig(
+        max_steps=steps,
+        minutes=minutes,
+        n_homolog_proteins=homologs,
+        learning_rate=learning_rate,
+        batch_residues=batch_residues,
+        accumulate=accumulate,
+        seed=seed,
     )
-    for path, ledger in zip(sources, ledgers, strict=True):
-        if ledger.rows:
-            logging.getLogger("seqscan").warning("%s: rejected %s", path, ledger.summary())
 
     def say(row: dict[str, float]) -> None:
         if row["step"] % 50 == 0 or "validation_recall" in row:
             console.print(" ".join(f"{name} {value:.5g}" for name, value in row.items()), highlight=False)
 
-    train(
-        Corpus.open(folder / "corpus"), output, config, threads=threads, resume=resume, half=half, on_step=say
+    with process_group():
+        path = Path(sources[0])
+        if not (len(sources) == 1 and path.is_dir()):
+            path = output.with_name(output.name + ".training") / "corpus"
+            if rank() == 0:
+                _read_corpus(sources, path)
+            wait_for_all()
+        train(
+            Corpus.open(path), output, config, parent=parent, homologs=mined, threads=threads, resume=resume,
+            half=half, on_step=say,
+        )  # fmt: skip
+        if rank() == 0:
+            typer.echo(f"encoder: {output}")
+
+
+def _read_corpus(sources: list[str], path: Path) -> None:
+    """Read FASTA files into a corpus artifact, once."""
+    from itertools import chain
+
+    from seqscan.artifact import file_checksum
+    from seqscan.corpus import write_corpus
+    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.stages import StageLog
+
+    ledgers = [RejectionLedger() for _ in sources]
+    readers = (read_fasta(name, rejected=ledger) for name, ledger in zip(sources, ledgers, strict=True))
+    notes = path.parent / "stages"
+    notes.mkdir(parents=True, exist_ok=True)
+    StageLog(notes).run(
+        "read",
+        {"inputs": [file_checksum(name) for name in sources]},
+        [path],
+        lambda: write_corpus(path, chain.from_iterable(readers)),
     )
-    typer.echo(f"encoder: {output}")
+    for name, ledger in zip(sources, ledgers, strict=True):
+        if ledger.rows:
+            logging.getLogger("seqscan").warning("%s: rejected %s", name, ledger.summary())
 
 
 def embed(
@@ -75,14 +113,16 @@ def embed(
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
 ) -> None:
-    """Write the vector of each protein to a store."""
-    import tempfile
+    """Write the vector of each protein to a store; a killed call goes on. Alone or under torchrun."""
+    import shutil
+    from contextlib import nullcontext
 
     import torch
 
     from seqscan.artifact import check_replaceable, read_manifest
-    from seqscan.corpus import write_corpus
+    from seqscan.corpus import Corpus, write_corpus
     from seqscan.discovery import encoder_checksum
+    from seqscan.distributed import process_group, rank, wait_for_all
     from seqscan.embed import embed_corpus
     from seqscan.encoder import load_encoder
     from seqscan.fasta import read_fasta
@@ -90,16 +130,25 @@ def embed(
 
     check_replaceable(output, "store")
     torch.set_num_threads(threads)
-    network = load_encoder(encoder)
     rejected = output.with_name(f"{output.name}.rejected.tsv")
-    with tempfile.TemporaryDirectory(prefix="seqscan-") as name, kept_ledger(rejected) as ledger:
-        corpus = write_corpus(
-            Path(name) / "corpus", read_fasta(source, rejected=ledger, max_length=max_length)
-        )
+    # Beside the store, not in the machine's temporary folder: every process must see it.
+    path = output.with_name(f"{output.name}.corpus")
+    with process_group(), kept_ledger(rejected) if rank() == 0 else nullcontext() as ledger:
+        network = load_encoder(encoder)
+        if torch.cuda.is_available():
+            network.to(torch.device("cuda", torch.cuda.current_device()))
+        if ledger is not None:
+            write_corpus(path, read_fasta(source, rejected=ledger, max_length=max_length))
+        wait_for_all()
+        corpus = Corpus.open(path)
         with progress_bars() as (on_start, _, on_progress):
             on_start("embed")
-            # The checksums, not the name: shards are used again only for the same proteins.
+            # The checksums, not the name: parts are used again only for the same proteins.
             files = read_manifest(corpus.path, "corpus").files
             content = {"encoder": encoder_checksum(network), "input": source, "corpus": files}
             store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
-    typer.echo(f"{len(store)} vectors of {store.n_dimensions} dimensions; {len(ledger.rows)} rejected")
+        if ledger is not None:
+            shutil.rmtree(path)
+            typer.echo(
+                f"{len(store)} vectors of {store.n_dimensions} dimensions; {len(ledger.rows)} rejected"
+            )

@@ -1,0 +1,88 @@
+"""Checkpoints of a training: weights, optimizer and place, in one file that is never half written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from seqscan.artifact import write_atomically
+from seqscan.checkpoint import Checkpoint, write_checkpoint
+from seqscan.errors import ArtifactError
+from seqscan.pretrain.config import Place, PretrainConfig
+from seqscan.pretrain.trainer import Trainer
+
+__all__ = ["cut_log", "load_checkpoint", "save_checkpoint"]
+
+CYCLE = ("max_steps", "minutes", "learning_rate")
+"""What may be another when a run is resumed; it then begins a new cycle of the learning rate."""
+SPEED = ("accumulate",)
+"""What may be another because it changes nothing in the result."""
+
+
+def save_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[str, Any]) -> None:
+    """Write a checkpoint.
+
+    Parameters
+    ----------
+    path : path
+    trainer : Trainer
+    corpus : str
+        Checksum of the proteins.
+    encoder : dict
+        Shape of the network, JSON values.
+    """
+    tensors = {f"encoder.{name}": tensor for name, tensor in trainer.encoder.state_dict().items()}
+    metadata = {
+        "config": json.dumps(asdict(trainer.config)),
+        "state": json.dumps(asdict(trainer.place)),
+        "encoder": json.dumps(encoder),
+        "corpus": corpus,
+    }
+    write_checkpoint(path, tensors, trainer.optimizer, metadata)
+
+
+def load_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[str, Any]) -> None:
+    """Put a trainer where a checkpoint was written.
+
+    Raises
+    ------
+    ArtifactError
+        If it was made with another configuration, network or corpus.
+    """
+    checkpoint = Checkpoint.read(path)
+    metadata = checkpoint.metadata
+    # Options that are younger than the checkpoint had their default.
+    then = asdict(PretrainConfig(max_steps=1)) | json.loads(metadata["config"])
+    now = json.loads(json.dumps(asdict(trainer.config)))
+    then = json.loads(json.dumps(then))
+    changed = [name for name in now if now[name] != then[name]]
+    refused = [name for name in changed if name not in CYCLE + SPEED]
+    if refused or json.loads(metadata["encoder"]) != json.loads(json.dumps(encoder)):
+        raise ArtifactError(
+            str(path),
+            f"was made with another configuration ({', '.join(refused) or 'encoder'})",
+            remedy="Resume with the options the training began with.",
+        )
+    # Checkpoints of the first days do not name their corpus.
+    if metadata.get("corpus", corpus) != corpus:
+        raise ArtifactError(
+            str(path), "was made with other proteins", remedy="Resume with the input the training began with."
+        )
+    trainer.encoder.load_state_dict(checkpoint.part("encoder"))
+    checkpoint.restore(trainer.optimizer)
+    place = Place(**json.loads(metadata["state"]))
+    if any(name in CYCLE for name in changed):
+        place.cycle_step, place.cycle_seconds = place.step, place.seconds
+    trainer.begin(place)
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Drop the rows of a log that were written after the checkpoint."""
+    if not path.exists():
+        return
+    rows = path.read_text().splitlines()
+    kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
+    with write_atomically(path) as temporary:
+        temporary.write_text("".join(row + "\n" for row in kept))

@@ -1,0 +1,128 @@
+"""How to train, and the learning rate's course."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from seqscan.errors import InvalidParameter
+
+__all__ = ["Place", "PretrainConfig", "learning_rate", "progress"]
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How to train.
+
+    Attributes
+    ----------
+    max_steps : int, optional
+        Steps in all. One of `max_steps` and `minutes` is needed; steps make the result independent of the
+        machine's speed.
+    minutes : float, optional
+        Training time in all, over every resumption.
+    batch_residues : int, residues
+        Of a step, both views together, over all processes.
+    accumulate : int
+        Parts that each process cuts its share of a batch into, so that less memory is needed. The gradients
+        stay those of the whole batch; for that, more than one part costs another forward pass.
+    crop_lengths : tuple of int, residues
+        One is drawn for each step.
+    mask_fraction : share of the residues
+    homolog_fraction : share of the pairs
+        The others are two crops of one protein.
+    n_homolog_proteins : int
+        How many proteins, drawn at random, are searched against each other for homologs.
+    n_candidates : int
+        Pairs drawn for each that is kept; more than 1 keeps those whose composition is nearest to that of a
+        random one, so that composition tells a batch's proteins apart less well (hard negatives).
+    contrastive_weight, masked_weight : dimensionless
+        Weights of the two losses.
+    temperature : dimensionless
+        Of the contrastive loss.
+    learning_rate : float
+        Peak of each cycle; rises over `warmup_steps`, falls along a cosine to a twentieth.
+    table_scale : dimensionless
+        Learning rate of the table of trimers, each row of which is seen rarely, in multiples of the others'.
+    weight_decay : float
+    validation_fraction : share of the proteins
+        Never trained on.
+    seed : int
+    """
+
+    max_steps: int | None = None
+    minutes: float | None = None
+    batch_residues: int = 16_384
+    accumulate: int = 1
+    crop_lengths: tuple[int, ...] = (64, 96, 128, 192)
+    mask_fraction: float = 0.1
+    homolog_fraction: float = 0.8
+    n_homolog_proteins: int = 100_000
+    n_candidates: int = 1
+    contrastive_weight: float = 1.0
+    masked_weight: float = 0.25
+    temperature: float = 0.1
+    learning_rate: float = 1e-3
+    table_scale: float = 3.0
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    validation_fraction: float = 0.02
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "crop_lengths", tuple(self.crop_lengths))
+        if (self.max_steps is None) == (self.minutes is None):
+            raise InvalidParameter("max_steps", self.max_steps, "give either max_steps or minutes")
+        for name in ("accumulate", "n_candidates"):
+            if getattr(self, name) < 1:
+                raise InvalidParameter(name, getattr(self, name), "must be 1 at least")
+
+
+@dataclass
+class Place:
+    """How far a training has come.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    residues : int
+        Residues seen, over all processes.
+    seconds : float
+        Time spent, over every resumption.
+    cycle_step, cycle_seconds
+        Where the present cycle of the learning rate began.
+    """
+
+    step: int = 0
+    residues: int = 0
+    seconds: float = 0.0
+    cycle_step: int = 0
+    cycle_seconds: float = 0.0
+
+
+def progress(place: Place, config: PretrainConfig) -> float:
+    """Return the share of the present cycle that is done; 1 or more when the training is."""
+    if config.max_steps is not None:
+        done, whole = float(place.step - place.cycle_step), float(config.max_steps - place.cycle_step)
+    else:
+        assert config.minutes is not None
+        done = place.seconds - place.cycle_seconds
+        whole = 60.0 * config.minutes - place.cycle_seconds
+    return done / whole if whole > 0 else 1.0
+
+
+def learning_rate(place: Place, config: PretrainConfig) -> float:
+    """Return the rate of the next step.
+
+    Examples
+    --------
+    >>> config = PretrainConfig(max_steps=300, warmup_steps=10, learning_rate=1.0)
+    >>> [round(learning_rate(Place(step=step), config), 2) for step in (0, 9, 150, 300)]
+    [0.1, 1.0, 0.53, 0.05]
+    >>> round(learning_rate(Place(step=300, cycle_step=200), config), 2)  # a longer run began a new cycle
+    0.05
+    """
+    decay = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress(place, config))))
+    warm = min(1.0, (place.step - place.cycle_step + 1) / max(1, config.warmup_steps))
+    return config.learning_rate * decay * warm

@@ -1,0 +1,246 @@
+"""Pairs of views of unlabelled proteins: crops of one protein, or of the aligned parts of two homologs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqscan.alignment import Alignments, align_all, find_mmseqs, mmseqs_version
+from seqscan.alphabet import AMINO
+from seqscan.artifact import read_manifest, write_artifact
+from seqscan.corpus import Corpus
+from seqscan.errors import ArtifactError
+from seqscan.tokens import pad, random_crop
+
+__all__ = ["HomologPairs", "PairSampler", "ViewBatch", "corpus_checksum", "join_views", "mine_homologs"]
+
+logger = logging.getLogger("seqscan.pretrain")
+
+
+@dataclass(frozen=True)
+class HomologPairs:
+    """Aligned parts of related proteins.
+
+    Attributes
+    ----------
+    pairs : (M, 6), int32
+        Query row, its part's start and end, target row, its part's start and end; 0-based, half-open.
+        Ordered by query.
+    """
+
+    pairs: NDArray[np.int32]
+
+    @classmethod
+    def from_alignments(cls, a: Alignments) -> HomologPairs:
+        """Keep the places of alignments."""
+        columns = (a.query, a.query_start, a.query_end, a.target, a.target_start, a.target_end)
+        return cls(np.stack(columns, axis=1).astype(np.int32))
+
+    @classmethod
+    def read(cls, path: str | Path, corpus: Corpus) -> HomologPairs:
+        """Open pairs that were mined before; raises `ArtifactError` if they are of another corpus."""
+        content = read_manifest(path, "homologs").content
+        checksum = corpus_checksum(corpus)
+        # The first such artifacts hold no checksum.
+        if content["corpus"] != len(corpus) or content.get("checksum", checksum) != checksum:
+            raise ArtifactError(
+                str(path), "holds homologs of other proteins", remedy="Give those of this corpus, or none."
+            )
+        return cls(np.load(Path(path) / "pairs.npy", mmap_mode="r"))
+
+    def restricted_to(self, allowed: NDArray[np.bool_]) -> HomologPairs:
+        """Return the pairs both of whose proteins are allowed, (N,) bool."""
+        return HomologPairs(self.pairs[allowed[self.pairs[:, 0]] & allowed[self.pairs[:, 3]]])
+
+
+def mine_homologs(corpus: Corpus, path: Path, *, n_proteins: int, seed: int, threads: int) -> HomologPairs:
+    """Search a random sample of the corpus against itself with MMseqs2; done once, kept at `path`.
+
+    Without MMseqs2 there are no pairs, and a warning is logged.
+    """
+    if path.exists():
+        content = read_manifest(path, "homologs").content
+        checksum = corpus_checksum(corpus)
+        expected = {"corpus": len(corpus), "n_proteins": n_proteins, "seed": seed, "checksum": checksum}
+        if expected.items() <= ({"checksum": checksum} | content).items():
+            return HomologPairs.read(path, corpus)
+    if n_proteins == 0 or find_mmseqs() is None:
+        if n_proteins:
+            logger.warning("MMseqs2 is not installed: training on crops of single proteins alone")
+        return HomologPairs(np.empty((0, 6), dtype=np.int32))
+    size = min(n_proteins, len(corpus))
+    rows = np.sort(np.random.default_rng((seed, 3)).choice(len(corpus), size, replace=False, shuffle=False))
+    logger.info("searching %d proteins against each other with MMseqs2 %s", len(rows), mmseqs_version())
+    alignments = align_all(corpus, rows=rows, sensitivity=4.0, max_hits=60, max_evalue=1e-4, threads=threads)
+    homologs = HomologPairs.from_alignments(alignments)
+    content = {
+        "corpus": len(corpus),
+        "checksum": corpus_checksum(corpus),
+        "n_proteins": n_proteins,
+        "seed": seed,
+        "mmseqs2": mmseqs_version(),
+    }
+    with write_artifact(path, "homologs", content) as directory:
+        np.save(directory / "pairs.npy", homologs.pairs)
+    return homologs
+
+
+def corpus_checksum(corpus: Corpus) -> str:
+    """Return the checksum of a corpus's residues."""
+    return read_manifest(corpus.path, "corpus").files["codes.npy"]
+
+
+class _Pair(NamedTuple):
+    """Two views (L_i,), and for each residue a number in [0, 1): below `mask_fraction` it is hidden."""
+
+    left: NDArray[np.uint8]
+    right: NDArray[np.uint8]
+    left_chance: NDArray[np.float64]
+    right_chance: NDArray[np.float64]
+
+
+class ViewBatch(NamedTuple):
+    """Pairs side by side.
+
+    Attributes
+    ----------
+    codes : (2 B, L), int64
+        All left views, then all right ones.
+    masked : (2 B, L), int64
+        With the mask code at the hidden places.
+    mask : (2 B, L), bool
+        True where there is a residue.
+    hidden : (2 B, L), bool
+        Places to guess: uncertain residues are hidden but not asked for.
+    rows : (2 B,), int64
+        Which rows of the whole step's views these are.
+    """
+
+    codes: NDArray[np.int64]
+    masked: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    hidden: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+
+
+def join_views(
+    pairs: list[_Pair], numbers: NDArray[np.int64], n_pairs: int, mask_fraction: float
+) -> ViewBatch:
+    """Put pairs, number `numbers` (B,) of the step's `n_pairs`, into one batch."""
+    batch = pad([pair.left for pair in pairs] + [pair.right for pair in pairs])
+    chances = np.ones(batch.codes.shape)
+    for line, chance in zip(
+        chances, [p.left_chance for p in pairs] + [p.right_chance for p in pairs], strict=True
+    ):
+        line[: len(chance)] = chance
+    hidden = chances < mask_fraction
+    masked = np.where(hidden, AMINO.mask, batch.codes)
+    told = hidden & (batch.codes <= AMINO.n_residues)
+    return ViewBatch(batch.codes, masked, batch.mask, told, np.concatenate([numbers, numbers + n_pairs]))
+
+
+class PairSampler:
+    """Draws pairs of views: proteins evenly, then one of a protein's homologs evenly.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    rows : (R,), int64
+        Proteins whose crops may be drawn.
+    homologs : HomologPairs
+        Pairs that may be drawn.
+    """
+
+    def __init__(self, corpus: Corpus, rows: NDArray[np.int64], homologs: HomologPairs) -> None:
+        self.corpus = corpus
+        self.rows = rows
+        self.pairs = homologs.pairs
+        self.queries, self.first, self.counts = np.unique(
+            homologs.pairs[:, 0], return_index=True, return_counts=True
+        )
+
+    def draw(
+        self,
+        numbers: NDArray[np.int64],
+        length: int,
+        homolog_fraction: float,
+        key: tuple[int, ...],
+    ) -> list[_Pair]:
+        """Draw some of a step's pairs.
+
+        Parameters
+        ----------
+        numbers : (B,), int64
+            Which; a pair depends on its number and the key alone.
+        length : int, residues
+            About the length of a view.
+        homolog_fraction : share of the pairs
+            The others are two crops of one protein; so are all if there are no homologs.
+        key : tuple of int
+            Seed, stream and step.
+        """
+        share = homolog_fraction if len(self.queries) else 0.0
+        pairs = []
+        for number in numbers:
+            generator = np.random.default_rng((*key, int(number)))
+            if generator.random() < share:
+                which = generator.integers(len(self.queries))
+                pair = self.pairs[self.first[which] + generator.integers(self.counts[which])]
+                left, right = self._homologs(pair, length, generator)
+            else:
+                protein = self.corpus[int(self.rows[generator.integers(len(self.rows))])]
+                left, right = self._crops(protein, length, generator)
+            pairs.append(_Pair(left, right, generator.random(len(left)), generator.random(len(right))))
+        return pairs
+
+    def draw_alike(
+        self, n_pairs: int, n_candidates: int, length: int, homolog_fraction: float, key: tuple[int, ...]
+    ) -> list[_Pair]:
+        """Draw `n_pairs * n_candidates` pairs and keep those whose composition is nearest to the first's."""
+        candidates = self.draw(np.arange(n_pairs * n_candidates), length, homolog_fraction, key)
+        shares = np.stack(
+            [np.bincount(p.left, minlength=len(AMINO)) / max(1, len(p.left)) for p in candidates]
+        )
+        distance = np.square(np.sqrt(shares) - np.sqrt(shares[0])).sum(axis=1)
+        return [candidates[i] for i in np.argsort(distance, kind="stable")[:n_pairs]]
+
+    def _crops(
+        self, protein: NDArray[np.uint8], length: int, generator: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Two crops of one stretch half as long again, so that they share a third of it at least."""
+        stretch = random_crop(protein, length + length // 2, generator)
+        short = max(1, min(length, int(len(stretch) * 0.8)))
+        return random_crop(stretch, short, generator), random_crop(stretch, short, generator)
+
+    def _homologs(
+        self, pair: NDArray[np.int32], length: int, generator: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Corresponding parts of two aligned proteins, with ragged ends."""
+        query, q_start, q_end, target, t_start, t_end = (int(value) for value in pair)
+        place = generator.random()
+        return (
+            self._part(self.corpus[query], q_start, q_end, length, place, generator),
+            self._part(self.corpus[target], t_start, t_end, length, place, generator),
+        )
+
+    @staticmethod
+    def _part(
+        protein: NDArray[np.uint8],
+        start: int,
+        end: int,
+        length: int,
+        place: float,
+        generator: np.random.Generator,
+    ) -> NDArray[np.uint8]:
+        if end - start > length:
+            start += int(place * (end - start - length))
+            end = start + length
+        spare = (length - (end - start)) // 2 + length // 8
+        start = max(0, start + int(generator.integers(-min(spare, 20), 10)))
+        end = min(len(protein), end + int(generator.integers(-9, min(spare, 20) + 1)))
+        return protein[start:end] if end - start >= 20 else protein[:length]

@@ -1,0 +1,211 @@
+"""A whole training, from a corpus to an encoder artifact, killed and resumed as often as it must be."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqscan.artifact import read_manifest
+from seqscan.corpus import Corpus
+from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
+from seqscan.encoder import ConvEncoder, ConvEncoderConfig, encoder_path, load_encoder, save_encoder
+from seqscan.errors import ArtifactError, InvalidParameter
+from seqscan.pretrain.checkpoint import cut_log, load_checkpoint, save_checkpoint
+from seqscan.pretrain.config import PretrainConfig
+from seqscan.pretrain.pairs import HomologPairs, PairSampler, corpus_checksum, mine_homologs
+from seqscan.pretrain.plot import plot_training
+from seqscan.pretrain.throughput import flops_per_residue, matrix_peak
+from seqscan.pretrain.trainer import Trainer, mean_losses, recall
+
+__all__ = ["pretrain"]
+
+logger = logging.getLogger("seqscan.pretrain")
+
+CHECKPOINT_SECONDS = 300.0
+VALIDATION_STEPS = 200
+N_VALIDATION_PAIRS = 512
+
+
+def pretrain(
+    corpus: Corpus,
+    output: str | Path,
+    config: PretrainConfig,
+    *,
+    encoder_config: ConvEncoderConfig | None = None,
+    parent: str | Path | None = None,
+    homologs: str | Path | None = None,
+    threads: int = 2,
+    resume: bool = False,
+    half: bool = False,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+) -> ConvEncoder:
+    """Train an encoder on unlabelled proteins and write it to `output`.
+
+    Under `torchrun` every process calls this with the same arguments, and all share each batch.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Read through a memory map: memory does not grow with it.
+    output : path
+        The encoder artifact; a folder `<output>.training` beside it holds homologs, checkpoint, log and plot.
+    config : PretrainConfig
+    encoder_config : ConvEncoderConfig, optional
+        Shape of a new network.
+    parent : path or "default", optional
+        Encoder artifact whose weights to begin with, instead of a new network.
+    homologs : path, optional
+        Artifact of homologs of this corpus that were mined before.
+    threads : int
+    resume : bool
+        Go on from the last checkpoint. Without it a training folder that exists is an error. With another
+        length or learning rate than before, a new cycle begins: the rate rises again over the warm-up and
+        falls towards the new end.
+    half : bool
+        Store the result in half precision.
+    on_step : callable, optional
+        Called with each row of the log, in the first process.
+
+    Raises
+    ------
+    ArtifactError
+        If there is a training folder and `resume` is False, or its checkpoint is of another configuration or
+        corpus.
+    InvalidParameter
+        If no protein is left to train on, or both a parent and a shape are given.
+    """
+    with process_group():
+        return _pretrain(
+            corpus, Path(output), config, encoder_config=encoder_config, parent=parent, homologs=homologs,
+            threads=threads, resume=resume, half=half, on_step=on_step or (lambda row: None),
+        )  # fmt: skip
+
+
+def _pretrain(
+    corpus: Corpus,
+    output: Path,
+    config: PretrainConfig,
+    *,
+    encoder_config: ConvEncoderConfig | None,
+    parent: str | Path | None,
+    homologs: str | Path | None,
+    threads: int,
+    resume: bool,
+    half: bool,
+    on_step: Callable[[dict[str, float]], None],
+) -> ConvEncoder:
+    torch.set_num_threads(threads)
+    folder = output.with_name(output.name + ".training")
+    checkpoint = folder / "checkpoint.safetensors"
+    if checkpoint.exists() and not resume:
+        raise ArtifactError(
+            str(folder), "holds a training that was begun", remedy="Add --resume, or remove it."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    wait_for_all()  # none may look for the checkpoint after another has begun to write
+
+    held_out = np.random.default_rng((config.seed, 0)).random(len(corpus)) < config.validation_fraction
+    if held_out.all():
+        raise InvalidParameter("corpus", len(corpus), "too few proteins: none is left to train on")
+    mined = _homologs(corpus, folder, homologs, config, threads)
+    training = PairSampler(corpus, np.flatnonzero(~held_out), mined.restricted_to(~held_out))
+    validation = PairSampler(corpus, np.flatnonzero(held_out), mined.restricted_to(held_out))
+    del mined
+
+    encoder, origin = _begin(encoder_config, parent, config.seed)
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
+    encoder.to(device)
+    trainer = Trainer(encoder, training, config)
+    names: dict[str, Any] = {"corpus": corpus_checksum(corpus), "encoder": asdict(encoder.config)}
+    if checkpoint.exists():
+        load_checkpoint(checkpoint, trainer, **names)
+        logger.info("resuming after step %d", trainer.place.step)
+    speed = matrix_peak(encoder.project.weight.device, trainer.dtype)
+    # A step is a forward and a backward pass, and the first of two forward passes where the batch is cut.
+    flops = flops_per_residue(encoder) * (3 if config.accumulate == 1 else 4)
+    log = folder / "log.jsonl"
+    if rank() == 0:
+        # Also without a checkpoint: a run that was killed before its first one has left rows as well.
+        cut_log(log, trainer.place.step)
+    saved_at = time.monotonic()
+    trainer.begin(trainer.place)
+    while trainer.progress < 1.0:
+        row = trainer.step()
+        row["peak_share"] = row["residues_per_second"] * flops / (speed * n_ranks())
+        if rank() > 0:
+            continue
+        due = time.monotonic() - saved_at > CHECKPOINT_SECONDS
+        if due or trainer.place.step % VALIDATION_STEPS == 0 or trainer.progress >= 1.0:
+            row |= _validate(encoder, validation, config)
+        with log.open("a") as handle:
+            handle.write(json.dumps({key: round(value, 6) for key, value in row.items()}) + "\n")
+        on_step(row)
+        if due:
+            save_checkpoint(checkpoint, trainer, **names)
+            plot_training(log, folder / "log.svg")
+            saved_at = time.monotonic()
+    if rank() == 0:
+        save_checkpoint(checkpoint, trainer, **names)
+        plot_training(log, folder / "log.svg")
+        provenance = {
+            "objective": "masked residues and contrastive pairs (crops of one protein; homologs)",
+            "config": asdict(config),
+            "corpus": {"n_proteins": len(corpus), "n_residues": int(corpus.offsets[-1]),
+                       "checksum": names["corpus"]},
+            "steps": trainer.place.step,
+            "residues": trainer.place.residues,
+            "hours": round(trainer.place.seconds / 3600, 3),
+        } | origin  # fmt: skip
+        save_encoder(encoder, output, provenance=provenance, half=half)
+    wait_for_all()
+    return load_encoder(output)
+
+
+def _homologs(
+    corpus: Corpus, folder: Path, given: str | Path | None, config: PretrainConfig, threads: int
+) -> HomologPairs:
+    if given is not None:
+        return HomologPairs.read(given, corpus)
+    options = {"n_proteins": config.n_homolog_proteins, "seed": config.seed, "threads": threads}
+    if rank() == 0:
+        mine_homologs(corpus, folder / "homologs", **options)
+    wait_for_all()
+    return mine_homologs(corpus, folder / "homologs", **options)
+
+
+def _begin(
+    shape: ConvEncoderConfig | None, parent: str | Path | None, seed: int
+) -> tuple[ConvEncoder, dict[str, Any]]:
+    """Make a network, or read the parent; also return what the provenance says of it."""
+    if parent is None:
+        torch.manual_seed(seed)
+        return ConvEncoder(shape), {}
+    if shape is not None:
+        raise InvalidParameter("parent", str(parent), "has its shape already; give no encoder_config")
+    encoder = load_encoder(parent)
+    manifest = read_manifest(encoder_path(parent), "encoder")
+    weights = manifest.files["weights.safetensors"]
+    return encoder, {"parent": {"checksum": weights, "provenance": manifest.content["provenance"]}}
+
+
+def _validate(encoder: ConvEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
+    """Losses on held-out proteins, and how often a partner's vector is the nearest.
+
+    The partner is a homolog, or another crop where no two held-out proteins are known to be homologs.
+    """
+    if len(sampler.rows) < 2:
+        return {}
+    encoder.eval()
+    found = {f"validation_{name}": value for name, value in mean_losses(encoder, sampler, config).items()}
+    found["validation_recall"] = recall(
+        encoder.embed, sampler, n_pairs=N_VALIDATION_PAIRS, homologs=True, key=(config.seed, 5)
+    )
+    return found

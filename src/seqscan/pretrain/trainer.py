@@ -1,0 +1,247 @@
+"""One step after another: losses of the whole batch, however many processes and parts it is cut into."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seqscan.distributed import n_ranks, rank, sum_over_ranks
+from seqscan.encoder import AbstractEncoder, EncoderOutput, fast_dtype
+from seqscan.losses import contrastive_loss, masked_residue_loss
+from seqscan.pretrain.config import Place, PretrainConfig, learning_rate, progress
+from seqscan.pretrain.pairs import PairSampler, ViewBatch, join_views
+
+__all__ = ["Trainer", "mean_losses", "recall"]
+
+TABLE_ROWS = 1000
+"""An embedding with more rows than this is a table, each row of which is seen rarely."""
+
+
+class Trainer:
+    """An encoder, its optimizer and how far they have come.
+
+    Parameters
+    ----------
+    encoder : AbstractEncoder
+        With a layer `predict_residue` from D to the residue codes; trained in place.
+    sampler : PairSampler
+        Of the proteins to train on.
+    config : PretrainConfig
+    clock : callable
+        Returns seconds; what `config.minutes` counts.
+
+    Attributes
+    ----------
+    place : Place
+    optimizer : torch.optim.AdamW
+    """
+
+    def __init__(
+        self,
+        encoder: AbstractEncoder,
+        sampler: PairSampler,
+        config: PretrainConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.encoder, self.sampler, self.config = encoder, sampler, config
+        self.optimizer = _optimizer(encoder, config)
+        self.dtype = fast_dtype(encoder.project.weight.device)
+        self.place = Place()
+        self._clock = clock
+        self._last = clock()
+
+    @property
+    def progress(self) -> float:
+        """Share of the present cycle that is done; 1 or more when the training is."""
+        return progress(self.place, self.config)
+
+    def begin(self, place: Place) -> None:
+        """Go on from a place; the clock starts now."""
+        self.place, self._last = place, self._clock()
+
+    def step(self) -> dict[str, float]:
+        """Draw a batch, learn from it, and return a row of the log."""
+        config, place = self.config, self.place
+        rate = learning_rate(place, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        parts, n_pairs = self._draw()
+        self.encoder.train()
+        row = _backward(self.encoder, parts, n_pairs, config, self.dtype)
+        nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        place.step += 1
+        place.residues += int(row["residues"])
+        now = self._clock()
+        seconds, self._last = now - self._last, now
+        if n_ranks() > 1:
+            # The first process's clock counts, so that all follow one schedule.
+            seconds = float(sum_over_ranks(torch.tensor([seconds if rank() == 0 else 0.0]))[0])
+        place.seconds += seconds
+        return row | {
+            "step": place.step,
+            "seconds": place.seconds,
+            "learning_rate": rate,
+            "residues_per_second": row["residues"] / max(seconds, 1e-9),
+        }
+
+    def _draw(self) -> tuple[list[ViewBatch], int]:
+        """Draw this process's parts of the next batch; also return how many pairs all have together."""
+        config = self.config
+        generator = np.random.default_rng((config.seed, 1, self.place.step))
+        length = int(generator.choice(config.crop_lengths))
+        n_pairs = max(2, config.batch_residues // (2 * length))
+        key = (config.seed, 4, self.place.step)
+        if config.n_candidates > 1:
+            drawn = self.sampler.draw_alike(
+                n_pairs, config.n_candidates, length, config.homolog_fraction, key
+            )
+        own = np.arange(rank(), n_pairs, n_ranks())
+        parts = []
+        for numbers in np.array_split(own, min(config.accumulate, max(1, len(own)))):
+            if config.n_candidates > 1:
+                pairs = [drawn[number] for number in numbers]
+            else:
+                pairs = self.sampler.draw(numbers, length, config.homolog_fraction, key)
+            parts.append(join_views(pairs, numbers, n_pairs, config.mask_fraction))
+        return parts, n_pairs
+
+
+def _optimizer(encoder: AbstractEncoder, config: PretrainConfig) -> torch.optim.AdamW:
+    tables = [
+        module.weight
+        for module in encoder.modules()
+        if isinstance(module, nn.Embedding) and module.num_embeddings > TABLE_ROWS
+    ]
+    decayed = [p for p in encoder.parameters() if p.ndim > 1 and not any(p is table for table in tables)]
+    others = [p for p in encoder.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay, "scale": 1.0},
+        {"params": others, "weight_decay": 0.0, "scale": 1.0},
+        {"params": tables, "weight_decay": 0.0, "scale": config.table_scale},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
+
+
+def _forward(encoder: AbstractEncoder, part: ViewBatch, dtype: torch.dtype) -> tuple[EncoderOutput, Tensor]:
+    """Return what the encoder says of the masked views, and its guesses (M, R) of the hidden residues."""
+    device = encoder.project.weight.device
+    codes, mask, hidden = (torch.from_numpy(a).to(device) for a in (part.masked, part.mask, part.hidden))
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        output = encoder(codes, mask)
+        guesses = encoder.predict_residue(output.residues[hidden])
+    return output, guesses
+
+
+def _backward(
+    encoder: AbstractEncoder,
+    parts: Sequence[ViewBatch],
+    n_pairs: int,
+    config: PretrainConfig,
+    dtype: torch.dtype,
+) -> dict[str, float]:
+    """Leave the gradients of the whole batch's loss in the encoder, and return its terms.
+
+    Every pair of the batch is a negative of every other, wherever it is computed. So the vectors are gathered
+    first, the loss's gradient with respect to each is taken, and each part pulls on its own vectors: exactly
+    the gradients of one process with the whole batch in one part (Gao et al., arXiv 2101.06983).
+    """
+    device = encoder.project.weight.device
+    with torch.set_grad_enabled(len(parts) == 1):
+        outputs = [_forward(encoder, part, dtype) for part in parts]
+    vectors = torch.zeros(2 * n_pairs, encoder.n_dimensions, device=device)
+    for part, (output, _) in zip(parts, outputs, strict=True):
+        vectors[torch.from_numpy(part.rows).to(device)] = output.pooled.detach().float()
+    vectors = sum_over_ranks(vectors).requires_grad_()
+    contrast = contrastive_loss(*vectors.chunk(2), temperature=config.temperature)
+    (pulls,) = torch.autograd.grad(config.contrastive_weight * contrast, vectors)
+
+    sizes = [(part.hidden.sum(), part.mask.sum()) for part in parts]
+    counts = sum_over_ranks(torch.tensor(np.sum(sizes, axis=0, dtype=np.float64), device=device))
+    n_hidden, n_residues = (float(count) for count in counts)
+    guessed = torch.zeros((), device=device)
+    for number, part in enumerate(parts):
+        output, guesses = outputs[number] if len(parts) == 1 else _forward(encoder, part, dtype)
+        truth = torch.from_numpy(part.codes[part.hidden]).to(device)
+        guess = masked_residue_loss(guesses, truth) * (len(truth) / max(1.0, n_hidden))
+        pull = pulls[torch.from_numpy(part.rows).to(device)].to(output.pooled.dtype)
+        torch.autograd.backward((output.pooled, config.masked_weight * guess), (pull, None))
+        guessed += guess.detach()
+    if n_ranks() > 1:
+        _sum_gradients(encoder)
+    return {
+        # Relative to chance, so that batches of different sizes compare.
+        "contrastive": float(contrast.detach()) - math.log(2 * n_pairs - 1),
+        "masked": float(sum_over_ranks(guessed)),
+        "residues": n_residues,
+    }
+
+
+def _sum_gradients(encoder: AbstractEncoder) -> None:
+    """Add up the gradients of all processes, in one message."""
+    used = [p for p in encoder.parameters() if p.grad is not None]
+    total = sum_over_ranks(torch.cat([p.grad.flatten() for p in used if p.grad is not None]))
+    for parameter, gradient in zip(used, total.split([p.numel() for p in used]), strict=True):
+        parameter.grad = gradient.view_as(parameter)
+
+
+@torch.no_grad()
+def mean_losses(
+    encoder: AbstractEncoder, sampler: PairSampler, config: PretrainConfig, *, n_batches: int = 4
+) -> dict[str, float]:
+    """Return both losses on batches that are always the same, computed by this process alone."""
+    dtype = fast_dtype(encoder.project.weight.device)
+    rows = []
+    for number in range(n_batches):
+        length = config.crop_lengths[number % len(config.crop_lengths)]
+        numbers = np.arange(max(2, config.batch_residues // (2 * length)))
+        pairs = sampler.draw(numbers, length, config.homolog_fraction, (config.seed, 2, number))
+        part = join_views(pairs, numbers, len(pairs), config.mask_fraction)
+        output, guesses = _forward(encoder, part, dtype)
+        contrast = contrastive_loss(*output.pooled.chunk(2), temperature=config.temperature)
+        truth = torch.from_numpy(part.codes[part.hidden]).to(guesses.device)
+        rows.append(
+            (float(contrast) - math.log(2 * len(pairs) - 1), float(masked_residue_loss(guesses, truth)))
+        )
+    contrastive, masked = np.mean(rows, axis=0)
+    return {"contrastive": float(contrastive), "masked": float(masked)}
+
+
+def recall(
+    embed: Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]],
+    sampler: PairSampler,
+    *,
+    n_pairs: int,
+    homologs: bool,
+    key: tuple[int, ...],
+    length: int = 256,
+) -> float:
+    """Return how often, of `n_pairs` right views, the nearest to a left view is its own partner.
+
+    Parameters
+    ----------
+    embed : callable
+        From sequences of codes to vectors (N, P).
+    sampler : PairSampler
+        Of proteins that were held out.
+    n_pairs : int
+    homologs : bool
+        Whether the two views of a pair are of two homologs or of one protein.
+    key : tuple of int
+        Seed of the draw.
+    length : int, residues
+        Of a view, about.
+    """
+    pairs = sampler.draw(np.arange(n_pairs), length, float(homologs), key)
+    left = torch.from_numpy(embed([pair.left for pair in pairs]))
+    right = torch.from_numpy(embed([pair.right for pair in pairs]))
+    cosine = nn.functional.normalize(left) @ nn.functional.normalize(right).T
+    return float((cosine.argmax(dim=1) == torch.arange(len(left))).float().mean())
