@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,21 @@ from seqscan.encoder import ConvEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
 from seqscan.head import ClusterHead
+from seqscan.index import mine_neighbors
 from seqscan.model import Model, read_head, write_head
 from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, combine, fill, vector_neighbors
 from seqscan.novelty import fit_novelty
-from seqscan.scan import ScanConfig, discover, label_pieces
+from seqscan.scan import ScanConfig, discover, label_pieces, over_provision
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
+from seqscan.streaming import (
+    StreamConfig,
+    held_out_pairs,
+    spread_prototypes,
+    stream_frame,
+    stream_head,
+    stream_labels,
+)
 
 __all__ = ["DiscoveryConfig", "Found", "discover_categories"]
 
@@ -56,6 +65,8 @@ class DiscoveryConfig:
         "default" or the path of an encoder artifact.
     seed : int
     threads : int
+    streamed : bool
+        Mine neighbors and train heads from the store, in shards: less memory, and no choice among heads.
     scan : ScanConfig
     joint : FinetuneConfig
     """
@@ -66,6 +77,7 @@ class DiscoveryConfig:
     encoder: str = "default"
     seed: int = 0
     threads: int = 2
+    streamed: bool = False
     scan: ScanConfig = field(default_factory=ScanConfig)
     joint: FinetuneConfig = field(default_factory=FinetuneConfig)
 
@@ -271,12 +283,17 @@ def _neighbors(
     log: StageLog, name: str, store: EmbeddingStore, path: Path, store_key: str, config: DiscoveryConfig
 ) -> tuple[NeighborGraph, str]:
     def mine() -> None:
+        if config.streamed:
+            center, _ = stream_frame(store)
+            mine_neighbors(store, path, N_NEIGHBORS, center, threads=config.threads)
+            return
         vectors = store.vectors()
         near = vector_neighbors(vectors - vectors.mean(axis=0), N_NEIGHBORS, threads=config.threads)
         near.write(path, {})
 
-    key = log.run(name, {"store": store_key, "k": N_NEIGHBORS}, [path], mine)
-    return NeighborGraph.read(path), key
+    depends = {"store": store_key, "k": N_NEIGHBORS, "streamed": config.streamed}
+    key = log.run(name, depends, [path], mine)
+    return NeighborGraph.read(path, mapped=config.streamed), key
 
 
 def _heads(
@@ -292,6 +309,9 @@ def _heads(
     def fit_and_write() -> None:
         curve: list[dict[str, float]] = []
         near = alignment if config.neighbors == "mmseqs2" and alignment is not None else graph
+        if config.streamed:
+            _stream_heads(store, near, alignment, path, config)
+            return
         fit, held_out, notes = discover(
             store.vectors(),
             near,
@@ -315,20 +335,47 @@ def _heads(
         "neighbors": config.neighbors,
         "seed": config.seed,
         "threads": config.threads,
+        "streamed": config.streamed,
         "scan": asdict(config.scan),
     }
     return path, log.run(name, depends, [path], fit_and_write)
 
 
+def _stream_heads(
+    store: EmbeddingStore,
+    graph: NeighborGraph,
+    alignment: NeighborGraph | None,
+    path: Path,
+    config: DiscoveryConfig,
+) -> None:
+    """Train one head in shards and write it; begins from proteins far from each other."""
+    frame = stream_frame(store)
+    if alignment is not None and alignment is not graph:
+        graph = combine(alignment, graph)
+    n_clusters = config.n_clusters or over_provision(len(store), None)
+    begin = spread_prototypes(store, n_clusters, frame, seed=config.seed)
+    curve: list[dict[str, float]] = []
+    stream = StreamConfig(entropy_weight=config.scan.entropy_weight, temperature=config.scan.temperature)
+    checkpoint = path.with_name(path.name + ".training.safetensors")
+    head, notes = stream_head(
+        store, graph, begin, frame, stream, seed=config.seed, checkpoint=checkpoint, on_step=curve.append
+    )
+    sizes = np.bincount(_labels(head, store), minlength=head.n_clusters)
+    order = np.argsort(-sizes, kind="stable")[: int((sizes > 0).sum())]
+    head = replace(head, prototypes=head.prototypes[order])
+    content = {
+        "temperature": head.temperature,
+        "curve": curve,
+        "notes": notes | {"began_from": "spread proteins", "clusters_used": len(order)},
+    }
+    with write_artifact(path, "head", content) as directory:
+        write_head(head, directory / "head.safetensors")
+        np.save(directory / "held_out.npy", held_out_pairs(graph, config.seed))
+
+
 def _labels(head: ClusterHead, store: EmbeddingStore) -> NDArray[np.int32]:
     """Return the cluster of each protein of a store, (N,), without all logits at once."""
-    return np.concatenate(
-        [
-            head.logits(block[start : start + 4096]).argmax(axis=1).astype(np.int32)
-            for _, block in store.blocks()
-            for start in range(0, len(block), 4096)
-        ]
-    )
+    return np.concatenate([labels for _, labels in stream_labels(head, store)])
 
 
 def _load_head(path: Path) -> ClusterHead:
