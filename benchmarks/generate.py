@@ -61,20 +61,20 @@ class Parameters:
     identities : deciles of the families' mean identity of members, lowest first
     """
 
-    zipf: float = 1.0
-    zipf_shift: float = 0.1
-    cosines: tuple[float, ...] = (0.20, 0.25, 0.29, 0.33, 0.38, 0.43, 0.52, 0.63, 0.75)
-    between: float = 0.6
+    zipf: float = 3.131
+    zipf_shift: float = 0.3
+    cosines: tuple[float, ...] = (0.11, 0.137, 0.155, 0.177, 0.205, 0.289, 0.413, 0.557, 0.711)
+    between: float = 0.733
     superfamily: float = 3.0
-    sub_share: float = 0.7
+    sub_share: float = 0.722
     sub_families: float = 6.0
-    noise: float = 0.03
+    noise: float = 0.022
     sequence_noise: float = 0.001
-    decay: float = 0.46
+    decay: float = 0.456
     log_length: float = 4.84
     log_length_spread: float = 0.8
     length_spread: float = 0.12
-    identities: tuple[float, ...] = (0.25, 0.28, 0.31, 0.34, 0.37, 0.40, 0.44, 0.50, 0.60)
+    identities: tuple[float, ...] = (0.20, 0.22, 0.25, 0.28, 0.31, 0.34, 0.38, 0.44, 0.56)
 
 
 class Families:

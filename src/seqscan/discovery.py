@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from seqscan.encoder import ConvEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
 from seqscan.head import ClusterHead
+from seqscan.index import mine_neighbors
 from seqscan.model import Model, read_head, write_head
 from seqscan.neighbors import (
     AlignmentNeighbors,
@@ -36,9 +37,17 @@ from seqscan.neighbors import (
     vector_neighbors,
 )
 from seqscan.novelty import fit_novelty
-from seqscan.scan import ScanConfig, discover, label_pieces, smallest_part
+from seqscan.scan import ScanConfig, discover, label_pieces, over_provision, smallest_part
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
+from seqscan.streaming import (
+    StreamConfig,
+    held_out_pairs,
+    spread_prototypes,
+    stream_frame,
+    stream_head,
+    stream_labels,
+)
 
 __all__ = ["DiscoveryConfig", "Found", "discover_categories"]
 
@@ -65,6 +74,8 @@ class DiscoveryConfig:
         "default" or the path of an encoder artifact.
     seed : int
     threads : int
+    streamed : bool
+        Mine neighbors and train heads from the store, in shards: less memory, and no choice among heads.
     scan : ScanConfig
     joint : FinetuneConfig
     """
@@ -75,6 +86,7 @@ class DiscoveryConfig:
     encoder: str = "default"
     seed: int = 0
     threads: int = 2
+    streamed: bool = False
     scan: ScanConfig = field(default_factory=ScanConfig)
     joint: FinetuneConfig = field(default_factory=FinetuneConfig)
 
@@ -310,12 +322,16 @@ def _neighbors(
     k = sensible_n_neighbors(N_NEIGHBORS, len(store))
 
     def mine() -> None:
+        if config.streamed:
+            center, _ = stream_frame(store)
+            mine_neighbors(store, path, k, center, threads=config.threads)
+            return
         vectors = store.vectors()
         near = vector_neighbors(vectors - vectors.mean(axis=0), k, threads=config.threads)
         near.write(path, {})
 
-    key = log.run(name, {"store": store_key, "k": k}, [path], mine)
-    return NeighborGraph.read(path), key
+    key = log.run(name, {"store": store_key, "k": k, "streamed": config.streamed}, [path], mine)
+    return NeighborGraph.read(path, mapped=config.streamed), key
 
 
 def _heads(
@@ -331,6 +347,9 @@ def _heads(
     def fit_and_write() -> None:
         curve: list[dict[str, float]] = []
         near = alignment if config.neighbors == "mmseqs2" and alignment is not None else graph
+        if config.streamed:
+            _stream_heads(store, near, alignment, path, config)
+            return
         fit, held_out, notes = discover(
             store.vectors(),
             near,
@@ -354,20 +373,47 @@ def _heads(
         "neighbors": config.neighbors,
         "seed": config.seed,
         "threads": config.threads,
+        "streamed": config.streamed,
         "scan": asdict(config.scan),
     }
     return path, log.run(name, depends, [path], fit_and_write)
 
 
+def _stream_heads(
+    store: EmbeddingStore,
+    graph: NeighborGraph,
+    alignment: NeighborGraph | None,
+    path: Path,
+    config: DiscoveryConfig,
+) -> None:
+    """Train one head in shards and write it; begins from proteins far from each other."""
+    frame = stream_frame(store)
+    if alignment is not None and alignment is not graph:
+        graph = combine(alignment, graph)
+    n_clusters = config.n_clusters or over_provision(len(store), None)
+    begin = spread_prototypes(store, n_clusters, frame, seed=config.seed)
+    curve: list[dict[str, float]] = []
+    stream = StreamConfig(entropy_weight=config.scan.entropy_weight, temperature=config.scan.temperature)
+    checkpoint = path.with_name(path.name + ".training.safetensors")
+    head, notes = stream_head(
+        store, graph, begin, frame, stream, seed=config.seed, checkpoint=checkpoint, on_step=curve.append
+    )
+    sizes = np.bincount(_labels(head, store), minlength=head.n_clusters)
+    order = np.argsort(-sizes, kind="stable")[: int((sizes > 0).sum())]
+    head = replace(head, prototypes=head.prototypes[order])
+    content = {
+        "temperature": head.temperature,
+        "curve": curve,
+        "notes": notes | {"began_from": "spread proteins", "clusters_used": len(order)},
+    }
+    with write_artifact(path, "head", content) as directory:
+        write_head(head, directory / "head.safetensors")
+        np.save(directory / "held_out.npy", held_out_pairs(graph, config.seed))
+
+
 def _labels(head: ClusterHead, store: EmbeddingStore) -> NDArray[np.int32]:
     """Return the cluster of each protein of a store, (N,), without all logits at once."""
-    return np.concatenate(
-        [
-            head.logits(block[start : start + 4096]).argmax(axis=1).astype(np.int32)
-            for _, block in store.blocks()
-            for start in range(0, len(block), 4096)
-        ]
-    )
+    return np.concatenate([labels for _, labels in stream_labels(head, store)])
 
 
 def _prior(model: Model, corpus: Corpus, labels: NDArray[np.int32], seed: int, path: Path) -> None:

@@ -375,7 +375,10 @@ def combine(first: NeighborGraph, second: NeighborGraph) -> NeighborGraph:
     """
     if len(first) != len(second):
         raise ShapeMismatch(f"graphs of {len(first)} and {len(second)} proteins cannot be combined.")
-    known = (second.indices[:, :, None] == first.indices[:, None, :]).any(axis=2)
+    known = np.empty(second.indices.shape, dtype=bool)
+    for start in range(0, len(first), _BLOCK_ROWS):  # all at once, the comparison would outgrow the graphs
+        rows = slice(start, start + _BLOCK_ROWS)
+        known[rows] = (second.indices[rows, :, None] == first.indices[rows, None, :]).any(axis=2)
     indices = np.concatenate([first.indices, np.where(known, -1, second.indices)], axis=1)
     rank = np.arange(indices.shape[1], dtype=np.float32)[None]
     return _packed(indices, np.where(indices < 0, np.inf, rank), f"rank ({first.metric}; {second.metric})")

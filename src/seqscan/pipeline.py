@@ -7,7 +7,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from seqscan.evaluate import evaluate, label_scores
 from seqscan.explain import explain
 from seqscan.fasta import Record, Rejected, read_fasta
 from seqscan.head import ClusterHead
+from seqscan.memory import fitted_to_memory
 from seqscan.report import ReportData, compositions, project_to_plane, write_report
 from seqscan.results import (
     Assignments,
@@ -70,7 +71,7 @@ class RunConfig:
     max_length : int, residues
         Longer records are rejected.
     memory_bytes : int
-        The run is refused if it would need more.
+        The run works in shards where it would need more, and is refused where that does not do either.
     """
 
     discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
@@ -145,7 +146,10 @@ def run(
             lambda: _cut(proteins, cut, config),
         )
         corpus = Corpus.open(cut)
-    _check_memory(corpus, config)
+    fitted, needed = fitted_to_memory(len(corpus), config.discovery, config.memory_bytes)
+    if fitted.streamed and not config.discovery.streamed:
+        logger.warning("working in shards to keep within %.1f GB of memory", config.memory_bytes / 1e9)
+    config = replace(config, discovery=fitted)
     if truth is not None:
         check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
     found = discover_categories(corpus, corpus_key, work, config.discovery, log, on_progress=on_progress)
@@ -203,7 +207,7 @@ def run(
             source, command, output, config, corpus, found, assignments, clusters, scores, baselines
         ),
     )
-    _write_run_json(output / "run.json", source, checksum, config, found, log)
+    _write_run_json(output / "run.json", source, checksum, config, found, log, needed)
     return scores
 
 
@@ -295,20 +299,6 @@ def _cut(proteins: Corpus, path: Path, config: RunConfig) -> None:
     )
 
 
-def _check_memory(corpus: Corpus, config: RunConfig) -> None:
-    # Measured on 6,000 to 112,000 domains: a base for the libraries and a batch, then vectors in single
-    # precision a few times over, the graph, and the logits of every protein.
-    n_clusters = config.discovery.n_clusters or 2 * int(len(corpus) ** 0.5)
-    needed = 1_200_000_000 + len(corpus) * (6 * 4 * 256 + 100 * 8 + 3 * 4 * n_clusters)
-    if needed > config.memory_bytes:
-        raise InvalidParameter(
-            "memory",
-            config.memory_bytes,
-            f"{len(corpus)} proteins need about {needed / 1e9:.1f} GB",
-            remedy=f"Give --memory {needed / 1e9 + 0.1:.1f}GB if the machine has it.",
-        )
-
-
 def _write_members(assignments: Assignments, clusters: list[ClusterSummary], path: Path) -> None:
     """Write representative and member, one line a member, as MMseqs2 does; no header."""
     representative = {row.cluster: row.representative for row in clusters}
@@ -394,7 +384,7 @@ def _read_rejected(path: Path) -> list[Rejected]:
 
 
 def _write_run_json(
-    path: Path, source: Path, checksum: str, config: RunConfig, found: Found, log: StageLog
+    path: Path, source: Path, checksum: str, config: RunConfig, found: Found, log: StageLog, needed: int
 ) -> None:
     content = {
         "seqscan": VERSION,
@@ -402,6 +392,11 @@ def _write_run_json(
         "seed": config.discovery.seed,
         "configuration": asdict(config),
         "notes": found.notes,
+        "memory_mb": {
+            "budget": config.memory_bytes / 1e6,
+            "predicted": needed / 1e6,
+            "peak": max(stage.peak_memory_mb for stage in log.stages),
+        },
         "stages": [asdict(stage) for stage in log.stages],
     }
     with write_atomically(path) as temporary:

@@ -80,9 +80,7 @@ class StageLog:
         key : str
             For the stages that build on this one.
         """
-        # The version that wrote a stage is part of its key: a new release makes everything again.
-        text = json.dumps([name, VERSION, depends_on], sort_keys=True)
-        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        key = self._key(name, depends_on)
         note = self.folder / f"{name}.json"
         stage = self._finished(note, key, outputs)
         if stage is None:
@@ -100,6 +98,16 @@ class StageLog:
         if self.on_end is not None:
             self.on_end(stage)
         return key
+
+    def is_done(self, name: str, depends_on: dict[str, Any], outputs: Sequence[Path]) -> bool:
+        """Say whether `run` would skip a stage."""
+        return self._finished(self.folder / f"{name}.json", self._key(name, depends_on), outputs) is not None
+
+    @staticmethod
+    def _key(name: str, depends_on: dict[str, Any]) -> str:
+        # The version that wrote a stage is part of its key: a new release makes everything again.
+        text = json.dumps([name, VERSION, depends_on], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @staticmethod
     def _finished(note: Path, key: str, outputs: Sequence[Path]) -> Stage | None:

@@ -203,7 +203,7 @@ def stream_head(
     and a batch is that of all ranks together.
     """
     state = _begin(initial, checkpoint)
-    held_out = _held_out_pairs(graph, seed)
+    held_out = held_out_pairs(graph, seed)
     batch = max(1, config.batch_size // n_ranks())
     # Equal blocks, as many for each rank: every rank must take as many steps.
     n_blocks = -(-len(store) // (BLOCK_ROWS * n_ranks())) * n_ranks()
@@ -275,7 +275,7 @@ def _begin(initial: NDArray[np.float32], checkpoint: Path | None) -> _State:
     return _State(prototypes, zeros, zeros.clone(), shares, torch.zeros((), dtype=torch.int64))
 
 
-def _held_out_pairs(graph: NeighborGraph, seed: int) -> NDArray[np.int64]:
+def held_out_pairs(graph: NeighborGraph, seed: int) -> NDArray[np.int64]:
     """Return pairs (M, 2) whose anchors no rank trains on."""
     generator = np.random.default_rng((seed, 74))
     n = min(N_HELD_OUT, int(HELD_OUT_SHARE * len(graph)))

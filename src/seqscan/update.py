@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqscan.alignment import find_mmseqs, mmseqs_version
-from seqscan.artifact import Manifest, file_checksum, read_manifest, write_atomically
+from seqscan.artifact import VERSION, file_checksum, read_manifest, write_atomically
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.embed import embed_corpus
 from seqscan.errors import InputError, InvalidParameter
@@ -213,7 +213,7 @@ def _grow_and_write(
     replace(grown, content=content).save(output / "model")
     n_pooled_before = read_manifest(corpus.path, "corpus").content["n_pooled_before"]
     counts = {
-        "seqscan": Manifest("", {}, {}).seqscan,
+        "seqscan": VERSION,
         "n_new": len(corpus) - n_pooled_before,
         "n_pooled_before": n_pooled_before,
         "n_assigned_to_old_clusters": int(((labels >= 0) & ~new_members).sum()),

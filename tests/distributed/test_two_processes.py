@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from sklearn.metrics import adjusted_rand_score
 
 from seqscan.corpus import write_corpus
 from seqscan.distributed import mean_over_ranks, n_ranks, process_group, rank, wait_for_all
 from seqscan.encoder import load_encoder
 from seqscan.fasta import Record
 from seqscan.losses import scan_loss
+from seqscan.results import Assignments
+from seqscan.scaling import ScalingConfig, cluster_store
+from seqscan.store import write_store
+from seqscan.streaming import StreamConfig, pair_gradient
 
 LOSS = """
 import sys, torch
@@ -38,7 +44,7 @@ def torchrun(tmp_path):
         path.write_text(program)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         done = subprocess.run(
-            [*command, path, *arguments], capture_output=True, text=True, timeout=120, check=False
+            [*command, path, *arguments], capture_output=True, text=True, timeout=400, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -122,3 +128,57 @@ def test_one_process_needs_no_group():
         wait_for_all()
         values = torch.ones(3)
         assert mean_over_ranks(values) is values
+
+
+HEAD = """
+import sys
+import numpy as np, torch
+from seqscan import streaming
+from seqscan.distributed import mean_over_ranks, process_group, rank, wait_for_all
+from seqscan.scaling import ScalingConfig, cluster_store
+from seqscan.store import EmbeddingStore
+streaming.BLOCK_ROWS = 200
+folder = sys.argv[1]
+with process_group():
+    # The gradient of a step: the mean over ranks is that of the joined batch.
+    x, y, w, shares = torch.load(f"{folder}/batch.pt")
+    own = slice(16 * rank(), 16 * rank() + 16)
+    part = streaming.pair_gradient(x[own], y[own], w, shares, entropy_weight=1.0)
+    torch.save([mean_over_ranks(value) for value in part], f"{folder}/step{rank()}.pt")
+    config = ScalingConfig(
+        6, n_probe=64, threads=1, stream=streaming.StreamConfig(4, batch_size=64, learning_rate=0.05)
+    )
+    head, stages = cluster_store(EmbeddingStore.open(f"{folder}/store"), f"{folder}/out", config)
+    np.save(f"{folder}/head{rank()}.npy", head.prototypes)
+    # A second call finds all done, on both ranks.
+    _, again = cluster_store(EmbeddingStore.open(f"{folder}/store"), f"{folder}/out", config)
+    assert {stage.status for stage in again} <= {"skipped"}
+"""
+
+
+def test_two_processes_train_one_head(torchrun, tmp_path):
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 6, 800)
+    vectors = generator.normal(size=(6, 12))[truth] + generator.normal(0, 0.2, (800, 12))
+    vectors = vectors.astype(np.float32)
+    ids = [f"p{row}" for row in range(800)]
+    store = write_store(tmp_path / "store", ids, np.ones(800, np.int64), lambda rows: vectors[rows], {})
+    torch.manual_seed(0)
+    x, y = (F.normalize(torch.randn(32, 5), dim=1) for _ in range(2))
+    w, shares = torch.randn(9, 5), torch.full((9,), 1 / 9)
+    torch.save((x, y, w, shares), tmp_path / "batch.pt")
+    torchrun(HEAD, str(tmp_path))
+    joined = pair_gradient(x, y, w, shares, entropy_weight=1.0)
+    for number in range(2):
+        torch.testing.assert_close(torch.load(tmp_path / f"step{number}.pt"), list(joined))
+    first, second = (np.load(tmp_path / f"head{number}.npy") for number in range(2))
+    np.testing.assert_array_equal(first, second)
+    # One process finds the same clusters.
+    config = ScalingConfig(
+        6, n_probe=64, threads=1, stream=StreamConfig(4, batch_size=64, learning_rate=0.05)
+    )
+    cluster_store(store, tmp_path / "alone", config)
+    both = (Assignments.read(tmp_path / name / "assignments.tsv") for name in ("out", "alone"))
+    found, expected = (read.labels for read in both)
+    assert adjusted_rand_score(found, expected) > 0.95
+    assert adjusted_rand_score(found, truth) > 0.95

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,9 @@ from seqscan.cli.options import (
     size,
 )
 
+if TYPE_CHECKING:
+    from seqscan.pipeline import RunConfig
+
 
 def run(
     source: Input,
@@ -46,7 +49,12 @@ def run(
     max_length: MaxLength = 100_000,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
-    memory: Annotated[str, typer.Option(help="Refuse a run that needs more.")] = "8GB",
+    memory: Annotated[
+        str, typer.Option(help="Work in shards where more would be needed; refuse what cannot be kept.")
+    ] = "8GB",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it will take, from a short run on a sample.")
+    ] = False,
 ) -> None:
     """Find clusters: every stage from FASTA to report. A killed run goes on where it was."""
     from seqscan.pipeline import RunConfig
@@ -62,6 +70,9 @@ def run(
         max_length=max_length,
         memory_bytes=size(memory),
     )
+    if dry_run:
+        say_plan(source, config)
+        return
     command = shlex.join(["seqscan", *sys.argv[1:]])
     with progress_bars() as (on_start, on_end, on_progress):
         scores = run_all(
@@ -69,6 +80,25 @@ def run(
         )
     say_scores(scores.label_free | scores.labelled)
     typer.echo(f"report: {output / 'report.html'}")
+
+
+def say_plan(source: str, config: RunConfig) -> None:
+    import tempfile
+
+    from seqscan.corpus import write_corpus
+    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.plan import plan
+
+    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+        records = read_fasta(source, rejected=RejectionLedger(), max_length=config.max_length)
+        expected = plan(write_corpus(Path(name) / "corpus", records), config)
+    typer.echo(f"{expected.n_proteins} proteins, {expected.n_residues} residues")
+    typer.echo(f"{'stage':<16} {'seconds':>10} {'disk, MB':>10}")
+    for stage in expected.stages:
+        typer.echo(f"{stage.stage:<16} {stage.seconds:>10.1f} {stage.disk_bytes / 1e6:>10.1f}")
+    typer.echo(f"{'in all':<16} {expected.seconds:>10.1f} {expected.disk_bytes / 1e6:>10.1f}")
+    shards = ", working in shards" if expected.streamed else ""
+    typer.echo(f"memory: {expected.memory_bytes / 1e9:.1f} GB{shards}")
 
 
 def assign(

@@ -1,4 +1,4 @@
-"""The command that takes new proteins into a finished run."""
+"""Commands for inputs that grow, or are larger than memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from seqscan.cli.console import progress_bars
-from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Seed, Threads
+from seqscan.cli.options import N_THREADS, Clusters, Input, MaxLength, ModelPath, Seed, Threads, cluster_count
 
 
 def update(
@@ -35,3 +35,42 @@ def update(
     for name, value in counts.items():
         if name.startswith("n_"):
             typer.echo(f"{name[2:].replace('_', ' ')}: {value}")
+
+
+def scan(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="What `seqscan embed` wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for head, tables and model.")],
+    clusters: Clusters = "auto",
+    encoder: Annotated[
+        str | None, typer.Option(metavar="default|PATH", help="The store's encoder; also write a model.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="How often every protein is trained on.")] = 3,
+    probe: Annotated[int, typer.Option(min=1, help="Lists of the index searched: more find more.")] = 8,
+    seed: Seed = 0,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Cluster the vectors of a store of any size; also under torchrun, see docs/distributed.md."""
+    from seqscan.distributed import process_group, rank
+    from seqscan.scaling import ScalingConfig, cluster_store
+    from seqscan.store import EmbeddingStore
+    from seqscan.streaming import StreamConfig
+
+    config = ScalingConfig(
+        n_clusters=cluster_count(clusters),
+        n_probe=probe,
+        encoder=encoder,
+        seed=seed,
+        threads=threads,
+        stream=StreamConfig(n_epochs=epochs),
+    )
+    with process_group(), progress_bars() as (on_start, on_end, on_progress):
+        head, _ = cluster_store(
+            EmbeddingStore.open(store),
+            output,
+            config,
+            on_start=on_start,
+            on_end=on_end,
+            on_progress=on_progress,
+        )
+        if rank() == 0:
+            typer.echo(f"{head.n_clusters} clusters: {output / 'assignments.tsv'}")

@@ -49,16 +49,21 @@ def discovery_config(
 ) -> DiscoveryConfig:
     from seqscan.discovery import DiscoveryConfig
 
-    if clusters != "auto" and not clusters.isdecimal():
-        raise InvalidParameter("clusters", clusters, "must be a whole number or 'auto'")
     return DiscoveryConfig(
-        n_clusters=None if clusters == "auto" else int(clusters),
+        n_clusters=cluster_count(clusters),
         neighbors=neighbors,
         finetune=finetune,
         encoder=encoder,
         seed=seed,
         threads=threads,
     )
+
+
+def cluster_count(text: str) -> int | None:
+    """Read a number of clusters; None stands for `auto`."""
+    if text != "auto" and not text.isdecimal():
+        raise InvalidParameter("clusters", text, "must be a whole number or 'auto'")
+    return None if text == "auto" else int(text)
 
 
 def size(text: str) -> int:

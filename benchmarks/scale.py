@@ -1,0 +1,270 @@
+"""Measure graph, heads and assignment on generated vectors of any number, and assignment beside searches.
+
+    python benchmarks/scale.py [--sizes 100000 200000] [--k 1500] [--epochs 1] [--threads 2]
+    python benchmarks/scale.py --sizes 1000000 4000000 16000000 --k 15000     # hours and 40 GB of disk
+    python benchmarks/scale.py --sizes --reference 10000 1000000 --profiles 2000
+
+The first table: vectors made by `benchmarks/generate.py`, clustered by the package's own store, graph,
+trainer and assignment, each size in a process of its own so that the peak memory is its own. "Matrix peak" is
+the rate of this machine's best product of two large float32 matrices, measured in the same run; training is
+compared by the multiplications that SCAN needs, not by those that were done.
+
+The second: seconds for `--queries` generated sequences by a model whose head was trained on more and more
+vectors, by an exact look-up among as many vectors as the model has seen, by `mmseqs search` against as many
+sequences, and by `hmmscan` (pyhmmer) against profiles; programs that are missing are named. Sizes that are
+done are read from the output folder, and a stage that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from generate import Families, Parameters, write_vectors
+from seqscan.alignment import find_mmseqs
+from seqscan.alphabet import AMINO
+from seqscan.artifact import write_atomically
+from seqscan.encoder import load_encoder
+from seqscan.evaluate import label_scores
+from seqscan.head import ClusterHead
+from seqscan.index import index_recall, mine_neighbors
+from seqscan.neighbors import NeighborGraph
+from seqscan.stages import peak_memory_mb
+from seqscan.store import EmbeddingStore, unit
+from seqscan.streaming import StreamConfig, spread_prototypes, stream_frame, stream_head, stream_labels
+
+
+def matrix_peak(seconds: float = 3.0) -> float:
+    """Return the best rate of a float32 matrix product on this machine, operations a second."""
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    best, begun = np.inf, time.monotonic()
+    while time.monotonic() - begun < seconds:
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * 2048**3 / best
+
+
+def measure(folder: Path, n: int, k: int, epochs: int, threads: int) -> dict[str, float]:
+    """Run every stage on n vectors of k families; return seconds, memory and quality."""
+    torch.set_num_threads(threads)
+    families = Families(k, Parameters())
+    truth = folder / "store.families.npy"
+    if not truth.exists():
+        _, labels = write_vectors(folder / "store", n, families)
+        np.save(truth, labels.astype(np.int32))
+    store = EmbeddingStore.open(folder / "store")
+    row: dict[str, float] = {"n": n, "k": k, "epochs": epochs, "threads": threads}
+    path = folder / "stages.json"
+    if path.exists():
+        row |= json.loads(path.read_text())
+
+    def done(**figures: float) -> None:
+        row.update(figures)
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(row))
+
+    clock = time.monotonic
+    if "begin" not in row:
+        start = clock()
+        center, projection = stream_frame(store)
+        begin = spread_prototypes(store, k, (center, projection), seed=0)
+        np.savez(folder / "begin.npz", center=center, projection=projection, begin=begin)
+        done(begin=clock() - start, begin_memory=peak_memory_mb())
+    saved = np.load(folder / "begin.npz")
+    frame = (saved["center"], saved["projection"])
+    if "graph" not in row:
+        start = clock()
+        mine_neighbors(store, folder / "graph", 20, frame[0], threads=threads)
+        done(graph=clock() - start, graph_memory=peak_memory_mb())
+    graph = NeighborGraph.read(folder / "graph", mapped=True)
+    if "recall" not in row:
+        done(recall=index_recall(store, graph, frame[0], n_queries=200))
+    config = StreamConfig(n_epochs=epochs)
+    if "head" not in row:
+        start = clock()
+        head, held_out = stream_head(
+            store, graph, saved["begin"], frame, config, seed=0, checkpoint=folder / "training.safetensors"
+        )
+        np.save(folder / "prototypes.npy", head.prototypes)
+        # Forward and backward for anchor and neighbor, two operations for each multiplication.
+        work = epochs * n * 8 * head.prototypes.size
+        done(
+            head=clock() - start, head_memory=peak_memory_mb(), agreement=held_out["agreement"],
+            peak_share=work / (clock() - start) / matrix_peak(),
+        )  # fmt: skip
+    head = ClusterHead(np.load(folder / "prototypes.npy"), *frame, config.temperature)
+    if "assign" not in row:
+        start = clock()
+        found = np.concatenate([labels for _, labels in stream_labels(head, store)])
+        done(assign=clock() - start, assign_memory=peak_memory_mb())
+        scores = label_scores(np.load(truth), found)
+        done(ami=scores["ami"], ari=scores["ari"], used=len(np.unique(found)))
+    return row
+
+
+def print_scale(rows: list[dict[str, float]]) -> None:
+    """Print time per million and memory, Markdown."""
+    columns = (
+        "vectors x clusters", "begin, s/M", "graph, s/M", "recall@20", "head, s/M and epoch",
+        "of the matrix peak", "assign, s/M", "peak memory, GB", "AMI", "ARI", "in use",
+    )  # fmt: skip
+    print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+    for row in rows:
+        millions = row["n"] / 1e6
+        memory = max(row[f"{stage}_memory"] for stage in ("begin", "graph", "head", "assign")) / 1e3
+        print(
+            f"| {row['n']:,} x {row['k']:,} | {row['begin'] / millions:.0f} | {row['graph'] / millions:.0f} "
+            f"| {row['recall']:.3f} | {row['head'] / millions / row['epochs']:.0f} | {row['peak_share']:.0%} "
+            f"| {row['assign'] / millions:.0f} | {memory:.1f} | {row['ami']:.3f} | {row['ari']:.3f} "
+            f"| {row['used']} |"
+        )
+
+
+def latency(
+    folder: Path, rows: list[dict[str, float]], references: list[int], profiles: int, n: int, threads: int
+) -> None:
+    """Time the assignment of n sequences beside searches, and print seconds and proteins a second."""
+    families = Families(1500, Parameters())
+    family, sub = families.labels(10**6, n)
+    queries = [AMINO.encode(text) for text in families.sequences(10**6, family, sub)]
+    encoder = load_encoder()
+    table: list[tuple[str, str, float]] = []
+    vectors, seconds = timed(lambda: encoder.embed(queries))
+    table.append(("encoder alone (part of each row of seqscan)", "-", seconds))
+    for row in rows:
+        saved = np.load(folder / f"{row['n']}" / "begin.npz")
+        frame = (saved["center"], saved["projection"])
+        head = ClusterHead(np.load(folder / f"{row['n']}" / "prototypes.npy"), *frame, 0.1)
+        _, own = timed(lambda head=head: head.assign(range(n), vectors))
+        what = f"{row['n']:,} proteins, {head.n_clusters:,} clusters"
+        table.append(("**seqscan assign**", f"trained on {what}", seconds + own))
+    for size in references:
+        known = unit(np.random.default_rng(0).standard_normal((size, vectors.shape[1]), dtype=np.float32))
+
+        def look_up(known: Any = known) -> None:
+            for start in range(0, n, 256):
+                (unit(vectors[start : start + 256]) @ known.T).argmax(axis=1)
+
+        table.append(
+            ("exact nearest neighbor, encoder included", f"{size:,} vectors", seconds + timed(look_up)[1])
+        )
+        del known
+    table += searches(families, queries, references, profiles, threads)
+    print(f"\n| {n:,} sequences by | against | seconds | proteins a second |\n|---|---|---|---|")
+    for method, against, spent in table:
+        print(f"| {method} | {against} | {spent:.2f} | {n / spent:,.0f} |")
+
+
+def timed(call: Any, repeats: int = 3) -> tuple[Any, float]:
+    """Return what a call returns and the least seconds it took."""
+    best = np.inf
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = call()
+        best = min(best, time.perf_counter() - start)
+    return result, best
+
+
+def searches(
+    families: Families, queries: list[Any], references: list[int], profiles: int, threads: int
+) -> list[tuple[str, str, float]]:
+    """Time MMseqs2 and pyhmmer, those that are installed."""
+    table = []
+    mmseqs = find_mmseqs()
+    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+        work = Path(name)
+        asked = "".join(f">q{i}\n{AMINO.decode(q)}\n" for i, q in enumerate(queries))
+        (work / "queries.fasta").write_text(asked)
+        for size in references if mmseqs is not None else []:
+            family, sub = families.labels(0, size)
+            with (work / "known.fasta").open("w") as handle:
+                for i, text in enumerate(families.sequences(0, family, sub)):
+                    handle.write(f">k{i}\n{text}\n")
+            quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL}
+            for fasta in ("queries", "known"):
+                subprocess.run([mmseqs, "createdb", work / f"{fasta}.fasta", work / fasta], **quiet)
+            start = time.perf_counter()
+            command = [mmseqs, "search", work / "queries", work / "known", work / "found", work / "tmp"]
+            subprocess.run([*map(str, command), "--threads", str(threads), "--max-seqs", "20"], **quiet)
+            table.append(("mmseqs search", f"{size:,} sequences", time.perf_counter() - start))
+            for left in work.glob("found*"):
+                left.unlink()
+            shutil.rmtree(work / "tmp")
+    if mmseqs is None:
+        print("MMseqs2 is not installed: its rows are left out")
+    try:
+        import pyhmmer
+    except ImportError:
+        print("pyhmmer is not installed (pip install pyhmmer): hmmscan is left out")
+        return table
+    alphabet = pyhmmer.easel.Alphabet.amino()
+    builder, background = pyhmmer.plan7.Builder(alphabet), pyhmmer.plan7.Background(alphabet)
+    count = min(profiles, families.n_families)
+    names = np.arange(count)
+    models = []
+    for i, text in enumerate(families.sequences(7, names, np.zeros(count, np.int64))):
+        record = pyhmmer.easel.TextSequence(name=f"p{i}".encode(), sequence=text)
+        models.append(builder.build(record.digitize(alphabet), background)[0])
+    digital = pyhmmer.easel.DigitalSequenceBlock(
+        alphabet,
+        [
+            pyhmmer.easel.TextSequence(name=f"q{i}".encode(), sequence=AMINO.decode(q)).digitize(alphabet)
+            for i, q in enumerate(queries)
+        ],
+    )
+    start = time.perf_counter()
+    for _ in pyhmmer.hmmer.hmmscan(digital, models, cpus=threads):
+        pass
+    table.append(("hmmscan (pyhmmer)", f"{len(models):,} profiles", time.perf_counter() - start))
+    return table
+
+
+def main() -> None:
+    """Measure what is not measured yet, and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("out/scale"))
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100_000, 200_000], help="vectors")
+    parser.add_argument("--k", type=int, default=1500, help="families and prototypes")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--queries", type=int, default=1000, help="sequences that are assigned")
+    parser.add_argument("--reference", type=int, nargs="*", default=[10_000], help="known sequences")
+    parser.add_argument("--profiles", type=int, default=2000)
+    parser.add_argument("--no-latency", action="store_true", help="leave the second table out")
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    shared = (options.k, options.epochs, options.threads)
+    if options.measure is not None:
+        folder = options.output / str(options.measure)
+        folder.mkdir(parents=True, exist_ok=True)
+        measure(folder, options.measure, *shared)
+        return
+    rows = []
+    for size in options.sizes:
+        # A process of its own: peak memory cannot be taken back.
+        names = ("--output", "--k", "--epochs", "--threads")
+        values = (options.output, *shared)
+        arguments = [str(part) for pair in zip(names, values, strict=True) for part in pair]
+        subprocess.run([sys.executable, __file__, "--measure", str(size), *arguments], check=True)
+        rows.append(json.loads((options.output / str(size) / "stages.json").read_text()))
+        print_scale(rows)
+    if not options.no_latency:
+        torch.set_num_threads(options.threads)
+        latency(options.output, rows, options.reference, options.profiles, options.queries, options.threads)
+
+
+if __name__ == "__main__":
+    main()

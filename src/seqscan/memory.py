@@ -1,0 +1,59 @@
+"""How much memory a run needs, and the way of working that keeps within what there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
+from seqscan.errors import InvalidParameter
+from seqscan.scan import over_provision
+
+__all__ = ["fitted_to_memory", "needed_bytes"]
+
+BASE_BYTES = 1_000_000_000
+"""Libraries, encoder and a batch; measured on 6,000 domains."""
+TRAINING_BYTES = 500_000_000
+"""Activations of joint learning; measured on 6,000 domains."""
+N_DIMENSIONS = 256
+
+
+def needed_bytes(n: int, config: DiscoveryConfig, *, streamed: bool) -> int:
+    """Return the highest memory of a run on n proteins, bytes.
+
+    In memory: vectors in single precision, centered and whitened a few times over, both graphs and the pairs
+    made of them, and the logits of every protein. In shards: vectors once for the tables, the alignments and
+    the pairs.
+    """
+    n_clusters = over_provision(n, config.n_clusters) if n >= 6 else 2
+    fixed = BASE_BYTES + (TRAINING_BYTES if config.finetune else 0)
+    pairs = (N_NEIGHBORS + (0 if config.neighbors == "embedding" else 2 * N_ALIGNED)) * 8
+    if streamed:
+        return fixed + n * (2 * 4 * N_DIMENSIONS + pairs) + 16 * 4 * N_DIMENSIONS * n_clusters
+    return fixed + n * (6 * 4 * N_DIMENSIONS + 2 * pairs + 3 * 4 * n_clusters)
+
+
+def fitted_to_memory(n: int, config: DiscoveryConfig, budget: int) -> tuple[DiscoveryConfig, int]:
+    """Return the configuration that keeps within a budget, and what it will need.
+
+    Parameters
+    ----------
+    n : int, proteins
+    config : DiscoveryConfig
+    budget : int, bytes
+
+    Raises
+    ------
+    InvalidParameter
+        If no way of working would do.
+    """
+    for streamed in sorted({config.streamed, True}):
+        needed = needed_bytes(n, config, streamed=streamed)
+        if needed <= budget:
+            return replace(config, streamed=streamed), needed
+    raise InvalidParameter(
+        "memory",
+        budget,
+        f"{n} proteins need about {needed / 1e9:.1f} GB",
+        remedy=f"Give --memory {needed / 1e9 + 0.1:.1f}GB if the machine has it, or use 'seqscan embed' and "
+        "'seqscan scan', which read vectors from disk.",
+    )

@@ -1,0 +1,156 @@
+"""What a run will take: time and disk from a short run on a part of the input, memory from what is held.
+
+The short run does what the long one does, with fewer training steps, on two samples of the input; the time of
+each stage follows a power of the number of proteins between them.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from seqscan.corpus import Corpus
+from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
+from seqscan.errors import InvalidParameter
+from seqscan.memory import fitted_to_memory
+from seqscan.pipeline import RunConfig, run
+from seqscan.stages import Stage
+
+__all__ = ["Plan", "StagePlan", "plan"]
+
+SAMPLES = (400, 1600)
+"""Proteins of the two short runs."""
+PROBE_STEPS = 10
+# The least and the largest power of the number of proteins that a stage's time can follow. Training takes a
+# fixed number of steps; embedding is linear; comparing all pairs is quadratic at most.
+POWERS = {
+    "align": (1.0, 1.7),
+    "neighbors": (1.0, 2.0),
+    "neighbors_again": (1.0, 2.0),
+    "finetune": (0.0, 0.1),
+    "scan": (0.0, 1.0),
+    "scan_again": (0.0, 1.0),
+    "report": (0.0, 1.0),
+    "baselines": (1.0, 2.0),
+}
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a stage will take: time in seconds, disk in bytes."""
+
+    stage: str
+    seconds: float
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take.
+
+    Attributes
+    ----------
+    n_proteins, n_residues : int
+    stages : list of StagePlan
+    memory_bytes : int
+        Highest resident memory.
+    streamed : bool
+        The memory asks for working in shards.
+    """
+
+    n_proteins: int
+    n_residues: int
+    stages: list[StagePlan]
+    memory_bytes: int
+    streamed: bool
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole run."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Disk of the whole run."""
+        return sum(stage.disk_bytes for stage in self.stages)
+
+
+def plan(corpus: Corpus, config: RunConfig) -> Plan:
+    """Predict time, disk and memory of a run on a corpus.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    config : RunConfig
+
+    Raises
+    ------
+    InvalidParameter
+        If the memory cannot suffice, or the input is too small for a short run.
+    """
+    discovery, needed = fitted_to_memory(len(corpus), config.discovery, config.memory_bytes)
+    n = len(corpus)
+    sizes = [size for size in SAMPLES if size < n] or [n]
+    if n < 100:
+        raise InvalidParameter("input", n, "a dry run needs 100 proteins", remedy="Just run it.")
+    order = np.random.default_rng((discovery.seed, 81)).permutation(n)
+    probes = [_probe(corpus, np.sort(order[:size]), replace(config, discovery=discovery)) for size in sizes]
+    residues = [int(corpus.lengths[order[:size]].sum()) for size in sizes]
+    total = int(corpus.lengths.sum())
+    disk = _disk(n, total, discovery)
+    stages = []
+    for stage, seconds in probes[-1].items():
+        times = [probe[stage] for probe in probes]
+        factor = _steps_left_out(stage, discovery)
+        expected = factor * seconds * (total / residues[-1]) ** _power(stage, times, residues)
+        stages.append(StagePlan(stage, expected, disk.get(stage, 0)))
+    return Plan(n, total, stages, needed, discovery.streamed)
+
+
+def _probe(corpus: Corpus, rows: np.ndarray, config: RunConfig) -> dict[str, float]:
+    """Run on some rows of a corpus with few steps and return the seconds of each stage."""
+    discovery = config.discovery
+    few = replace(
+        config,
+        truth=None,
+        discovery=replace(
+            discovery,
+            n_clusters=None if discovery.n_clusters is None else min(discovery.n_clusters, len(rows) // 4),
+            scan=replace(discovery.scan, n_steps=min(discovery.scan.n_steps, 4 * PROBE_STEPS)),
+            joint=replace(discovery.joint, n_steps=min(discovery.joint.n_steps, PROBE_STEPS)),
+        ),
+    )
+    done: list[Stage] = []
+    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+        fasta = Path(name) / "sample.fasta"
+        fasta.write_text("".join(f">p{row}\n{corpus.residues(int(row))}\n" for row in rows))
+        run(fasta, Path(name) / "out", few, on_end=done.append)
+    return {stage.stage: stage.seconds for stage in done}
+
+
+def _power(stage: str, times: list[float], residues: list[int]) -> float:
+    low, high = POWERS.get(stage, (1.0, 1.0))
+    if len(times) < 2 or min(times) <= 0.0:
+        return low
+    measured = math.log(times[1] / times[0]) / math.log(residues[1] / residues[0])
+    return min(max(measured, low), high)
+
+
+def _steps_left_out(stage: str, discovery: DiscoveryConfig) -> float:
+    if stage == "finetune":
+        return max(1.0, discovery.joint.n_steps / PROBE_STEPS)
+    if stage.startswith("scan") and not discovery.streamed:
+        return max(1.0, discovery.scan.n_steps / (4 * PROBE_STEPS))
+    return 1.0
+
+
+def _disk(n: int, n_residues: int, discovery: DiscoveryConfig) -> dict[str, int]:
+    vectors = n * 2 * 256
+    graph = n * N_NEIGHBORS * 8
+    found = {"read": n_residues + 40 * n, "embed": vectors, "neighbors": graph, "assign": 80 * n}
+    found |= {"align": n * N_ALIGNED * 8, "report": 100 * n}
+    return found | {"embed_again": vectors, "neighbors_again": graph}
