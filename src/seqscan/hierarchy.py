@@ -19,7 +19,7 @@ HIERARCHY_COLUMNS = ("node", "parent", "distance", "n_clusters", "size")
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """A binary tree over C clusters with members: M = 2 C - 1 nodes, clusters first, the root last.
+    """A binary tree over C clusters with members: M = 2 C - 1 nodes (0 for C = 0), the root last.
 
     A node lies within its parent, so that every level is a coarser partition of the same proteins.
 
@@ -83,7 +83,7 @@ def join_clusters(prototypes: NDArray[np.float32], sizes: NDArray[np.int64]) -> 
     Raises
     ------
     ShapeMismatch
-        If the two differ in length, or no cluster has members.
+        If the two differ in length.
 
     Examples
     --------
@@ -91,10 +91,13 @@ def join_clusters(prototypes: NDArray[np.float32], sizes: NDArray[np.int64]) -> 
     >>> tree.nodes.tolist(), tree.parents.tolist(), tree.sizes.tolist()
     ([0, 1, 2, 3, 4], [3, 3, 4, 4, -1], [5, 3, 2, 8, 10])
     """
-    if len(prototypes) != len(sizes) or not np.any(sizes):
-        raise ShapeMismatch(f"{len(prototypes)} prototypes and {len(sizes)} sizes, {np.sum(sizes)} proteins.")
+    if len(prototypes) != len(sizes):
+        raise ShapeMismatch(f"{len(prototypes)} prototypes and {len(sizes)} sizes.")
     used = np.flatnonzero(sizes)
     n = len(used)
+    if n == 0:
+        none = np.zeros(0, dtype=np.int64)
+        return Hierarchy(none, none, np.zeros(0), none, none)
     nodes = np.concatenate([used, len(sizes) + np.arange(n - 1)])
     parents = np.full(2 * n - 1, -1)
     distances = np.zeros(2 * n - 1)

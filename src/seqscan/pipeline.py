@@ -26,6 +26,7 @@ from seqscan.evaluate import evaluate, label_scores
 from seqscan.explain import explain
 from seqscan.fasta import Record, Rejected, read_fasta
 from seqscan.head import ClusterHead
+from seqscan.hierarchy import HIERARCHY_COLUMNS, Hierarchy, join_clusters
 from seqscan.memory import fitted_to_memory
 from seqscan.report import ReportData, compositions, project_to_plane, write_report
 from seqscan.results import (
@@ -156,7 +157,10 @@ def run(
 
     assignments = found.model.head.assign(corpus.ids, found.vectors, min_probability=config.min_probability)
     tables = {"found": found.key, "min_probability": config.min_probability}
-    clusters = summarize(assignments, corpus, found.model.head, found.vectors)
+    head = found.model.head
+    sizes = np.bincount(assignments.labels[assignments.assigned], minlength=head.n_clusters)
+    tree = join_clusters(head.prototypes, sizes)
+    clusters = summarize(assignments, corpus, head, found.vectors, tree)
 
     def write_tables() -> None:
         found.model.save(output / "model")
@@ -167,9 +171,10 @@ def run(
             (tuple(_shown(v) for v in asdict(row).values()) for row in clusters),
             output / "clusters.tsv",
         )
+        write_tsv(HIERARCHY_COLUMNS, tree.rows(), output / "hierarchy.tsv")
         _write_members(assignments, clusters, output / "clusters_members.tsv")
 
-    names = ("model", "assignments.tsv", "clusters.tsv", "clusters_members.tsv")
+    names = ("model", "assignments.tsv", "clusters.tsv", "hierarchy.tsv", "clusters_members.tsv")
     key = log.run("assign", tables, [output / name for name in names], write_tables)
 
     if config.segment:
@@ -212,7 +217,11 @@ def run(
 
 
 def summarize(
-    assignments: Assignments, corpus: Corpus, head: ClusterHead, vectors: NDArray[np.float32]
+    assignments: Assignments,
+    corpus: Corpus,
+    head: ClusterHead,
+    vectors: NDArray[np.float32],
+    tree: Hierarchy,
 ) -> list[ClusterSummary]:
     """Describe each cluster that has members, largest first; vectors (N, P) are those of the corpus."""
     # The cosine with the own prototype alone: all logits of a large input would not fit into memory.
@@ -236,6 +245,7 @@ def summarize(
                 mean_length=float(lengths[members].mean()),
                 sd_length=float(lengths[members].std()),
                 enriched_residues=enriched,
+                parent=tree.parent_of(number),
             )
         )
     return rows

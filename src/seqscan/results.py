@@ -173,6 +173,8 @@ class ClusterSummary:
     mean_length, sd_length : float, residues
     enriched_residues : str
         Residues that are more frequent than in the whole input by a quarter and more, strongest first.
+    parent : int
+        The group in `hierarchy.tsv` that the cluster joins first; -1 if there is no other cluster.
     """
 
     cluster: int
@@ -182,6 +184,7 @@ class ClusterSummary:
     mean_length: float
     sd_length: float
     enriched_residues: str
+    parent: int = -1
 
 
 @dataclass(frozen=True)

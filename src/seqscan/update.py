@@ -27,6 +27,7 @@ from seqscan.embed import embed_corpus
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.growth import grow
+from seqscan.hierarchy import HIERARCHY_COLUMNS, join_clusters
 from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors, NeighborGraph
 from seqscan.pipeline import summarize
@@ -39,6 +40,8 @@ __all__ = ["UpdateConfig", "update"]
 logger = logging.getLogger(__name__)
 
 N_ALIGNED = 100
+
+OUTPUTS = ("model", "pool", "assignments.tsv", "clusters.tsv", "hierarchy.tsv", "update.json")
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def update(
     log.run(
         "grow",
         {"from": key, "config": asdict(config), "mmseqs2": mmseqs_version() if config.align else None},
-        [output / name for name in ("model", "pool", "assignments.tsv", "clusters.tsv", "update.json")],
+        [output / name for name in OUTPUTS],
         lambda: _grow_and_write(model, before, corpus, EmbeddingStore.open(work / "store"), output, config),
     )
     return json.loads((output / "update.json").read_text())
@@ -267,9 +270,13 @@ def _write_clusters(
     """Write the rows of old clusters with their new sizes and means, then those of new clusters.
 
     What is a choice among members or a comparison with the whole input (representative, enriched residues)
-    stays as it was.
+    stays as it was. The groups of clusters are made anew.
     """
-    summaries = summarize(assignments, corpus, grown.head, store.vectors())
+    sizes = np.bincount(assignments.labels[assignments.assigned], minlength=grown.head.n_clusters)
+    for row in _dict_rows(old_table):
+        sizes[int(row["cluster"])] += int(row["size"])
+    tree = join_clusters(grown.head.prototypes, sizes)
+    summaries = summarize(assignments, corpus, grown.head, store.vectors(), tree)
     fresh = {row.cluster: asdict(row) for row in summaries}
     old = list(_dict_rows(old_table))
     header = list(old[0]) if old else list(ClusterSummary.__dataclass_fields__)
@@ -278,6 +285,8 @@ def _write_clusters(
         more = fresh.pop(int(row["cluster"]), None)
         rows.append(row if more is None else row | _joined(row, more))
     rows += [{name: _shown(row.get(name, "")) for name in header} for _, row in sorted(fresh.items())]
+    rows = [row | {"parent": str(tree.parent_of(int(row["cluster"])))} for row in rows]
+    write_tsv(HIERARCHY_COLUMNS, tree.rows(), path.with_name("hierarchy.tsv"))
     write_tsv(header, ([row[name] for name in header] for row in rows), path)
 
 

@@ -25,7 +25,7 @@ STAGES = [
     "read", "embed", "neighbors", "scan", "finetune", "embed_again", "neighbors_again", "scan_again",
     "prior", "assign", "evaluate", "report",
 ]  # fmt: skip
-TABLES = ("assignments.tsv", "clusters.tsv", "clusters_members.tsv", "rejected.tsv")
+TABLES = ("assignments.tsv", "clusters.tsv", "hierarchy.tsv", "clusters_members.tsv", "rejected.tsv")
 SAME_BYTES = (*TABLES, "scores.json", "report.html", "model/head.safetensors", "model/manifest.json")
 UNUSABLE = ">odd\nMK1L\n>Q0 once\nMKVLAAGG\n>Q0 twice\nMKVLAAGG\n"
 
@@ -167,7 +167,7 @@ def test_all_tables_are_there_with_their_columns(undisturbed):
     header, clusters = rows_of(undisturbed / "clusters.tsv")
     assert header == (
         "cluster", "size", "representative", "mean_probability", "mean_length", "sd_length",
-        "enriched_residues",
+        "enriched_residues", "parent",
     )  # fmt: skip
     assert rows_of(undisturbed / "rejected.tsv")[0] == ("record", "id", "reason")
     found = [row[1] for row in rows if row[5] == "assigned"]
