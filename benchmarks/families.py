@@ -80,7 +80,8 @@ def read_case(data: Path, folder: Path, n_families: int | None, seed: int) -> Ca
         out = generator.random(len(records)) < 0.1
         write_corpus(paths["corpus"], (r for r, o in zip(records, out, strict=True) if not o))
         write_corpus(paths["unseen"], (r for r, o in zip(records, out, strict=True) if o))
-    return Case(Corpus.open(paths["corpus"]), Corpus.open(paths["unseen"]), family, clan)
+    # The order in which the stages, and so their graphs, see the proteins.
+    return Case(Corpus.open(paths["corpus"]).in_canonical_order(), Corpus.open(paths["unseen"]), family, clan)
 
 
 def seqscan_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[[], Any]]:

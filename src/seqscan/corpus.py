@@ -6,8 +6,9 @@ N + 1) and `records.parquet` (id, description). It takes one byte a residue on d
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import overload
@@ -37,11 +38,14 @@ class Corpus(Sequence[NDArray[np.uint8]]):
         Sequence i stands at `offsets[i]` to `offsets[i + 1]`.
     path : Path
         The artifact.
+    rows : (N,), int64, optional
+        The order in which the sequences are shown, if not the one in which they are stored.
     """
 
     codes: NDArray[np.uint8]
     offsets: NDArray[np.int64]
     path: Path
+    rows: NDArray[np.int64] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
@@ -63,12 +67,15 @@ class Corpus(Sequence[NDArray[np.uint8]]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index = index % len(self)
+        if self.rows is not None:
+            index = int(self.rows[index])
         return self.codes[self.offsets[index] : self.offsets[index + 1]]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Length of each sequence, (N,), residues."""
-        return np.diff(self.offsets)
+        lengths = np.diff(self.offsets)
+        return lengths if self.rows is None else lengths[self.rows]
 
     @cached_property
     def ids(self) -> list[str]:
@@ -81,7 +88,19 @@ class Corpus(Sequence[NDArray[np.uint8]]):
         return self._column("description")
 
     def _column(self, name: str) -> list[str]:
-        return pq.read_table(self.path / "records.parquet", columns=[name])[name].to_pylist()
+        column = pq.read_table(self.path / "records.parquet", columns=[name])[name].to_pylist()
+        return column if self.rows is None else [column[row] for row in self.rows]
+
+    def in_canonical_order(self) -> Corpus:
+        """Return the same sequences in an order that depends on sequences and ids alone, not on the input.
+
+        Whatever draws, batches or breaks ties by row then does the same for any order of the input. `rows` of
+        the result are the rows here.
+        """
+        digests = (hashlib.blake2b(self[row].tobytes(), digest_size=8).digest() for row in range(len(self)))
+        keys = np.fromiter((int.from_bytes(digest) for digest in digests), np.uint64, len(self))
+        rows = np.lexsort((np.array(self.ids), keys))
+        return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
     def residues(self, index: int) -> str:
         """Return sequence `index` as symbols; B, J and Z come back as X, U as C, O as K."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqscan.artifact import write_artifact, write_atomically
+from seqscan.artifact import read_manifest, write_artifact, write_atomically
 from seqscan.errors import InvalidParameter
 from seqscan.neighbors import NeighborGraph
 from seqscan.store import EmbeddingStore, unit
@@ -70,7 +70,7 @@ def mine_neighbors(
     faiss.omp_set_num_threads(threads)
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
-    recipe = json.dumps({"n": n, "k": k, "n_probe": n_probe, "store": str(store.path.resolve())})
+    recipe = json.dumps([k, n_probe, read_manifest(store.path, "store").files])
     if not (partial / "recipe.json").exists() or (partial / "recipe.json").read_text() != recipe:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

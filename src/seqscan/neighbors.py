@@ -95,6 +95,20 @@ class NeighborGraph:
         keys = np.unique(low * len(self) + high)
         return np.stack([keys // len(self), keys % len(self)], axis=1)
 
+    def reordered(self, rows: NDArray[np.int64], place: NDArray[np.int64]) -> NeighborGraph:
+        """Return the graph of the same proteins in another order.
+
+        Parameters
+        ----------
+        rows : (N,)
+            What row each protein here has there.
+        place : (N,)
+            What row each protein there has here: the inverse.
+        """
+        indices = self.indices[place]
+        moved = np.where(indices >= 0, rows[indices], -1).astype(np.int32)
+        return NeighborGraph(moved, self.distances[place], self.metric)
+
     def hold_out(self, fraction: float, *, seed: int) -> tuple[NeighborGraph, NDArray[np.int64]]:
         """Take a random share of the pairs out, in both directions.
 

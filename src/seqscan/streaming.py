@@ -14,7 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from seqscan.artifact import write_atomically
@@ -73,9 +74,10 @@ class _State:
     shares: Tensor
     step: Tensor
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, recipe: str) -> None:
         with write_atomically(path) as temporary:
-            save_file({name: value.contiguous() for name, value in vars(self).items()}, temporary)
+            tensors = {name: value.contiguous() for name, value in vars(self).items()}
+            save_file(tensors, temporary, {"recipe": recipe})
 
 
 def stream_frame(store: EmbeddingStore) -> Frame:
@@ -186,7 +188,8 @@ def stream_head(
     config : StreamConfig
     seed : int
     checkpoint : Path, optional
-        File that holds the state after each block; a killed call goes on from it. Removed at the end.
+        File that holds the state after each block; a killed call with the same options and
+        ranks goes on from it. Removed at the end.
     on_step : callable, optional
         Called every 20 steps with the losses.
 
@@ -202,7 +205,8 @@ def stream_head(
     Under `torchrun` each rank reads its own blocks, gradients and the clusters' shares are means over ranks,
     and a batch is that of all ranks together.
     """
-    state = _begin(initial, checkpoint)
+    recipe = repr((len(store), initial.shape, config, seed, n_ranks()))
+    state = _begin(initial, checkpoint, recipe)
     held_out = held_out_pairs(graph, seed)
     batch = max(1, config.batch_size // n_ranks())
     # Equal blocks, as many for each rank: every rank must take as many steps.
@@ -245,7 +249,7 @@ def stream_head(
                     said = {"consistency": float(consistency), "entropy": float(entropy)}
                     on_step({"step": int(state.step) - 1} | said)
             if checkpoint is not None and rank() == 0:
-                state.save(checkpoint)
+                state.save(checkpoint, recipe)
     wait_for_all()
     if checkpoint is not None and rank() == 0:
         checkpoint.unlink(missing_ok=True)
@@ -264,11 +268,12 @@ def stream_labels(head: ClusterHead, store: EmbeddingStore) -> Iterator[tuple[sl
             yield rows, logits.argmax(axis=1).astype(np.int32)
 
 
-def _begin(initial: NDArray[np.float32], checkpoint: Path | None) -> _State:
+def _begin(initial: NDArray[np.float32], checkpoint: Path | None, recipe: str) -> _State:
+    """Return the state that was saved by the same recipe, or a new one."""
     if checkpoint is not None and checkpoint.exists():
-        state = _State(**load_file(checkpoint))
-        if state.prototypes.shape == initial.shape:
-            return state
+        with safe_open(checkpoint, "pt") as saved:
+            if (saved.metadata() or {}).get("recipe") == recipe:
+                return _State(**{name: saved.get_tensor(name) for name in saved.keys()})  # noqa: SIM118
     prototypes = F.normalize(torch.from_numpy(initial.astype(np.float32)), dim=1)
     zeros = torch.zeros_like(prototypes)
     shares = torch.full((len(initial),), 1.0 / len(initial))

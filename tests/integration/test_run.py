@@ -16,10 +16,13 @@ import pytest
 
 from seqscan.checkpoint import Checkpoint
 from seqscan.datasets import pfam10_labels, pfam10_sequences
+from seqscan.discovery import DiscoveryConfig
 from seqscan.encoder import save_encoder
-from seqscan.fasta import read_fasta
+from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.model import Model
+from seqscan.pipeline import RunConfig, run
 from seqscan.results import ASSIGNMENT_COLUMNS, Scores
+from seqscan.scan import ScanConfig
 
 STAGES = [
     "read", "embed", "neighbors", "scan", "finetune", "embed_again", "neighbors_again", "scan_again",
@@ -204,6 +207,26 @@ def test_same_seed_same_bytes(undisturbed, folder, server):
     (folder / "again" / "clusters.tsv").unlink()
     assert server.run(folder / "again").count("done") == 1  # a table that vanished is written again
     assert_same_bytes(undisturbed, folder / "again")
+
+
+def test_order_of_the_input_does_not_matter(folder):
+    records = list(read_fasta(folder / "in.fasta.gz", rejected=RejectionLedger()))
+    random.Random(1).shuffle(records)
+    found = []
+    for name, given in (("ordered", sorted(records, key=lambda r: r.id)), ("shuffled", records)):
+        path = folder / f"{name}.fasta"
+        path.write_text("".join(f">{r.id} {r.description}\n{r.sequence}\n" for r in given))
+        config = DiscoveryConfig(
+            n_clusters=4, neighbors="embedding", encoder=str(folder / "encoder"), finetune=False, seed=3,
+            threads=1, scan=ScanConfig(n_heads=2, n_steps=20),
+        )  # fmt: skip
+        run(path, folder / name, RunConfig(config))
+        _, rows = rows_of(folder / name / "assignments.tsv")
+        assert [row[0] for row in rows] == [record.id for record in given]
+        found.append(sorted(rows))
+    assert found[0] == found[1]
+    models = [(folder / name / "model" / "head.safetensors").read_bytes() for name in ("ordered", "shuffled")]
+    assert models[0] == models[1]
 
 
 def test_killed_after_each_stage(undisturbed, folder, server):

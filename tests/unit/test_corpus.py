@@ -72,3 +72,15 @@ def test_failing_input_leaves_nothing(tmp_path):
 def test_no_corpus(tmp_path):
     with pytest.raises(ArtifactError):
         Corpus.open(tmp_path)
+
+
+def test_canonical_order_does_not_depend_on_the_input(tmp_path):
+    records = [Record(f"p{i}", f"d{i}", "MKV" + "ACDEF"[i % 5] * (1 + i % 7)) for i in range(30)]
+    shown = []
+    for name, given in (("a", records), ("b", records[::-1])):
+        corpus = write_corpus(tmp_path / name, given).in_canonical_order()
+        rows = range(len(corpus))
+        shown.append([(corpus.ids[i], corpus.descriptions[i], corpus.residues(i)) for i in rows])
+        assert corpus.lengths.tolist() == [len(corpus[i]) for i in rows]
+        assert [given[row].id for row in corpus.rows] == corpus.ids
+    assert shown[0] == shown[1]

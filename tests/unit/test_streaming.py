@@ -142,6 +142,12 @@ def test_same_after_a_kill(store, graph, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         stream_head(store, graph, begin, frame, CONFIG, seed=0, checkpoint=checkpoint, on_step=killed)
     assert checkpoint.exists()
+    # Another seed does not go on from it.
+    other = {"seed": 1, "checkpoint": tmp_path / "other"}
+    (tmp_path / "other").write_bytes(checkpoint.read_bytes())
+    expected, _ = stream_head(store, graph, begin, frame, CONFIG, seed=1)
+    found, _ = stream_head(store, graph, begin, frame, CONFIG, **other)
+    np.testing.assert_array_equal(found.prototypes, expected.prototypes)
     again = []
     resumed, _ = stream_head(
         store, graph, begin, frame, CONFIG, seed=0, checkpoint=checkpoint, on_step=again.append
