@@ -48,7 +48,7 @@ class DomainPrior:
     spread : (C,)
         Its standard deviation.
     background : logit
-        Of being no domain, as a class of its own beside the clusters.
+        Of being no domain, a class of its own beside the clusters: what half of the shuffled members exceed.
     """
 
     log_length: NDArray[np.float64]
@@ -98,14 +98,9 @@ def learn_prior(
             center[label], spread[label] = np.median(own), max(own.std(), MIN_SPREAD)
     generator = np.random.default_rng((seed, 51))
     rows = generator.permutation(len(sequences))[:N_SHUFFLED]
-    real = [sequences[int(row)] for row in rows]
-    mixed = [generator.permutation(sequence) for sequence in real]
-    highest, chance = (model.head.logits(model.encoder.embed(group)).max(axis=1) for group in (real, mixed))
-    # Where as many members lie below as shuffled ones lie above.
-    places = np.sort(np.concatenate([highest, chance]))
-    below = np.searchsorted(np.sort(highest), places) / len(highest)
-    above = 1.0 - np.searchsorted(np.sort(chance), places) / len(chance)
-    return DomainPrior(center, spread, float(places[np.abs(below - above).argmin()]))
+    mixed = [generator.permutation(sequences[int(row)]) for row in rows]
+    highest = model.head.logits(model.encoder.embed(mixed)).max(axis=1)
+    return DomainPrior(center, spread, float(np.median(highest)))
 
 
 def find_domains(model: Model, records: Iterable[Record], *, max_residues: int = 8_192) -> Iterator[Domains]:
