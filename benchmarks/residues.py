@@ -36,7 +36,7 @@ from seqscan.artifact import write_atomically
 from seqscan.consensus import column_pairs
 from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
-from seqscan.domains import find_domains
+from seqscan.domains import find_domains, membership
 from seqscan.encoder import ConvEncoder
 from seqscan.explain import explain
 from seqscan.fasta import Record, read_fasta
@@ -49,6 +49,14 @@ from seqscan.store import unit
 N_TRAINED = 60  # domains of a family that the first model is trained on
 WINDOW = 51  # residues of a sliding window
 SMOOTH = 31
+N_RANDOM = 5  # random heads and encoders
+PARTS = {
+    "maps": "Contributions against domains",
+    "catalytic": "Catalytic residues",
+    "sanity": "Sanity",
+    "speed": "Speed",
+    "domains": "Domains of whole proteins",
+}
 Segments = dict[str, list[tuple[int, int, int]]]  # protein: (start, end, cluster)
 
 
@@ -185,18 +193,15 @@ def conservation(
     return found
 
 
-def support(model: Model, maps: Sequence[Any], records: Sequence[Record]) -> list[NDArray[np.float64]]:
-    """Smoothed contribution, raised within the domains of the explained cluster by their probability."""
-    values = [smooth(item.contributions, SMOOTH) for item in maps]
-    row_of = {record.id: row for row, record in enumerate(records)}
-    for block in find_domains(model, records):
-        for id, start, end, label, p in zip(
-            block.proteins, block.starts, block.ends, block.labels, block.probabilities, strict=True
-        ):
-            row = row_of[id]
-            if label == maps[row].label:
-                values[row][start:end] += p * np.abs(values[row]).max()
-    return values
+def memberships(
+    model: Model, records: Sequence[Record], clusters: Sequence[int]
+) -> list[NDArray[np.float64]]:
+    """Probability of each residue to lie in a domain of its protein's cluster."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for cluster in sorted(set(clusters)):
+        own = [record for record, c in zip(records, clusters, strict=True) if c == cluster]
+        found |= zip((record.id for record in own), membership(model, own, cluster), strict=True)
+    return [found[record.id] for record in records]
 
 
 def explain_toward(model: Model, records: Sequence[Record], clusters: Sequence[int]) -> list[Any]:
@@ -225,7 +230,7 @@ def part_maps(data: Data, model: Model, cluster_of: dict[str, int], options: arg
     methods: dict[str, list[NDArray[Any]]] = {
         "contribution": [item.contributions for item in maps],
         f"contribution, mean over {SMOOTH} residues": [smooth(item.contributions, SMOOTH) for item in maps],
-        "the same and domains found": support(model, maps, records),
+        "probability to lie in a domain of the cluster": memberships(model, records, clusters),
         f"cosine of a sliding window of {WINDOW} residues to the prototype": window_cosine(
             model, records, clusters
         ),
@@ -420,17 +425,18 @@ def part_sanity(data: Data, model: Model) -> list[Any]:
         pairs = zip(maps, others, strict=True)
         return float(np.mean([spearmanr(a.contributions, b.contributions)[0] for a, b in pairs]))
 
-    random_head = replace(
-        model.head, prototypes=generator.normal(size=model.head.prototypes.shape).astype(np.float32)
-    )
-    torch.manual_seed(0)
-    random_encoder = ConvEncoder(model.encoder.config).eval()
-    rows = [
-        {"check": "rank correlation with maps of a random head",
-         "value": correlation(explain_toward(Model(model.encoder, random_head), records, labels))},
-        {"check": "rank correlation with maps of a random encoder",
-         "value": correlation(explain_toward(Model(random_encoder, model.head), records, labels))},
-    ]  # fmt: skip
+    rows = []
+    for what in ("head", "encoder"):
+        found = []
+        for seed in range(N_RANDOM):
+            torch.manual_seed(seed)
+            shape = model.head.prototypes.shape
+            head = replace(model.head, prototypes=generator.normal(size=shape).astype(np.float32))
+            other = ConvEncoder(model.encoder.config).eval()
+            changed = Model(model.encoder, head) if what == "head" else Model(other, model.head)
+            found.append(correlation(explain_toward(changed, records, labels)))
+        check = f"rank correlation with maps of a random {what}: mean, and largest of {N_RANDOM} in size"
+        rows.append({"check": check, "value": f"{np.mean(found):.3f}, {np.abs(found).max():.3f}"})
     differences: list[float] = []
     for record, item in zip(records, maps, strict=True):
         n = len(record)
@@ -450,7 +456,7 @@ def part_sanity(data: Data, model: Model) -> list[Any]:
             rows.append(
                 {
                     "check": f"{name} {label}: area under the cluster's logit",
-                    "value": _curve(model, maps, order, fill),
+                    "value": f"{_curve(model, maps, order, fill):.2f}",
                 }
             )
     return rows
@@ -499,6 +505,7 @@ def main() -> None:
     parser.add_argument("--proteins", type=int, default=25, help="of each family")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--finetune", action="store_true", help="with joint learning")
     options = parser.parse_args()
     for name in (
@@ -534,19 +541,19 @@ def main() -> None:
         return trained[0]
 
     parts: dict[str, Callable[[], list[Any]]] = {
-        "Contributions against domains": lambda: part_maps(data, *both(), options),
-        "Catalytic residues": lambda: part_sites(data, *both(), options),
-        "Sanity": lambda: part_sanity(data, both()[0]),
-        "Speed": lambda: part_speed(data, both()[0]),
-        "Domains of whole proteins": lambda: part_domains(data, options),
+        "maps": lambda: part_maps(data, *both(), options),
+        "catalytic": lambda: part_sites(data, *both(), options),
+        "sanity": lambda: part_sanity(data, both()[0]),
+        "speed": lambda: part_speed(data, both()[0]),
+        "domains": lambda: part_domains(data, options),
     }
-    for title, measure in parts.items():
-        done = options.output / f"{title.lower().replace(' ', '_')}.json"
+    for name in options.only:
+        done = options.output / f"{name}.json"
         if not done.exists():
-            rows = measure()
+            rows = parts[name]()
             with write_atomically(done) as temporary:
                 temporary.write_text(json.dumps(rows, default=float))
-        print_table(title, json.loads(done.read_text()))
+        print_table(PARTS[name], json.loads(done.read_text()))
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -23,7 +23,7 @@ from seqscan.model import Model
 @pytest.fixture(scope="module")
 def records():
     every = (record for record in read_fasta(pfam10_sequences()) if 80 <= len(record) <= 200)
-    return list(islice(every, 0, 2000, 25))
+    return list(islice(every, 0, 2000, 40))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def model(records):
     center, projection = whitening(vectors)
     projection = projection[:, :10].copy()
     head = ClusterHead(np.zeros((1, 10), np.float32), center, projection, 0.1)
-    return Model(encoder, replace(head, prototypes=head.points(vectors)[::8].copy()))
+    return Model(encoder, replace(head, prototypes=head.points(vectors)[::5].copy()))
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,21 @@ def toward_the_same(model, maps):
 def test_random_head_gives_unrelated_maps(model, maps):
     generator = np.random.default_rng(0)
     shape = model.head.prototypes.shape
-    head = replace(model.head, prototypes=generator.normal(size=shape).astype(np.float32))
-    assert abs(mean_correlation(maps, toward_the_same(Model(model.encoder, head), maps))) < 0.2
+    found = []
+    for _ in range(5):
+        head = replace(model.head, prototypes=generator.normal(size=shape).astype(np.float32))
+        found.append(mean_correlation(maps, toward_the_same(Model(model.encoder, head), maps)))
+    assert abs(np.mean(found)) < 0.15
 
 
 def test_random_encoder_gives_unrelated_maps(model, maps):
-    torch.manual_seed(0)
-    encoder = ConvEncoder(model.encoder.config).eval()
-    assert abs(mean_correlation(maps, toward_the_same(Model(encoder, model.head), maps))) < 0.2
+    # One random encoder may by chance like or dislike what the trained one likes; several may not.
+    found = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        encoder = ConvEncoder(model.encoder.config).eval()
+        found.append(mean_correlation(maps, toward_the_same(Model(encoder, model.head), maps)))
+    assert abs(np.mean(found)) < 0.15
 
 
 def test_hiding_the_named_residues_hurts_most(model, maps):
