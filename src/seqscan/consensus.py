@@ -16,7 +16,15 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.results import ActivationMap, write_tsv
 
-__all__ = ["N_MEMBERS", "Consensus", "consensus_of", "first_members", "logo", "write_consensus"]
+__all__ = [
+    "N_MEMBERS",
+    "Consensus",
+    "column_pairs",
+    "consensus_of",
+    "first_members",
+    "logo",
+    "write_consensus",
+]
 
 N_MEMBERS = 100
 """Members of a cluster that are aligned."""
@@ -114,7 +122,7 @@ def consensus_of(maps: Sequence[ActivationMap], *, threads: int = 2) -> list[Con
         pairs = [(center, places, places)]
         for query, target_start, path in paths.get(center, []):
             start, cigar = path.split(":")
-            pairs.append((query, *_columns(int(start), target_start, cigar)))
+            pairs.append((query, *column_pairs(int(start), target_start, cigar)))
         for row, own, place in pairs:
             np.add.at(counts, (place, codes[row][own]), 1)
             sums[place] += maps[row].contributions[own]
@@ -133,10 +141,10 @@ def consensus_of(maps: Sequence[ActivationMap], *, threads: int = 2) -> list[Con
     return found
 
 
-def _columns(query: int, target: int, cigar: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def column_pairs(query: int, target: int, cigar: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the aligned positions of query and target, 0-based.
 
-    >>> [place.tolist() for place in _columns(0, 5, "2M1I1M2D1M")]
+    >>> [place.tolist() for place in column_pairs(0, 5, "2M1I1M2D1M")]
     [[0, 1, 3, 4], [5, 6, 7, 10]]
     """
     own: list[int] = []
@@ -194,7 +202,7 @@ def logo(item: Consensus) -> str:
         y = base
         for letter in np.argsort(shares[place], kind="stable")[-4:]:
             height = shares[place, letter] * information[place] * _SCALE
-            if height >= 0.8:
+            if height >= 2.0:
                 # A capital of 10 pixels in this font is 7.2 high and 6 wide.
                 parts.append(
                     f'<text transform="translate({x:g} {y:.1f})scale(1.9 {height / 7.2:.2f})" '

@@ -68,6 +68,8 @@ class DiscoveryConfig:
         Found from the data if not given.
     neighbors : str
         "embedding", "mmseqs2", or "auto": both if MMseqs2 is installed.
+    min_coverage : share
+        Of both proteins that an alignment must cover to make them neighbors.
     finetune : bool
         Train the encoder with the clusters.
     encoder : str
@@ -82,6 +84,7 @@ class DiscoveryConfig:
 
     n_clusters: int | None = None
     neighbors: str = "auto"
+    min_coverage: float = 0.3
     finetune: bool = True
     encoder: str = "default"
     seed: int = 0
@@ -179,9 +182,13 @@ def discover_categories(
         path = folder / "alignment"
         alignment_key = log.run(
             "align",
-            {"corpus": corpus_key, "mmseqs2": mmseqs_version()},
+            {"corpus": corpus_key, "mmseqs2": mmseqs_version(), "min_coverage": config.min_coverage},
             [path],
-            lambda: AlignmentNeighbors(corpus, threads=config.threads).neighbors(N_ALIGNED).write(path, {}),
+            lambda: (
+                AlignmentNeighbors(corpus, min_coverage=config.min_coverage, threads=config.threads)
+                .neighbors(N_ALIGNED)
+                .write(path, {})
+            ),
         )
         alignment = NeighborGraph.read(path)
 

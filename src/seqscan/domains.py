@@ -15,22 +15,20 @@ import torch
 from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
-from seqscan.errors import ArtifactError
+from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.fasta import Record
 from seqscan.head import ClusterHead
 from seqscan.model import Model, record_blocks
 from seqscan.results import Domains
 from seqscan.store import unit
 
-__all__ = ["DomainPrior", "find_domains", "learn_prior"]
+__all__ = ["DomainPrior", "find_domains", "learn_prior", "membership"]
 
 STEP = 8
 """Residues between places where a domain may begin or end."""
 MIN_SPREAD = 0.15
 """Least standard deviation of the logarithm of a cluster's lengths: the grid is no finer, and few members
 say little of it."""
-SEGMENT_COST = 0.0
-"""Log-odds that a domain must have to be called."""
 N_SHUFFLED = 256
 MAX_LENGTH = 1_000
 SPREADS = 2.5
@@ -44,11 +42,11 @@ class DomainPrior:
     Attributes
     ----------
     log_length : (C,)
-        Mean of the logarithm of the members' lengths, residues.
+        Median of the logarithm of the members' lengths, residues.
     spread : (C,)
-        Its standard deviation.
+        Standard deviation of the same, at least `MIN_SPREAD`.
     background : logit
-        Of being no domain, as a class of its own beside the clusters.
+        Of being no domain, a class of its own beside the clusters: what half of the shuffled members exceed.
     """
 
     log_length: NDArray[np.float64]
@@ -98,14 +96,9 @@ def learn_prior(
             center[label], spread[label] = np.median(own), max(own.std(), MIN_SPREAD)
     generator = np.random.default_rng((seed, 51))
     rows = generator.permutation(len(sequences))[:N_SHUFFLED]
-    real = [sequences[int(row)] for row in rows]
-    mixed = [generator.permutation(sequence) for sequence in real]
-    highest, chance = (model.head.logits(model.encoder.embed(group)).max(axis=1) for group in (real, mixed))
-    # Where as many members lie below as shuffled ones lie above.
-    places = np.sort(np.concatenate([highest, chance]))
-    below = np.searchsorted(np.sort(highest), places) / len(highest)
-    above = 1.0 - np.searchsorted(np.sort(chance), places) / len(chance)
-    return DomainPrior(center, spread, float(places[np.abs(below - above).argmin()]))
+    mixed = [generator.permutation(sequences[int(row)]) for row in rows]
+    highest = model.head.logits(model.encoder.embed(mixed)).max(axis=1)
+    return DomainPrior(center, spread, float(np.median(highest)))
 
 
 def find_domains(model: Model, records: Iterable[Record], *, max_residues: int = 8_192) -> Iterator[Domains]:
@@ -127,19 +120,10 @@ def find_domains(model: Model, records: Iterable[Record], *, max_residues: int =
         If the model was made by a version that did not note the lengths of its clusters.
     """
     prior = DomainPrior.of(model)
-    network = model.encoder.project
-    weight = network.weight.detach().cpu().numpy().T @ model.head.projection
-    bias = (network.bias.detach().cpu().numpy() - model.head.center) @ model.head.projection
     for block in record_blocks(records):
         found: list[list[tuple[int, int, int, float]]] = [[] for _ in block]
-        codes = [AMINO.encode(record.sequence) for record in block]
-        for rows, output, mask in model.encoder.encode(codes, max_residues=max_residues):
-            lengths = mask.sum(dim=1).tolist()
-            for line, row in enumerate(rows.tolist()):
-                n = lengths[line]
-                weights = output.weights[line, :n].float()
-                sums = _cells(weights * output.residues[line, :n].float()), _cells(weights)
-                found[row] = _divide(*sums, n, weight, bias, model.head, prior)
+        for row, windows in _windows(model, prior, block, max_residues):
+            found[row] = _divide(windows)
         rows_of = [
             (i, *part) for i, parts in enumerate(found) for part in parts or [(0, len(block[i]), -1, 0.0)]
         ]
@@ -153,6 +137,70 @@ def find_domains(model: Model, records: Iterable[Record], *, max_residues: int =
         )
 
 
+def membership(
+    model: Model, records: Iterable[Record], cluster: int, *, max_residues: int = 8_192
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the probability (L,) that each residue lies in a domain of a cluster, record by record.
+
+    Where `find_domains` takes the best division of a protein, this sums over all of them.
+
+    Parameters
+    ----------
+    model : Model
+    records : iterable of Record
+    cluster : int
+    max_residues : int, residues
+        Size of a batch.
+
+    Raises
+    ------
+    ArtifactError
+        If the model was made by a version that did not note the lengths of its clusters.
+    InvalidParameter
+        If the model has no such cluster.
+    """
+    if not 0 <= cluster < model.head.n_clusters:
+        raise InvalidParameter(
+            "cluster", cluster, f"the model's clusters are 0 to {model.head.n_clusters - 1}"
+        )
+    prior = DomainPrior.of(model)
+    for block in record_blocks(records):
+        found = [np.empty(0)] * len(block)
+        for row, windows in _windows(model, prior, block, max_residues, cluster):
+            found[row] = _marginal(windows)
+        yield from found
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """All windows of a protein of n cells, by the cell where one ends and the number of its cells.
+
+    Log-odds (n + 1, most + 1) against being no domain: of its best cluster, of any cluster, of a wanted one.
+    """
+
+    length: int
+    label: NDArray[np.int32]
+    best: NDArray[np.float64]
+    any: NDArray[np.float64]
+    wanted: NDArray[np.float64]
+
+
+def _windows(
+    model: Model, prior: DomainPrior, block: Sequence[Record], max_residues: int, cluster: int = 0
+) -> Iterator[tuple[int, _Windows]]:
+    network = model.encoder.project
+    weight = network.weight.detach().cpu().numpy().T @ model.head.projection
+    bias = (network.bias.detach().cpu().numpy() - model.head.center) @ model.head.projection
+    codes = [AMINO.encode(record.sequence) for record in block]
+    for rows, output, mask in model.encoder.encode(codes, max_residues=max_residues):
+        lengths = mask.sum(dim=1).tolist()
+        for line, row in enumerate(rows.tolist()):
+            n = lengths[line]
+            weights = output.weights[line, :n].float()
+            sums = _cells(weights * output.residues[line, :n].float())
+            yield row, _weigh(sums, _cells(weights), n, weight, bias, model.head, prior, cluster)
+
+
 def _cells(values: torch.Tensor) -> NDArray[np.float32]:
     """Sum (L, D) over each `STEP` residues."""
     short = -len(values) % STEP
@@ -160,7 +208,7 @@ def _cells(values: torch.Tensor) -> NDArray[np.float32]:
     return padded.reshape(-1, STEP, values.shape[1]).sum(dim=1).cpu().numpy()
 
 
-def _divide(
+def _weigh(
     sums: NDArray[np.float32],
     weights: NDArray[np.float32],
     length: int,
@@ -168,18 +216,15 @@ def _divide(
     bias: NDArray[np.float32],
     head: ClusterHead,
     prior: DomainPrior,
-) -> list[tuple[int, int, int, float]]:
-    """Return start, end, cluster and probability of the best set of domains of one protein."""
+    cluster: int,
+) -> _Windows:
     n = len(sums)
     reach = SPREADS * prior.spread
     least = max(1, int(np.exp((prior.log_length - reach).min()) / STEP))
     most = min(n, int(np.ceil(min(np.exp((prior.log_length + reach).max()), MAX_LENGTH) / STEP)))
     prototypes = unit(head.prototypes).T / np.float32(head.temperature)
-    # By the place where a window ends and the number of its cells: log-odds of its best cluster against
-    # being no domain, that cluster, and log-odds of any cluster.
-    gain = np.full((n + 1, most + 1), -np.inf)
     label = np.zeros((n + 1, most + 1), dtype=np.int32)
-    any_gain = np.full((n + 1, most + 1), -np.inf)
+    best, any_, wanted = (np.full((n + 1, most + 1), -np.inf) for _ in range(3))
     top, bottom = np.zeros_like(sums), np.zeros_like(weights)
     for k in range(1, most + 1):
         top, bottom = top[: n - k + 1] + sums[k - 1 :], bottom[: n - k + 1] + weights[k - 1 :]
@@ -191,12 +236,18 @@ def _divide(
         odds = (points @ prototypes - prior.background) * np.exp(np.minimum(far * prior.spread, 0.0))
         odds -= 0.5 * far**2
         odds[:, np.abs(far) > SPREADS] = -np.inf
-        label[k:, k], gain[k:, k] = odds.argmax(axis=1), odds.max(axis=1)
-        any_gain[k:, k] = np.logaddexp.reduce(odds, axis=1)
+        label[k:, k], best[k:, k] = odds.argmax(axis=1), odds.max(axis=1)
+        any_[k:, k], wanted[k:, k] = np.logaddexp.reduce(odds, axis=1), odds[:, cluster]
+    return _Windows(length, label, best, any_, wanted)
+
+
+def _divide(windows: _Windows) -> list[tuple[int, int, int, float]]:
+    """Return start, end, cluster and probability of the best set of domains of one protein."""
+    n, most = len(windows.best) - 1, windows.best.shape[1] - 1
     value, taken = np.zeros(n + 1), np.zeros(n + 1, dtype=np.int64)
     for end in range(1, n + 1):
         sizes = np.arange(1, min(end, most) + 1)
-        total = value[end - sizes] + gain[end, sizes] - SEGMENT_COST
+        total = value[end - sizes] + windows.best[end, sizes]
         best = int(total.argmax())
         value[end] = value[end - 1]
         if total[best] > value[end]:
@@ -205,7 +256,27 @@ def _divide(
     while end > 0:
         k = int(taken[end])
         if k:
-            probability = float(np.exp(gain[end, k] - np.logaddexp(0.0, any_gain[end, k])))
-            domains.append(((end - k) * STEP, min(end * STEP, length), int(label[end, k]), probability))
+            place = ((end - k) * STEP, min(end * STEP, windows.length), int(windows.label[end, k]))
+            odds = windows.best[end, k] - np.logaddexp(0.0, windows.any[end, k])
+            domains.append((*place, float(np.exp(odds))))
         end -= max(k, 1)
     return domains[::-1]
+
+
+def _marginal(windows: _Windows) -> NDArray[np.float64]:
+    """Sum over all divisions, forward and backward; (L,), probability of the wanted cluster."""
+    n, most = len(windows.best) - 1, windows.best.shape[1] - 1
+    before, after = np.zeros(n + 1), np.zeros(n + 1)
+    for end in range(1, n + 1):
+        sizes = np.arange(1, min(end, most) + 1)
+        inside = np.logaddexp.reduce(before[end - sizes] + windows.any[end, sizes])
+        before[end] = np.logaddexp(before[end - 1], inside)
+    for start in range(n - 1, -1, -1):
+        sizes = np.arange(1, min(n - start, most) + 1)
+        inside = np.logaddexp.reduce(after[start + sizes] + windows.any[start + sizes, sizes])
+        after[start] = np.logaddexp(after[start + 1], inside)
+    cells = np.zeros(n)
+    for k in range(1, most + 1):
+        share = np.exp(before[: n - k + 1] + windows.wanted[k:, k] + after[k:] - before[n])
+        cells += np.convolve(share, np.ones(k))
+    return np.repeat(np.minimum(cells, 1.0), STEP)[: windows.length]

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqscan.alignment import mmseqs_version
+from seqscan.alignment import find_mmseqs, mmseqs_version
 from seqscan.alphabet import AMINO
 from seqscan.artifact import VERSION, file_checksum, write_atomically
 from seqscan.baselines import aggregate, run_baselines
+from seqscan.consensus import consensus_of, logo
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
 from seqscan.domains import find_domains
@@ -28,10 +29,12 @@ from seqscan.fasta import Record, Rejected, read_fasta
 from seqscan.head import ClusterHead
 from seqscan.hierarchy import HIERARCHY_COLUMNS, Hierarchy, join_clusters
 from seqscan.memory import fitted_to_memory
-from seqscan.report import ReportData, compositions, project_to_plane, write_report
+from seqscan.model import Model
+from seqscan.report import Architecture, Part, ReportData, compositions, project_to_plane, write_report
 from seqscan.results import (
     Assignments,
     ClusterSummary,
+    Domains,
     Scores,
     check_truth,
     kept_ledger,
@@ -43,9 +46,18 @@ from seqscan.stages import Stage, StageLog
 from seqscan.store import unit
 from seqscan.tracks import write_domains
 
-__all__ = ["RunConfig", "run"]
+__all__ = ["RunConfig", "cut_records", "run"]
 
 logger = logging.getLogger(__name__)
+
+N_LOGO_MEMBERS = 40
+"""Surest members of a cluster that make its logo."""
+
+N_ARCHITECTURES = 40
+"""Whole proteins drawn in the report, those with the most domains."""
+
+SEGMENT_COVERAGE = 0.6
+"""Share of both segments that an alignment must cover to make them neighbors."""
 
 N_MAPS = 24
 """Clusters, largest first, whose representative gets a residue map in the report."""
@@ -144,12 +156,17 @@ def run(
             "segment",
             {"corpus": corpus_key, "mmseqs2": mmseqs_version(), "segments": asdict(config.segments)},
             [cut],
-            lambda: _cut(proteins, cut, config),
+            lambda: write_corpus(
+                cut, cut_records(proteins, config.segments, threads=config.discovery.threads)
+            ),
         )
         corpus = Corpus.open(cut)
     fitted, needed = fitted_to_memory(len(corpus), config.discovery, config.memory_bytes)
     if fitted.streamed and not config.discovery.streamed:
         logger.warning("working in shards to keep within %.1f GB of memory", config.memory_bytes / 1e9)
+    if config.segment:
+        # A segment whose cuts are a little off would tie its neighbors in the protein together.
+        fitted = replace(fitted, min_coverage=SEGMENT_COVERAGE)
     config = replace(config, discovery=fitted)
     if truth is not None:
         check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
@@ -206,14 +223,49 @@ def run(
         baselines = json.loads(table.read_text())
     log.run(
         "report",
-        {"from": key, "command": command},
+        {"from": key, "command": command, "mmseqs2": mmseqs_version()},
         [output / "report.html"],
         lambda: _report(
-            source, command, output, config, corpus, found, assignments, clusters, scores, baselines
+            source,
+            command,
+            output,
+            config,
+            corpus,
+            found,
+            assignments,
+            clusters,
+            scores,
+            baselines,
+            proteins,
+            Domains.read(output / "domains.tsv") if config.segment else None,
         ),
     )
     _write_run_json(output / "run.json", source, checksum, config, found, log, needed)
     return scores
+
+
+def cut_records(proteins: Corpus, config: SegmentConfig, *, threads: int) -> Iterator[Record]:
+    """Yield the segments of whole proteins as records `protein/start-end`, 1-based and inclusive.
+
+    Proteins that are like no other have none; a warning says how many.
+    """
+    parts = recurring_segments(proteins, config, threads=threads).tolist()
+    if not parts:
+        raise InputError(
+            "the input",
+            "no part of any protein recurs in another",
+            remedy="Give more proteins, or leave --segment out.",
+        )
+    n = len({row for row, _, _ in parts})
+    if n < len(proteins):
+        logger.warning(
+            "%d of %d proteins are like no other and take no part in the training; domains.tsv has them too",
+            len(proteins) - n,
+            len(proteins),
+        )
+    for row, start, end in parts:
+        text = proteins.residues(row)[start:end]
+        yield Record(f"{proteins.ids[row]}/{start + 1}-{end}", proteins.descriptions[row], text)
 
 
 def summarize(
@@ -283,32 +335,6 @@ def _read(source: Path, corpus: Path, rejected: Path, max_length: int) -> None:
         )
 
 
-def _cut(proteins: Corpus, path: Path, config: RunConfig) -> None:
-    """Write the segments of whole proteins as a corpus; ids `protein/start-end`, 1-based and inclusive."""
-    parts = recurring_segments(proteins, config.segments, threads=config.discovery.threads).tolist()
-    if not parts:
-        raise InputError(
-            "the input",
-            "no part of any protein recurs in another",
-            remedy="Give more proteins, or leave --segment out.",
-        )
-    cut = {row for row, _, _ in parts}
-    if len(cut) < len(proteins):
-        logger.warning(
-            "%d of %d proteins are like no other and take no part in the training; domains.tsv has them too",
-            len(proteins) - len(cut),
-            len(proteins),
-        )
-    write_corpus(
-        path,
-        (
-            Record(f"{proteins.ids[row]}/{start + 1}-{end}", proteins.descriptions[row], text[start:end])
-            for row, start, end in parts
-            for text in (proteins.residues(row),)
-        ),
-    )
-
-
 def _write_members(assignments: Assignments, clusters: list[ClusterSummary], path: Path) -> None:
     """Write representative and member, one line a member, as MMseqs2 does; no header."""
     representative = {row.cluster: row.representative for row in clusters}
@@ -351,6 +377,8 @@ def _report(
     clusters: list[ClusterSummary],
     scores: Scores,
     baselines: list[dict[str, Any]],
+    proteins: Corpus,
+    domains: Domains | None,
 ) -> None:
     rejected = _read_rejected(output / "rejected.tsv")
     shares, background = compositions(corpus, assignments.labels, [row.cluster for row in clusters])
@@ -377,10 +405,45 @@ def _report(
             scores=scores,
             baselines=baselines,
             maps=list(explain(found.model, records)),
+            logos=_logos(found, corpus, assignments, config.discovery.threads),
+            architectures=[] if domains is None else _architectures(found.model, proteins, domains),
             configuration=asdict(config) | {"notes": found.notes},
         ),
         output / "report.html",
     )
+
+
+def _logos(found: Found, corpus: Corpus, assignments: Assignments, threads: int) -> dict[int, str]:
+    """Draw the consensus of the clusters that get a map, if MMseqs2 is installed."""
+    if find_mmseqs() is None:
+        logger.warning("MMseqs2 is not installed: the report has no sequence logos")
+        return {}
+    records = []
+    for label in range(min(N_MAPS, found.model.head.n_clusters)):
+        members = np.flatnonzero(assignments.labels == label)
+        order = np.argsort(-assignments.probabilities[members], kind="stable")[:N_LOGO_MEMBERS]
+        records += [Record(corpus.ids[row], "", corpus.residues(row)) for row in members[order].tolist()]
+    maps = list(explain(found.model, records))
+    return {item.cluster: logo(item) for item in consensus_of(maps, threads=threads)}
+
+
+def _architectures(model: Model, proteins: Corpus, domains: Domains) -> list[Architecture]:
+    """Explain each domain of the proteins that have the most."""
+    parts: dict[str, list[int]] = {}
+    for row in np.flatnonzero(domains.labels >= 0).tolist():
+        parts.setdefault(domains.proteins[row], []).append(row)
+    chosen = sorted(parts, key=lambda id: (-len(parts[id]), id))[:N_ARCHITECTURES]
+    row_of = {id: row for row, id in enumerate(proteins.ids)}
+    drawn = []
+    for id in chosen:
+        text = proteins.residues(row_of[id])
+        found = []
+        for row in parts[id]:
+            start, end, label = int(domains.starts[row]), int(domains.ends[row]), int(domains.labels[row])
+            (item,) = explain(model, [Record(id, "", text[start:end])], cluster=label)
+            found.append(Part(start, end, label, float(domains.probabilities[row]), item.contributions))
+        drawn.append(Architecture(id, len(text), found))
+    return drawn
 
 
 def _positions(found: Found, config: RunConfig) -> NDArray[np.float32]:

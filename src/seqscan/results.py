@@ -292,6 +292,22 @@ class Domains:
     def __len__(self) -> int:
         return len(self.proteins)
 
+    @classmethod
+    def read(cls, path: str | Path) -> Domains:
+        """Read the table `protein, start, end, cluster, probability`; raises `InputError` if it is none."""
+        columns = ("start", "end", "cluster", "probability")
+        rows = _read_rows(path, ("protein", *columns))
+        starts, ends, labels, probabilities = (
+            _floats(path, rows, name, np.empty(0, np.float32)) for name in columns
+        )
+        return cls(
+            [row["protein"] for row in rows],
+            starts.astype(np.int64) - 1,
+            ends.astype(np.int64),
+            labels.astype(np.int32),
+            probabilities,
+        )
+
 
 def write_rejected(rows: Iterable[Rejected], path: str | Path) -> None:
     """Write `record (1-based number in the input), id, reason`, atomically."""

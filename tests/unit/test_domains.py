@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from seqscan import domains as module
 from seqscan.alphabet import AMINO
-from seqscan.domains import DomainPrior, find_domains, learn_prior
+from seqscan.domains import (
+    STEP,
+    DomainPrior,
+    _marginal,
+    _Windows,
+    find_domains,
+    learn_prior,
+    membership,
+)
 from seqscan.encoder import ConvEncoder, ConvEncoderConfig
-from seqscan.errors import ArtifactError, ShapeMismatch
+from seqscan.errors import ArtifactError, InvalidParameter, ShapeMismatch
 from seqscan.fasta import Record
 from seqscan.head import ClusterHead
 from seqscan.model import Model
@@ -80,7 +87,7 @@ def test_domains_of_one_protein_do_not_overlap_and_do_not_depend_on_the_others(t
         assert alone.labels.tolist() == block.labels[own].tolist()
 
 
-def test_logit_of_a_window_is_that_of_its_residues_alone(monkeypatch):
+def test_logit_of_a_window_is_that_of_its_residues_alone():
     # No context: kernel 1 and one-letter tables make a residue vector its own residue's alone.
     torch.manual_seed(0)
     encoder = ConvEncoder(ConvEncoderConfig(width=4, n_features=6, kernel=1, dilations=(1,), n_dimensions=5))
@@ -94,13 +101,50 @@ def test_logit_of_a_window_is_that_of_its_residues_alone(monkeypatch):
     prior = DomainPrior(np.log([64.0, 64.0, 64.0]), np.full(3, 0.15), -20.0)
     model = Model(encoder.eval(), head, {"domains": prior.to_json()})
     text = AMINO.decode(generator.integers(1, 21, 64).astype(np.uint8))
-    monkeypatch.setattr(module, "SEGMENT_COST", 0.0)
     (block,) = find_domains(model, [Record("p", "", text)])
     logits = head.logits(encoder.embed([AMINO.encode(text)]))[0]
     assert (block.starts[0], block.ends[0], block.labels[0]) == (0, 64, logits.argmax())
     odds = np.append(logits, -20.0)
     expected = np.exp(odds.max()) / np.exp(odds).sum()
     assert block.probabilities[0] == pytest.approx(expected, abs=1e-4)
+
+
+def divisions(n, most):
+    """Every set of windows (start, end) of n cells that do not overlap."""
+    if n == 0:
+        return [[]]
+    found = list(divisions(n - 1, most))
+    for k in range(1, min(n, most) + 1):
+        found += [[*rest, (n - k, n)] for rest in divisions(n - k, most)]
+    return found
+
+
+def test_membership_sums_over_all_divisions():
+    generator = np.random.default_rng(0)
+    n, most = 6, 4
+    odds = generator.normal(size=(n + 1, most + 1, 2))  # two clusters
+    any_, wanted = np.logaddexp.reduce(odds, axis=2), odds[:, :, 1]
+    windows = _Windows(n * STEP - 3, np.zeros((n + 1, most + 1), np.int32), odds.max(axis=2), any_, wanted)
+    total, inside = 0.0, np.zeros(n)
+    for division in divisions(n, most):
+        weight = np.exp(sum(any_[end, end - start] for start, end in division))
+        total += weight
+        for start, end in division:
+            inside[start:end] += weight * np.exp(wanted[end, end - start] - any_[end, end - start])
+    found = _marginal(windows)
+    assert len(found) == n * STEP - 3
+    np.testing.assert_allclose(found, np.repeat(inside / total, STEP)[: len(found)])
+
+
+def test_membership_is_high_within_the_domain():
+    text = "A" * 64 + "W" * 40 + "A" * 64 + "H" * 80 + "A" * 16
+    (first,), (second,) = (membership(motif_model(), [Record("p", "", text)], c) for c in (0, 1))
+    assert first[72:96].min() > 0.75
+    assert first[120:].max() < 0.2
+    assert second[184:232].min() > 0.75
+    assert second[:130].max() < 0.2
+    with pytest.raises(InvalidParameter, match="0 to 1"):
+        list(membership(motif_model(), [], 2))
 
 
 def test_prior_learns_lengths():

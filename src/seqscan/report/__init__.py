@@ -28,9 +28,18 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.fasta import Rejected
+from seqscan.report.architecture import Architecture, Part, architecture_rows
 from seqscan.results import ActivationMap, Assignments, ClusterSummary, Scores
 
-__all__ = ["MAX_POINTS", "ReportData", "compositions", "project_to_plane", "write_report"]
+__all__ = [
+    "MAX_POINTS",
+    "Architecture",
+    "Part",
+    "ReportData",
+    "compositions",
+    "project_to_plane",
+    "write_report",
+]
 
 MAX_POINTS = 100_000
 """Most proteins the map draws; of more, an even sample is drawn and the report says so."""
@@ -79,6 +88,10 @@ class ReportData:
         `sd`. Shown only if `scores.labelled` is not empty.
     maps : sequence of ActivationMap
         Of the clusters' representatives.
+    logos : dict of int to str
+        An SVG of the consensus for each cluster that has one, see `seqscan.consensus.logo`.
+    architectures : sequence of Architecture
+        Whole proteins to draw with their domains.
     stages : sequence of dict
         `stage`, `seconds`, `peak_memory_mb`, `status`.
     configuration : dict
@@ -108,6 +121,8 @@ class ReportData:
     scores: Scores = field(default_factory=Scores)
     baselines: Sequence[Mapping[str, Any]] = ()
     maps: Sequence[ActivationMap] = ()
+    logos: Mapping[int, str] = field(default_factory=dict)
+    architectures: Sequence[Architecture] = ()
     stages: Sequence[Mapping[str, Any]] = ()
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
@@ -418,6 +433,8 @@ def _render(data: ReportData) -> str:
         "deciles": _table(data.scores.by_decile),
         "curves": list(_curves(data.curves)),
         "maps": [_map_row(item, palette) for item in data.maps],
+        "logos": {label: Markup(logo) for label, logo in data.logos.items()},
+        "architectures": architecture_rows(data.architectures, palette),
         "rejected": list(data.rejected[:N_REJECTED_SHOWN]),
         "configuration": list(_flatten(data.configuration)),
     }
