@@ -46,8 +46,6 @@ class FinetuneConfig:
         One is drawn for each step.
     mask_fraction : share of the residues
     entropy_weight : dimensionless
-    temperature : dimensionless
-        Of the cosine logits.
     label_weight : dimensionless
         Weight of the self-labelling loss beside the SCAN loss.
     encoder_learning_rate, prototype_learning_rate : float
@@ -62,7 +60,6 @@ class FinetuneConfig:
     crop_lengths: tuple[int, ...] = (64, 96, 128)
     mask_fraction: float = 0.1
     entropy_weight: float = 1.0
-    temperature: float = 0.1
     label_weight: float = 1.0
     encoder_learning_rate: float = 5e-4
     prototype_learning_rate: float = 5e-3
@@ -156,7 +153,7 @@ def finetune(
             ).pooled
         points = F.normalize((pooled - center) @ projection, dim=1)
         anchors, neighbors = points.chunk(2)
-        directions = F.normalize(prototypes, dim=1) / config.temperature
+        directions = F.normalize(prototypes, dim=1) / head.temperature
         scan = scan_loss(
             anchors @ directions.T,
             neighbors @ directions.T,

@@ -154,6 +154,7 @@ def fit_heads(
     seed: int,
     initial: NDArray[np.float32] | None = None,
     frame: Frame | None = None,
+    labels: NDArray[np.int64] | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> list[HeadFit]:
     """Train heads on vectors (N, P) and return them, best first.
@@ -170,6 +171,9 @@ def fit_heads(
         Prototypes to begin from; by default random proteins, which are far from each other.
     frame : center (P,) and projection (P, Q), optional
         In which cosines are taken; `whitening` of the vectors by default.
+    labels : (N,), optional
+        Clusters that are known already, places in `initial`, -1 where none is: self-labelling beside the SCAN
+        loss.
     on_step : callable, optional
         Called every 20 steps with the losses.
     """
@@ -200,8 +204,13 @@ def fit_heads(
             scan_loss(a, n, entropy_weight=config.entropy_weight, mean=mean)
             for a, n, mean in zip(anchors, neighbors, means, strict=True)
         ]
+        total = torch.stack([loss.total for loss in losses]).sum()
+        if labels is not None:
+            known = torch.from_numpy(labels[pairs[:, 0].numpy()])
+            # Not balanced: sizes of families differ by far more than a batch can even out.
+            total = total + torch.stack([self_label_loss(a, known, balance=False) for a in anchors]).sum()
         optimizer.zero_grad()
-        torch.stack([loss.total for loss in losses]).sum().backward()
+        total.backward()
         optimizer.step()
         schedule.step()
         if on_step is not None and (step % 20 == 0 or step == config.n_steps - 1):
@@ -279,9 +288,9 @@ def discover(
 ) -> tuple[HeadFit, NDArray[np.int64], dict[str, float]]:
     """Find the clusters of vectors (N, P).
 
-    Heads begin from pieces: the connected parts of the alignments, if there are any, and the clusters of
+    Heads begin from pieces: the connected parts of the alignments if there are enough, else the clusters of
     heads with more prototypes than are wanted. Pieces whose proteins are alike are joined, the result is
-    trained on, and held-out pairs choose among the heads.
+    trained on, parts of the alignments teaching it, and held-out pairs choose among the heads.
 
     Parameters
     ----------
@@ -329,19 +338,26 @@ def discover(
         for number, fit in enumerate(fine[:N_CANDIDATES]):
             pieces = fit.head.logits(vectors).argmax(axis=1)
             beginnings[f"head {number}"] = join_pieces(points, pieces, n_clusters)
+    known = None
+    if "alignment" in beginnings:
+        known = _place_pieces(points, pieces, beginnings["alignment"])
+    # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
+    temperatures = (config.temperature, config.temperature / 2)
     candidates = {
-        name: fit_heads(
+        f"{name}, temperature {temperature:g}": fit_heads(
             vectors,
             rest,
             held_out,
             len(begin),
-            config,
+            replace(config, temperature=temperature),
             seed=seed,
             initial=begin[None],
             frame=frame,
+            labels=known,
             on_step=on_step,
         )[0]
         for name, begin in beginnings.items()
+        for temperature in temperatures
         if len(begin) >= 2
     }
     if not candidates:
@@ -387,12 +403,18 @@ def label_pieces(
     labels : (N,)
         -1 for proteins in parts too small to tell.
     """
-    pieces = connected_parts(graph, smallest)
+    return _place_pieces(head.points(vectors), connected_parts(graph, smallest), unit(head.prototypes))
+
+
+def _place_pieces(
+    points: NDArray[np.float32], pieces: NDArray[np.int64], prototypes: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Give each piece, as a whole, the prototype its mean points to; (N,), -1 in no piece."""
     labels = np.full(len(pieces), -1, dtype=np.int64)
     used = pieces >= 0
     if used.any():
-        means = _sums(head.points(vectors)[used], pieces[used])
-        labels[used] = (means @ unit(head.prototypes).T).argmax(axis=1)[pieces[used]]
+        means = _sums(points[used], pieces[used])
+        labels[used] = (means @ prototypes.T).argmax(axis=1)[pieces[used]]
     return labels
 
 
