@@ -270,6 +270,24 @@ def test_a_connected_piece_gets_one_label_even_where_its_members_point_elsewhere
     assert label_pieces(head, vectors, graph, 3).tolist() == [0] * 5 + [1] * 5 + [-1]
 
 
+def test_known_clusters_teach_a_head():
+    vectors, truth = corners([30, 30, 30])
+    begin = unit(np.random.default_rng(0).normal(size=(3, vectors.shape[1])).astype(np.float32))
+    for shift in range(3):  # whatever the prototypes begin as, each becomes the cluster it is told to be
+        known = np.where(np.arange(90) % 3 == 0, (truth + shift) % 3, -1)
+        (fit,) = fit_heads(
+            vectors,
+            near(vectors),
+            np.zeros((0, 2), np.int64),
+            3,
+            replace(SMALL, n_steps=300, learning_rate=0.05),
+            seed=0,
+            initial=begin[None],
+            labels=known,
+        )
+        assert fit.head.logits(vectors).argmax(axis=1).tolist() == ((truth + shift) % 3).tolist()
+
+
 class TestDiscover:
     @pytest.mark.parametrize("n_clusters", [3, None])
     def test_clear_clusters_are_found_and_numbered_by_size(self, n_clusters):
@@ -288,7 +306,8 @@ class TestDiscover:
         chain = np.where(np.roll(truth, -1) == truth, np.roll(own, -1), -1).astype(np.int32)[:, None]
         trusted = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "alignment")
         fit, _, notes = discover(vectors, near(vectors), 3, SMALL, seed=0, trusted=trusted)
-        assert notes["began_from"] == "alignment"
+        assert notes["began_from"].startswith("alignment, temperature ")
+        assert len(notes["excess_agreement"]) == 2
         assert same_partition(fit.head.logits(vectors).argmax(axis=1), truth)
 
     def test_same_seed_same_result(self):
