@@ -85,7 +85,7 @@ class Families:
         n_families: int,
         parameters: Parameters,
         *,
-        n_dimensions: int = 256,
+        n_dimensions: int = 192,
         seed: int = 0,
         sizes: Ints | None = None,
     ) -> None:

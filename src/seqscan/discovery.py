@@ -408,6 +408,9 @@ def _stream_heads(
     begin = spread_prototypes(store, n_clusters, frame, seed=config.seed)
     curve: list[dict[str, float]] = []
     stream = StreamConfig(entropy_weight=config.scan.entropy_weight, temperature=config.scan.temperature)
+    # Few proteins are seen more often: three epochs of them would be a handful of steps.
+    n_epochs = max(stream.n_epochs, -(-config.scan.n_steps * stream.batch_size // len(store)))
+    stream = replace(stream, n_epochs=n_epochs)
     checkpoint = path.with_name(path.name + ".training.safetensors")
     head, notes = stream_head(
         store, graph, begin, frame, stream, seed=config.seed, checkpoint=checkpoint, on_step=curve.append

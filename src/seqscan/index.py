@@ -148,7 +148,7 @@ def _index(store: EmbeddingStore, center: NDArray[np.float32], file: Path) -> An
     if file.exists():
         return faiss.read_index(str(file))
     n = len(store)
-    n_lists = max(1, int(4 * n**0.5))
+    n_lists = max(1, min(int(4 * n**0.5), n // SAMPLES_PER_LIST))
     coarse = "_HNSW32" if n_lists >= FEW_LISTS else ""
     index: Any = faiss.index_factory(store.n_dimensions, f"IVF{n_lists}{coarse},SQfp16", faiss.METRIC_L2)
     index.cp.seed = 0

@@ -60,7 +60,7 @@ class Novelty:
         for start in range(0, len(vectors), block):
             cosine = directions[start : start + block] @ self.landmarks.T
             nearest = cosine.argmax(axis=1)
-            gap = 1.0 - cosine[np.arange(len(nearest)), nearest]
+            gap = np.maximum(1.0 - cosine[np.arange(len(nearest)), nearest], 0.0)
             found[start : start + block] = gap / self.spreads[nearest]
         return found
 
@@ -153,8 +153,6 @@ def fit_novelty(
     known = labels.copy()
     known[held] = -1
     landmarks, spreads = _landmarks(lambda rows: unit(gather(rows) - center), known, seed=seed)
-    # In the precision that is saved: a model that was read back must call the same proteins novel.
-    landmarks = landmarks.astype(np.float16).astype(np.float32)
     novelty = Novelty(landmarks, spreads, center, np.zeros(1, np.float32))
     return replace(novelty, calibration=np.sort(novelty.distances(gather(held))))
 
@@ -183,7 +181,9 @@ def _landmarks(
     total, count = np.concatenate(sums), np.concatenate(counts)
     prior = max(float(total.sum() / count.sum()) if overall is None else overall, 1e-3)
     spreads = (total + SPREAD_PRIOR * prior) / (count + SPREAD_PRIOR)
-    return np.concatenate(parts), np.maximum(spreads, 1e-3).astype(np.float32)
+    # In the precision that is saved: a model that was read back must call the same proteins novel.
+    landmarks = np.concatenate(parts).astype(np.float16).astype(np.float32)
+    return landmarks, np.maximum(spreads, 1e-3).astype(np.float32)
 
 
 def _centroids(directions: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ import numpy as np
 from seqscan.corpus import Corpus
 from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
 from seqscan.errors import InvalidParameter
-from seqscan.memory import fitted_to_memory
+from seqscan.memory import N_DIMENSIONS, fitted_to_memory
 from seqscan.pipeline import RunConfig, run
 from seqscan.stages import Stage
 
@@ -143,13 +143,13 @@ def _power(stage: str, times: list[float], residues: list[int]) -> float:
 def _steps_left_out(stage: str, discovery: DiscoveryConfig) -> float:
     if stage == "finetune":
         return max(1.0, discovery.joint.n_steps / PROBE_STEPS)
-    if stage.startswith("scan") and not discovery.streamed:
+    if stage.startswith("scan"):
         return max(1.0, discovery.scan.n_steps / (4 * PROBE_STEPS))
     return 1.0
 
 
 def _disk(n: int, n_residues: int, discovery: DiscoveryConfig) -> dict[str, int]:
-    vectors = n * 2 * 256
+    vectors = n * 2 * N_DIMENSIONS
     graph = n * N_NEIGHBORS * 8
     found = {"read": n_residues + 40 * n, "embed": vectors, "neighbors": graph, "assign": 80 * n}
     found |= {"align": n * N_ALIGNED * 8, "report": 100 * n}

@@ -39,8 +39,8 @@ CHUNK_LOGITS = 1 << 20
 """Logits computed at once, 4 MB: they are passed over several times and should stay in the cache."""
 BLOCK_ROWS = 65_536
 """Proteins whose whitened vectors are in memory at once."""
-HELD_OUT_SHARE = 0.01
 N_HELD_OUT = 20_000
+"""Proteins, at most, that are kept out of training to judge a head; a tenth of few, a hundredth of many."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,9 @@ class _State:
     second_moment: Tensor
     shares: Tensor
     step: Tensor
+
+    def to(self, device: torch.device) -> _State:
+        return _State(**{name: value.to(device) for name, value in vars(self).items()})
 
     def save(self, path: Path, recipe: str) -> None:
         with write_atomically(path) as temporary:
@@ -144,7 +147,7 @@ def pair_gradient(
     log_shares = shares.clamp_min(1e-12).log()
     gradient = torch.zeros_like(directions)
     total = torch.zeros_like(shares)
-    consistency = torch.zeros((), dtype=directions.dtype)
+    consistency = directions.new_zeros(())
     size = max(1, CHUNK_LOGITS // len(directions))
     for x, y in zip(anchors.split(size), neighbors.split(size), strict=True):
         p = torch.softmax(x @ directions.T, dim=1)
@@ -206,7 +209,8 @@ def stream_head(
     and a batch is that of all ranks together.
     """
     recipe = repr((len(store), initial.shape, config, seed, n_ranks()))
-    state = _begin(initial, checkpoint, recipe)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # what the ranks' engine expects
+    state = _begin(initial, checkpoint, recipe).to(device)
     held_out = held_out_pairs(graph, seed)
     batch = max(1, config.batch_size // n_ranks())
     # Equal blocks, as many for each rank: every rank must take as many steps.
@@ -222,7 +226,7 @@ def stream_head(
             if first + n_batches <= int(state.step):  # done before a kill
                 continue
             rows = np.arange(edges[block], edges[block + 1])
-            points = torch.from_numpy(whiten(store.gather(rows), *frame))
+            points = torch.from_numpy(whiten(store.gather(rows), *frame)).to(device)
             generator = np.random.default_rng((seed, 73, epoch, block))
             near = graph.indices[rows]
             usable = np.flatnonzero((near >= 0).any(axis=1) & ~np.isin(rows, held_out[:, 0]))
@@ -232,8 +236,8 @@ def stream_head(
                 if first + number < int(state.step):
                     continue
                 partners = _draw(near[anchors[number]], draws[number])
-                x = points[torch.from_numpy(anchors[number])]
-                y = torch.from_numpy(whiten(store.gather(partners), *frame))
+                x = points[torch.from_numpy(anchors[number]).to(device)]
+                y = torch.from_numpy(whiten(store.gather(partners), *frame)).to(device)
                 if not int(state.step):
                     state.shares = mean_over_ranks(
                         torch.softmax(_logits(x, state, config), dim=1).mean(dim=0)
@@ -253,9 +257,9 @@ def stream_head(
     wait_for_all()
     if checkpoint is not None and rank() == 0:
         checkpoint.unlink(missing_ok=True)
-    prototypes = F.normalize(state.prototypes, dim=1).numpy()
+    prototypes = F.normalize(state.prototypes, dim=1).cpu().numpy()
     head = ClusterHead(prototypes, frame[0], frame[1], config.temperature)
-    return head, _judge(head, store, held_out, state.shares)
+    return head, _judge(head, store, held_out, state.shares.cpu())
 
 
 def stream_labels(head: ClusterHead, store: EmbeddingStore) -> Iterator[tuple[slice, NDArray[np.int32]]]:
@@ -283,7 +287,7 @@ def _begin(initial: NDArray[np.float32], checkpoint: Path | None, recipe: str) -
 def held_out_pairs(graph: NeighborGraph, seed: int) -> NDArray[np.int64]:
     """Return pairs (M, 2) whose anchors no rank trains on."""
     generator = np.random.default_rng((seed, 74))
-    n = min(N_HELD_OUT, int(HELD_OUT_SHARE * len(graph)))
+    n = min(N_HELD_OUT, max(min(1000, len(graph) // 10), len(graph) // 100))
     rows = np.sort(generator.permutation(len(graph))[:n])
     near = graph.indices[rows]
     linked = (near >= 0).any(axis=1)

@@ -1,14 +1,18 @@
 """A model is saved whole, loaded checked, and applied block by block."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from seqscan import model as module
 from seqscan.artifact import write_artifact
 from seqscan.encoder import save_encoder
-from seqscan.errors import ArtifactError
+from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.head import ClusterHead
 from seqscan.model import Model, record_blocks, write_head
+from seqscan.novelty import fit_novelty
+from seqscan.results import ASSIGNMENT_COLUMNS, NOVELTY_COLUMNS
 
 
 @pytest.fixture
@@ -111,3 +115,27 @@ def test_min_probability(model, family_records):
     (found,) = model.assign(family_records, min_probability=0.9)
     assert ((found.labels == -1) == (found.probabilities < 0.9)).all()
     assert (found.labels == -1).sum() > 0
+
+
+def test_novelty_columns_are_there_when_asked_for(model, family_records, tmp_path):
+    with pytest.raises(InvalidParameter, match="no landmarks"):
+        next(model.assign(family_records, false_alarm_rate=0.1))
+    vectors = model.encoder.embed([module.AMINO.encode(record.sequence) for record in family_records])
+    labels = np.repeat(np.arange(3, dtype=np.int32), 12)
+    novelty = fit_novelty(lambda rows: vectors[rows], labels, model.head.center, seed=0, held_out=0.5)
+    replace(model, novelty=novelty).save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model")
+    # The usual columns are as they were.
+    assert table(loaded, family_records, tmp_path / "a.tsv") == table(
+        model, family_records, tmp_path / "b.tsv"
+    )
+    lines = table(loaded, family_records, tmp_path / "c.tsv", false_alarm_rate=0.5).decode().splitlines()
+    header, *rows = (line.split("\t") for line in lines)
+    assert tuple(header) == ASSIGNMENT_COLUMNS + NOVELTY_COLUMNS
+    for _, cluster, *_, status, distance, share, reason in rows:
+        novel = float(share) <= 0.5
+        assert (cluster == "-1") == (status == "unassigned") == (reason == "novel") == novel
+        assert float(distance) >= 0.0
+    assert 0 < sum(row[-1] == "novel" for row in rows) < 36
+    unsure = table(loaded, family_records, tmp_path / "d.tsv", false_alarm_rate=0.01, min_probability=0.9)
+    assert b"\tnot sure\n" in unsure
