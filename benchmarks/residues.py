@@ -200,7 +200,7 @@ def memberships(
     found: dict[str, NDArray[np.float64]] = {}
     for cluster in sorted(set(clusters)):
         own = [record for record, c in zip(records, clusters, strict=True) if c == cluster]
-        found |= zip((record.id for record in own), membership(model, own, cluster), strict=True)
+        found |= zip((record.id for record in own), membership(model, own, cluster=cluster), strict=True)
     return [found[record.id] for record in records]
 
 

@@ -138,7 +138,7 @@ def find_domains(model: Model, records: Iterable[Record], *, max_residues: int =
 
 
 def membership(
-    model: Model, records: Iterable[Record], cluster: int, *, max_residues: int = 8_192
+    model: Model, records: Iterable[Record], *, cluster: int | None = None, max_residues: int = 8_192
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the probability (L,) that each residue lies in a domain of a cluster, record by record.
 
@@ -148,7 +148,8 @@ def membership(
     ----------
     model : Model
     records : iterable of Record
-    cluster : int
+    cluster : int, optional
+        By default the one that each protein as a whole is assigned to.
     max_residues : int, residues
         Size of a batch.
 
@@ -159,7 +160,7 @@ def membership(
     InvalidParameter
         If the model has no such cluster.
     """
-    if not 0 <= cluster < model.head.n_clusters:
+    if cluster is not None and not 0 <= cluster < model.head.n_clusters:
         raise InvalidParameter(
             "cluster", cluster, f"the model's clusters are 0 to {model.head.n_clusters - 1}"
         )
@@ -186,7 +187,7 @@ class _Windows:
 
 
 def _windows(
-    model: Model, prior: DomainPrior, block: Sequence[Record], max_residues: int, cluster: int = 0
+    model: Model, prior: DomainPrior, block: Sequence[Record], max_residues: int, cluster: int | None = None
 ) -> Iterator[tuple[int, _Windows]]:
     network = model.encoder.project
     weight = network.weight.detach().cpu().numpy().T @ model.head.projection
@@ -194,11 +195,12 @@ def _windows(
     codes = [AMINO.encode(record.sequence) for record in block]
     for rows, output, mask in model.encoder.encode(codes, max_residues=max_residues):
         lengths = mask.sum(dim=1).tolist()
+        own = model.head.logits(output.pooled.float().cpu().numpy()).argmax(axis=1)
         for line, row in enumerate(rows.tolist()):
-            n = lengths[line]
+            n, wanted = lengths[line], int(own[line]) if cluster is None else cluster
             weights = output.weights[line, :n].float()
             sums = _cells(weights * output.residues[line, :n].float())
-            yield row, _weigh(sums, _cells(weights), n, weight, bias, model.head, prior, cluster)
+            yield row, _weigh(sums, _cells(weights), n, weight, bias, model.head, prior, wanted)
 
 
 def _cells(values: torch.Tensor) -> NDArray[np.float32]:

@@ -237,6 +237,8 @@ class ActivationMap:
         Each residue's share of the lead over the runner-up; with `lead_bias` they sum to the difference of
         the two logits.
     lead_bias : float
+    membership : (L,), float32, optional
+        Probability that each residue lies in a domain of the cluster.
     """
 
     id: str
@@ -247,9 +249,11 @@ class ActivationMap:
     runner_up: int = -1
     lead: NDArray[np.float32] | None = None
     lead_bias: float = 0.0
+    membership: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        for name, values in (("contributions", self.contributions), ("leads", self.lead)):
+        arrays = {"contributions": self.contributions, "leads": self.lead, "memberships": self.membership}
+        for name, values in arrays.items():
             if values is not None and values.shape != (len(self.residues),):
                 raise ShapeMismatch(f"{self.id}: {values.shape} {name} for {len(self.residues)} residues.")
 

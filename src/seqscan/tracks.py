@@ -23,12 +23,13 @@ _MAPS_AT_A_TIME = 512
 def write_maps(maps: Iterable[ActivationMap], path: str | Path) -> None:
     """Write one row a residue: `id, position (1-based), residue, cluster, contribution`; atomically.
 
-    Maps that were made against the runner-up get the columns `runner_up` and `lead` too.
+    Maps that were made against the runner-up get the columns `runner_up` and `lead` too, and those that have
+    it the column `membership`.
 
     Parameters
     ----------
     maps : iterable of ActivationMap
-        All with a runner-up or all without.
+        All with a runner-up or all without, and likewise their membership.
     path : path
         Parquet if it ends in `.parquet`, else tab-separated.
     """
@@ -82,6 +83,9 @@ def _table(maps: list[ActivationMap]) -> pa.Table:
     if leads:
         columns["runner_up"] = spread([item.runner_up for item in maps])
         columns["lead"] = joined(leads, np.float32)
+    memberships = [item.membership for item in maps if item.membership is not None]
+    if memberships:
+        columns["membership"] = joined(memberships, np.float32)
     return pa.table(columns)
 
 

@@ -138,9 +138,9 @@ def test_explain(seqscan, folder, model, family_records):
     code, _, err = seqscan(*arguments, "--cluster", 3)
     assert code == 2
     assert "clusters are 0 to 2" in err
-    options = ("--against-runner-up", "--structures", folder / "structures")
+    options = ("--against-runner-up", "--membership", "--structures", folder / "structures")
     assert seqscan(*arguments, *options)[0] == 0
-    assert rows_of(folder / "maps.tsv")[0][5:] == ["runner_up", "lead"]
+    assert rows_of(folder / "maps.tsv")[0][5:] == ["runner_up", "lead", "membership"]
     assert len(list((folder / "structures").glob("*.pml"))) == 36
 
 

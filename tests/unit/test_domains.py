@@ -138,13 +138,13 @@ def test_membership_sums_over_all_divisions():
 
 def test_membership_is_high_within_the_domain():
     text = "A" * 64 + "W" * 40 + "A" * 64 + "H" * 80 + "A" * 16
-    (first,), (second,) = (membership(motif_model(), [Record("p", "", text)], c) for c in (0, 1))
+    (first,), (second,) = (membership(motif_model(), [Record("p", "", text)], cluster=c) for c in (0, 1))
     assert first[72:96].min() > 0.75
     assert first[120:].max() < 0.2
     assert second[184:232].min() > 0.75
     assert second[:130].max() < 0.2
     with pytest.raises(InvalidParameter, match="0 to 1"):
-        list(membership(motif_model(), [], 2))
+        list(membership(motif_model(), [], cluster=2))
 
 
 def test_prior_learns_lengths():

@@ -46,6 +46,14 @@ def test_report_draws_them(tmp_path):
     assert 'id="domains"' not in (tmp_path / "without.html").read_text()
 
 
+def test_segments_are_called_segments(tmp_path):
+    data = make_data(segments_of=25, n_read=27, n_rejected=2)
+    write_report(data, tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    assert "39 segments of 25 proteins fall into 3 clusters." in html
+    assert "Every record that was read is accounted for." in html
+
+
 def test_contributions_must_fit():
     with pytest.raises(ShapeMismatch, match="for 5 residues"):
         Part(0, 5, 0, 0.5, np.zeros(4, np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,12 @@ def explain(
     ] = None,
     against_runner_up: Annotated[
         bool, typer.Option("--against-runner-up", help="Add the columns runner_up and lead.")
+    ] = False,
+    membership: Annotated[
+        bool,
+        typer.Option(
+            "--membership", help="Add the probability of each residue to lie in a domain of the cluster."
+        ),
     ] = False,
     structures: Annotated[
         Path | None,
@@ -45,6 +52,7 @@ def explain(
 
     from seqscan.consensus import consensus_of, first_members, write_consensus
     from seqscan.domains import find_domains
+    from seqscan.domains import membership as membership_of
     from seqscan.explain import explain as maps_of
     from seqscan.fasta import Record, read_fasta
     from seqscan.model import Model
@@ -55,10 +63,17 @@ def explain(
     trained = Model.load(model)
     with kept_ledger(output.with_name(f"{output.stem}.rejected.tsv")) as ledger:
         records: Iterable[Record] = read_fasta(source, rejected=ledger, max_length=max_length)
-        if domains is not None:
+        if domains is not None or membership:
             records = list(records)  # standard input can be read once only
+        if domains is not None:
             write_domains(find_domains(trained, records), domains)
         maps = maps_of(trained, records, cluster=cluster, against_runner_up=against_runner_up)
+        if membership:
+            inside = membership_of(trained, records, cluster=cluster)
+            maps = (
+                replace(item, membership=values.astype("f4"))
+                for item, values in zip(maps, inside, strict=True)
+            )
         if structures is not None:
             maps = color_structures(maps, structures)
         kept: list[ActivationMap] = []

@@ -92,6 +92,8 @@ class ReportData:
         An SVG of the consensus for each cluster that has one, see `seqscan.consensus.logo`.
     architectures : sequence of Architecture
         Whole proteins to draw with their domains.
+    segments_of : int
+        If the records were cut: how many whole proteins there were; `assignments` are then of segments.
     stages : sequence of dict
         `stage`, `seconds`, `peak_memory_mb`, `status`.
     configuration : dict
@@ -123,6 +125,7 @@ class ReportData:
     maps: Sequence[ActivationMap] = ()
     logos: Mapping[int, str] = field(default_factory=dict)
     architectures: Sequence[Architecture] = ()
+    segments_of: int = 0
     stages: Sequence[Mapping[str, Any]] = ()
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
@@ -591,6 +594,8 @@ def _headline(data: ReportData) -> str:
         return f"No clusters were found among {_plural(n, 'protein')}."
     proteins = _plural(data.n_assigned, "protein")
     verb = "falls" if data.n_assigned == 1 else "fall"
+    if data.segments_of:
+        proteins = f"{_plural(data.n_assigned, 'segment')} of {_plural(data.segments_of, 'protein')}"
     return f"{proteins} {verb} into {_plural(len(data.clusters), 'cluster')}."
 
 
@@ -606,10 +611,11 @@ def _findings(data: ReportData) -> list[str]:
         sentences.append(
             f"{_plural(data.n_rejected, 'record')} could not be used; the reasons are listed below."
         )
-    missing = data.n_read - n - data.n_rejected
+    accounted = (data.segments_of or n) + data.n_rejected
+    missing = data.n_read - accounted
     if missing:
         sentences.append(
-            f"Warning: of {_plural(data.n_read, 'record')} read, {n + data.n_rejected:,} are accounted for."
+            f"Warning: of {_plural(data.n_read, 'record')} read, {accounted:,} are accounted for."
         )
     else:
         sentences.append("Every record that was read is accounted for.")
