@@ -207,6 +207,7 @@ def discover_categories(
         log, "scan", store, graph, alignment, folder / "head", [key, alignment_key], config
     )
     if config.finetune:
+        assert isinstance(encoder, ConvEncoder), "asked when it was loaded"
         tuned, start, begin = folder / "encoder", encoder, _load_head(head_path)
         # Aligned neighbors are almost always right; vectors speak for a protein that has none.
         pairs, labels = graph, None
