@@ -22,7 +22,7 @@ from seqscan.artifact import read_manifest, remove_leftovers, write_artifact, wr
 from seqscan.corpus import Corpus
 from seqscan.domains import learn_prior
 from seqscan.embed import embed_corpus
-from seqscan.encoder import ConvEncoder, fast_dtype, load_encoder, save_encoder
+from seqscan.encoder import AbstractEncoder, ConvEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
 from seqscan.head import ClusterHead
@@ -73,7 +73,7 @@ class DiscoveryConfig:
     finetune : bool
         Train the encoder with the clusters.
     encoder : str
-        "default" or the path of an encoder artifact.
+        "default", the path of an encoder artifact, or the name of a language model; see `load_encoder`.
     seed : int
     threads : int
     streamed : bool
@@ -174,6 +174,11 @@ def discover_categories(
     aligns = _aligns(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_encoder(config.encoder).to(device)
+    if config.finetune and not isinstance(encoder, ConvEncoder):
+        raise InvalidParameter(
+            "encoder", config.encoder, "joint learning trains the package's own network alone",
+            remedy="Add --no-finetune.",
+        )  # fmt: skip
     base = {"corpus": corpus_key, "threads": config.threads, "device": device.type}
 
     alignment: NeighborGraph | None = None
@@ -202,6 +207,7 @@ def discover_categories(
         log, "scan", store, graph, alignment, folder / "head", [key, alignment_key], config
     )
     if config.finetune:
+        assert isinstance(encoder, ConvEncoder), "asked when it was loaded"
         tuned, start, begin = folder / "encoder", encoder, _load_head(head_path)
         # Aligned neighbors are almost always right; vectors speak for a protein that has none.
         pairs, labels = graph, None
@@ -280,11 +286,11 @@ def discover_categories(
     )
 
 
-def encoder_checksum(encoder: ConvEncoder) -> str:
+def encoder_checksum(encoder: AbstractEncoder) -> str:
     """Return a short checksum of an encoder's weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+        digest.update(name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -315,7 +321,7 @@ def _aligns(config: DiscoveryConfig) -> bool:
 def _embed(
     log: StageLog,
     name: str,
-    encoder: ConvEncoder,
+    encoder: AbstractEncoder,
     corpus: Corpus,
     path: Path,
     depends: dict[str, Any],

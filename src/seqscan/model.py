@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from seqscan.alphabet import AMINO
 from seqscan.artifact import read_manifest, write_artifact
-from seqscan.encoder import ConvEncoder, load_encoder, save_encoder
+from seqscan.encoder import AbstractEncoder, load_encoder, save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.fasta import Record
 from seqscan.head import ClusterHead
@@ -32,7 +32,7 @@ class Model:
 
     Attributes
     ----------
-    encoder : ConvEncoder
+    encoder : AbstractEncoder
     head : ClusterHead
     content : dict
         Provenance, JSON values.
@@ -40,7 +40,7 @@ class Model:
         Tells proteins of the clusters from others.
     """
 
-    encoder: ConvEncoder
+    encoder: AbstractEncoder
     head: ClusterHead
     content: dict[str, Any] = field(default_factory=dict)
     novelty: Novelty | None = None

@@ -6,8 +6,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqscan import encoder as module
 from seqscan.encoder import ConvEncoder, ConvEncoderConfig
+from seqscan.encoder import abstract as module
 from seqscan.tokens import pad
 
 TOLERANCE = 1e-5

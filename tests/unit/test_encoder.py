@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from seqscan import encoder as module
 from seqscan.alphabet import AMINO
 from seqscan.encoder import ConvEncoder, ConvEncoderConfig, fast_dtype, load_encoder, save_encoder
+from seqscan.encoder import abstract as module
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.tokens import pad
 

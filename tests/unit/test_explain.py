@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqscan import encoder as encoder_module
 from seqscan.alphabet import AMINO
 from seqscan.encoder import ConvEncoder, ConvEncoderConfig
+from seqscan.encoder import abstract as encoder_module
 from seqscan.errors import InvalidParameter
 from seqscan.explain import explain
 from seqscan.fasta import Record

@@ -67,7 +67,7 @@ def test_missing_parts_are_found(model, tmp_path):
 
 def test_an_encoder_is_no_model(tiny_encoder, tmp_path):
     save_encoder(tiny_encoder, tmp_path / "encoder")
-    with pytest.raises(ArtifactError, match="is a encoder, not a model"):
+    with pytest.raises(ArtifactError, match="is an encoder, not a model"):
         Model.load(tmp_path / "encoder")
 
 

@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 from seqscan import __version__
 from seqscan.cli.clustering import assign, benchmark, demo, evaluate, run
 from seqscan.cli.console import console
-from seqscan.cli.encoding import embed, pretrain
+from seqscan.cli.encoding import cluster, embed, pretrain
 from seqscan.cli.growth import scan, update
 from seqscan.cli.residues import domains, explain
 from seqscan.errors import SeqscanError
@@ -26,7 +26,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the functional categories of proteins with no labels at all.",
 )
-for command in (run, assign, update, scan, evaluate, explain, domains, benchmark, pretrain, embed, demo):
+for command in (
+    run,
+    assign,
+    update,
+    scan,
+    evaluate,
+    explain,
+    domains,
+    benchmark,
+    pretrain,
+    embed,
+    cluster,
+    demo,
+):
     app.command()(command)
 
 

@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from seqscan.cli.console import console, progress_bars
-from seqscan.cli.options import N_THREADS, Encoder, Input, MaxLength, Seed, Threads
+from seqscan.cli.options import (
+    N_THREADS,
+    Clusters,
+    Encoder,
+    Input,
+    MaxLength,
+    MinProbability,
+    Seed,
+    Threads,
+    discovery_config,
+)
 from seqscan.errors import InvalidParameter
 
 
@@ -152,3 +162,39 @@ def embed(
             typer.echo(
                 f"{len(store)} vectors of {store.n_dimensions} dimensions; {len(ledger.rows)} rejected"
             )
+
+
+def cluster(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="VECTORS", help="HDF5, .npy with .ids.txt, Parquet, or a store of 'embed'."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table of assignments.")],
+    fasta: Annotated[
+        str | None, typer.Option(help="Proteins the vectors must be of, all and no others.")
+    ] = None,
+    clusters: Clusters = "auto",
+    min_probability: MinProbability = 0.0,
+    seed: Seed = 0,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Cluster vectors that another program made, by SCAN without joint learning."""
+    import torch
+
+    from seqscan.embeddings import read_embeddings
+    from seqscan.estimator import SCANClusterer
+    from seqscan.fasta import RejectionLedger, read_fasta
+
+    torch.set_num_threads(threads)
+    n_clusters = discovery_config(clusters, "embedding", False, "default", seed, threads).n_clusters
+    found = read_embeddings(source)
+    ids, vectors = found.ids, found.vectors
+    if fasta is not None:
+        ledger = RejectionLedger()
+        ids = [record.id for record in read_fasta(fasta, rejected=ledger)]
+        vectors = found.in_order_of(ids, source=str(source), ignored={row.id for row in ledger.rows})
+    model = SCANClusterer(n_clusters, random_state=seed).fit(vectors)
+    assignments = model.head_.assign(ids, vectors, min_probability=min_probability)
+    assignments.write(output)
+    n_used = len(set(assignments.labels[assignments.assigned].tolist()))
+    typer.echo(f"{len(ids)} proteins in {n_used} clusters: {output}")

@@ -26,7 +26,10 @@ Clusters = Annotated[
     str, typer.Option(metavar="K|auto", help="How many clusters, or auto to find the number.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed and threads: same result.")]
-Encoder = Annotated[str, typer.Option(metavar="default|PATH", help="Encoder artifact.")]
+Encoder = Annotated[
+    str,
+    typer.Option(metavar="default|PATH|lm:NAME", help="Encoder: an artifact, or lm:FOLDER or a hub name."),
+]
 Neighbors = Annotated[str, typer.Option(metavar="auto|embedding|mmseqs2", help="Where neighbors come from.")]
 ModelPath = Annotated[Path, typer.Option("--model", help="Model folder, for instance OUT/model.")]
 Finetune = Annotated[bool, typer.Option(help="Train the encoder together with the clusters.")]

@@ -16,7 +16,7 @@ import torch
 from seqscan.artifact import read_manifest
 from seqscan.corpus import Corpus
 from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
-from seqscan.encoder import ConvEncoder, ConvEncoderConfig, encoder_path, load_encoder, save_encoder
+from seqscan.encoder import ConvEncoder, ConvEncoderConfig, encoder_path, load_conv_encoder, save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.pretrain.checkpoint import cut_log, load_checkpoint, save_checkpoint
 from seqscan.pretrain.config import PretrainConfig
@@ -166,7 +166,7 @@ def _pretrain(
         } | origin  # fmt: skip
         save_encoder(encoder, output, provenance=provenance, half=half)
     wait_for_all()
-    return load_encoder(output)
+    return load_conv_encoder(output)
 
 
 def _homologs(
@@ -190,7 +190,7 @@ def _begin(
         return ConvEncoder(shape), {}
     if shape is not None:
         raise InvalidParameter("parent", str(parent), "has its shape already; give no encoder_config")
-    encoder = load_encoder(parent)
+    encoder = load_conv_encoder(parent)
     manifest = read_manifest(encoder_path(parent), "encoder")
     weights = manifest.files["weights.safetensors"]
     return encoder, {"parent": {"checksum": weights, "provenance": manifest.content["provenance"]}}
