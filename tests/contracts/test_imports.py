@@ -50,7 +50,7 @@ LABEL_FREE = {
     "pretrain",
     "scan",
 }
-READ_LABELS = {"baselines", "datasets", "evaluate"}
+READ_LABELS = {"annotations", "baselines", "datasets", "enrich", "evaluate", "ontology"}
 
 
 def contract(name):
