@@ -33,6 +33,7 @@ TORCH = {
     "model",
     "pipeline",
     "pretrain",
+    "reference",
     "scan",
 }
 # These import the others in their subcommands alone.
@@ -50,7 +51,19 @@ LABEL_FREE = {
     "pretrain",
     "scan",
 }
-READ_LABELS = {"annotations", "baselines", "datasets", "enrich", "evaluate", "ontology"}
+READ_LABELS = {
+    "annotate",
+    "annotations",
+    "audit",
+    "baselines",
+    "datasets",
+    "enrich",
+    "evaluate",
+    "finished",
+    "ontology",
+    "reference",
+    "support",
+}
 
 
 def contract(name):

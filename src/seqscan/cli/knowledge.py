@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqscan.cli.console import console
+from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Seed, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,112 @@ def enrich(
         f"{int((found.folded_into < 0).sum())} are not implied by a more specific one; "
         f"{named} of {len(set(table.labels[table.assigned].tolist()))} clusters have one; "
         f"background: {found.background} proteins"
+    )
+
+
+def annotate(
+    source: Input,
+    model: ModelPath,
+    annotations: AnnotationFile,
+    ontology: OntologyFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table of predictions.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="FASTA of the annotated proteins; by default those of the run beside the model."),
+    ] = None,
+    min_probability: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Less probable terms are left out.")
+    ] = 0.05,
+    alignments: Annotated[
+        bool | None, typer.Option(help="Use MMseqs2 too; by default if it is there, up to 50,000 proteins.")
+    ] = None,
+    residues: Annotated[bool, typer.Option(help="Say which residues speak for the cluster.")] = True,
+    max_length: MaxLength = 100_000,
+    seed: Seed = 0,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Predict missing annotations, of known or new proteins, with a calibrated probability and evidence."""
+    import numpy as np
+    import torch
+
+    from seqscan.annotate import annotate as predict
+    from seqscan.annotate import marked_residues
+    from seqscan.explain import explain
+    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.model import Model
+    from seqscan.reference import Reference
+    from seqscan.results import write_rejected
+
+    torch.set_num_threads(threads)
+    trained = Model.load(model)
+    known = (
+        Reference.of_run(model)
+        if reference is None
+        else Reference.of_records(read_fasta(reference, rejected=RejectionLedger()), trained)
+    )
+    ledger = RejectionLedger()
+    records = list(read_fasta(source, rejected=ledger, max_length=max_length))
+    new = [record for record in records if record.id not in known.row_of]
+    matched = _matched(annotations, ontology, [*known.ids, *(record.id for record in new)])
+    around = known.surroundings(new, trained, matched.propagated, alignments=alignments, threads=threads)
+    row_of = {id: row for row, id in enumerate(around.ids)}
+    queries = np.array([row_of[record.id] for record in records], dtype=np.int64)
+    found = predict(
+        around, matched.propagated, matched.ontology, queries,
+        negated=matched.negated, min_probability=min_probability, seed=seed,
+    )  # fmt: skip
+    shown = (
+        {map.id: marked_residues(map.contributions.tolist()) for map in explain(trained, records)}
+        if residues
+        else {}
+    )
+    found.write(output, residues=shown)
+    found.write_cafa(output.with_name(f"{output.stem}.cafa.txt"))
+    found.write_gaf(output.with_name(f"{output.stem}.gaf"))
+    write_rejected(ledger.rows, output.with_name(f"{output.stem}.rejected.tsv"))
+    typer.echo(
+        f"{len(found)} terms for {len(set(found.rows.tolist()))} of {len(records)} proteins, "
+        f"{int((~found.known).sum())} of them new; {len(ledger.rows)} records rejected"
+    )
+
+
+def audit(
+    assignments: AssignmentTable,
+    annotations: AnnotationFile,
+    ontology: OntologyFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table of annotations, most suspect first.")],
+    alignments: Annotated[
+        bool | None, typer.Option(help="Use MMseqs2 too; by default if it is there, up to 50,000 proteins.")
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Rank existing annotations by how much cluster, neighbors and ontology contradict them.
+
+    Neighbors come from the folder work/ beside the table, as `seqscan run` leaves it; without it, the cluster
+    alone speaks.
+    """
+    import numpy as np
+
+    from seqscan.audit import TERM_COLUMNS, term_verdicts
+    from seqscan.audit import audit as rank
+    from seqscan.finished import surroundings
+    from seqscan.results import Assignments, write_tsv
+
+    table = Assignments.read(assignments)
+    matched = _matched(annotations, ontology, table.ids)
+    annotated = np.flatnonzero(np.diff(matched.direct.indptr) > 0)
+    around, how = surroundings(table, assignments, annotated, alignments=alignments, threads=threads)
+    console.print(f"evidence: {how}", highlight=False, markup=False, soft_wrap=True)
+    found = rank(around, matched.direct, matched.ontology, seed=seed)
+    found.write(output)
+    verdicts = term_verdicts(found, matched.propagated)
+    summary = output.with_name(f"{output.stem}.terms.tsv")
+    write_tsv(TERM_COLUMNS, verdicts, summary)
+    n_suspect = int((found.suspicion >= 0.5).sum())
+    typer.echo(
+        f"{len(found)} annotations ranked; suspicion is 0.5 or more for {n_suspect}; "
+        f"{len(verdicts)} terms look too broad, too narrow or split, see {summary}"
     )
 
 

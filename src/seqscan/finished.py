@@ -1,0 +1,118 @@
+"""What a finished run left: its proteins, their vectors and who stands around them.
+
+`seqscan run` keeps sequences and vectors in `OUT/work`, beside `OUT/model` and `OUT/assignments.tsv`. What
+builds on a run takes them from there; without that folder, the proteins have to be given again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from seqscan.alignment import find_mmseqs
+from seqscan.artifact import read_manifest
+from seqscan.corpus import Corpus
+from seqscan.errors import ArtifactError, InputError
+from seqscan.results import Assignments
+from seqscan.store import EmbeddingStore, unit
+from seqscan.support import MAX_ALIGNED, Surroundings, aligned, nearest
+
+__all__ = ["FinishedRun", "find_run", "surroundings"]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """N proteins of a run.
+
+    Attributes
+    ----------
+    corpus : Corpus
+    store : EmbeddingStore
+        Their vectors by the encoder of the run's model; rows as in the corpus.
+    """
+
+    corpus: Corpus
+    store: EmbeddingStore
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the proteins."""
+        return self.corpus.ids
+
+    def points(self) -> NDArray[np.float32]:
+        """Return the vectors, centered and of length 1, (N, P)."""
+        vectors = self.store.vectors()
+        return unit(vectors - vectors.mean(axis=0))
+
+    def rows(self, ids: Sequence[str], source: str) -> NDArray[np.int64]:
+        """Return the rows of some proteins; raises `InputError` if the run has not seen one of them."""
+        row_of = {id: row for row, id in enumerate(self.ids)}
+        missing = [id for id in ids if id not in row_of]
+        if missing:
+            raise InputError(
+                source,
+                f"{len(missing)} of its {len(ids)} proteins (such as {missing[0]}) are not those of "
+                f"the run in {self.corpus.path.parent}",
+                remedy="Keep the table in the folder of its own run, or move it away from other runs.",
+            )
+        return np.array([row_of[id] for id in ids], dtype=np.int64)
+
+
+def find_run(output: str | Path) -> FinishedRun | None:
+    """Return what a run left in its folder OUT, or None if `OUT/work` is not there or not finished."""
+    work = Path(output) / "work"
+    try:
+        finetuned = bool(read_manifest(Path(output) / "model", "model").content["config"]["finetune"])
+        store = EmbeddingStore.open(work / ("tuned_store" if finetuned else "store"))
+        corpus = Corpus.open(work / "corpus")
+    except (ArtifactError, KeyError, TypeError):
+        return None
+    return FinishedRun(corpus, store) if len(store) == len(corpus) else None
+
+
+def surroundings(
+    table: Assignments,
+    path: str | Path,
+    annotated: NDArray[np.int64],
+    *,
+    alignments: bool | None = None,
+    threads: int = 2,
+) -> tuple[Surroundings, str]:
+    """Find who stands around the proteins of a table: by the run it comes from, else by cluster alone.
+
+    Parameters
+    ----------
+    table : Assignments
+        N proteins.
+    path : path
+        Of the table; the run is looked for in its folder.
+    annotated : (A,), int64
+        Rows that may speak for others.
+    alignments : bool, optional
+        Also align; if not given, where MMseqs2 is installed and there are at most `MAX_ALIGNED` proteins.
+    threads : int
+
+    Returns
+    -------
+    around : Surroundings
+    how : str
+        What there was to go by, in words.
+    """
+    n = len(table)
+    nothing = sparse.csr_array((n, n), dtype=np.float32)
+    run = find_run(Path(path).parent)
+    if run is None:
+        how = "clusters alone; no finished run lies beside the table"
+        return Surroundings(table.ids, table.labels, table.probabilities, nothing, nothing), how
+    rows = run.rows(table.ids, str(path))
+    if alignments is None:
+        alignments = n <= MAX_ALIGNED and find_mmseqs() is not None
+    graph = aligned([run.corpus[int(row)] for row in rows], threads=threads) if alignments else nothing
+    near = nearest(run.points()[rows], annotated)
+    how = "clusters and neighbors by the run's vectors" + (", and alignments" if alignments else "")
+    return Surroundings(table.ids, table.labels, table.probabilities, near, graph), how
