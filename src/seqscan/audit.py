@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,11 @@ class Audit:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def head(self, n: int) -> Audit:
+        """Return the `n` most suspect."""
+        names = ("rows", "terms", "suspicion", "support", "instead", "instead_support")
+        return replace(self, **{name: getattr(self, name)[:n] for name in names})
 
     def table(self) -> list[tuple[object, ...]]:
         """Return the rows of the table `AUDIT_COLUMNS`."""

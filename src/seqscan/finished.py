@@ -1,4 +1,4 @@
-"""What a finished run left: its proteins, their vectors and who stands around them.
+"""What a finished run left: its proteins, their vectors, who stands around them, and its categories.
 
 `seqscan run` keeps sequences and vectors in `OUT/work`, beside `OUT/model` and `OUT/assignments.tsv`. What
 builds on a run takes them from there; without that folder, the proteins have to be given again.
@@ -6,8 +6,9 @@ builds on a run takes them from there; without that folder, the proteins have to
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,16 @@ from scipy import sparse
 
 from seqscan.alignment import find_mmseqs
 from seqscan.artifact import read_manifest
+from seqscan.candidates import Knowledge
+from seqscan.categories import Category, categories, cluster_means
 from seqscan.corpus import Corpus
 from seqscan.errors import ArtifactError, InputError
+from seqscan.head import ClusterHead
 from seqscan.results import Assignments
 from seqscan.store import EmbeddingStore, unit
 from seqscan.support import MAX_ALIGNED, Surroundings, aligned, nearest
 
-__all__ = ["FinishedRun", "find_run", "surroundings"]
+__all__ = ["FinishedRun", "categories_of_run", "find_run", "surroundings"]
 
 
 @dataclass(frozen=True)
@@ -116,3 +120,67 @@ def surroundings(
     near = nearest(run.points()[rows], annotated)
     how = "clusters and neighbors by the run's vectors" + (", and alignments" if alignments else "")
     return Surroundings(table.ids, table.labels, table.probabilities, near, graph), how
+
+
+def categories_of_run(output: str | Path, head: ClusterHead) -> tuple[list[Category], Knowledge]:
+    """Build the graph of categories of a run, from its tables and, if they are there, its vectors.
+
+    Parameters
+    ----------
+    output : path
+        Its folder.
+    head : ClusterHead
+        Of its model; stands in for the vectors if `work` is gone.
+
+    Returns
+    -------
+    found : list of Category
+    known : Knowledge
+        Ids, and descriptions and sequences if `work` is there; no annotations.
+
+    Raises
+    ------
+    InputError
+        If no protein has a cluster, or a table does not fit the model.
+    """
+    path = Path(output) / "assignments.tsv"
+    table = Assignments.read(path)
+    numbers = np.unique(table.labels[table.assigned])
+    if not len(numbers):
+        raise InputError(str(path), "no protein has a cluster")
+    if numbers[-1] >= head.n_clusters:
+        raise InputError(
+            str(path), f"names cluster {numbers[-1]}, the model has {head.n_clusters}", remedy="Run again."
+        )
+    run = find_run(output)
+    means = unit(head.prototypes)[numbers]
+    known = Knowledge(table.ids)
+    if run is not None:
+        rows = run.rows(table.ids, str(path))
+        means = cluster_means(head.points(run.store.vectors()[rows]), table.labels, numbers)
+        texts = run.corpus.descriptions
+        known = Knowledge(
+            table.ids, [texts[int(row)] for row in rows], [run.corpus[int(row)] for row in rows]
+        )
+    representatives, parents = _cluster_table(Path(output) / "clusters.tsv")
+    known = replace(known, representatives=representatives)
+    return categories(table.labels, means, numbers, parents=parents), known
+
+
+def _cluster_table(path: Path) -> tuple[dict[int, str], dict[int, int] | None]:
+    """Return the representative of each cluster and, if there is the column, parents."""
+    if not path.exists():
+        return {}, None
+    with path.open(newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        representatives = {
+            int(row["cluster"]): row["representative"] for row in rows if row.get("representative")
+        }
+        if not rows or "parent" not in rows[0]:
+            return representatives, None
+        return representatives, {
+            int(row["cluster"]): int(row["parent"]) for row in rows if row["parent"] not in ("", "-1", None)
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(str(path), f"is no table of clusters ({error})") from None

@@ -152,7 +152,7 @@ class Ontology:
             terms.append(
                 Term(
                     id,
-                    _first(clauses, "name"),
+                    str(clauses["name"][0].name) if "name" in clauses else "",
                     _first(clauses, "namespace") or default,
                     str(clauses["def"][0].definition) if "def" in clauses else "",
                     tuple((_relation(relation), parent) for relation, parent in parents),

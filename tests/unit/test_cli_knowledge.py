@@ -126,7 +126,7 @@ def test_audit(seqscan, out, tmp_path):
     (tmp_path / "a.tsv").write_text((tmp_path / "a.tsv").read_text().replace("f1m3\tT:3", "f1m3\tT:4"))
     extra = "".join(f"f{f}m{m}\tT:{t}\n" for f, t in ((0, 2), (1, 1), (2, 3)) for m in range(12))
     (tmp_path / "a.tsv").write_text((tmp_path / "a.tsv").read_text() + extra)
-    code, said, err = seqscan(*arguments, "--no-alignments")
+    code, _, err = seqscan(*arguments, "--no-alignments")
     assert code == 0, err
     assert "evidence: clusters and neighbors by the run's vectors" in err
     rows = rows_of(tmp_path / "audit.tsv")
@@ -140,28 +140,63 @@ def test_audit(seqscan, out, tmp_path):
     assert "evidence: clusters alone" in err
 
 
+def test_ontology_with_and_without_annotations(seqscan, out, tmp_path):
+    code, said, err = seqscan("ontology", out, *FILES, "-o", "c.obo")
+    assert code == 0, err
+    assert "are existing terms" in said
+    text = (tmp_path / "c.obo").read_text()
+    assert "xref: T:4" in text
+    for suffix in ("json", "ofn", "tsv"):
+        code, said, err = seqscan("ontology", out, "-o", f"alone.{suffix}")
+        assert code == 0, err
+        assert "categories: 0 are existing terms, 0 new, " in said
+        assert (tmp_path / f"alone.{suffix}").stat().st_size > 300
+    members = rows_of(tmp_path / "alone.members.tsv")
+    assert {row["protein"] for row in members} == {row["id"] for row in rows_of(out / "assignments.tsv")}
+
+
+def test_one_page_holds_what_each_command_found(seqscan, out, tmp_path):
+    assert seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv")[0] == 0
+    assert seqscan("ontology", out, *FILES, "-o", "c.obo")[0] == 0
+    page = (tmp_path / "knowledge.html").read_text()
+    assert 'id="enrichment"' in page
+    assert 'id="ontology"' in page
+    assert 'id="audit"' not in page
+    (tmp_path / "mine.html").write_text("<p>mine</p>")
+    code, _, err = seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv", "--page", "mine.html")
+    assert code == 2
+    assert "no page of seqscan" in err
+    assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"
+
+
+FOUND = "OUT/assignments.tsv"
 MISTAKES = {
-    "cyclic ontology": ("enrich OUT/assignments.tsv --annotations a.tsv --ontology cyclic.obo -o e.tsv", "own ancestor"),
-    "no ontology": ("enrich OUT/assignments.tsv --annotations a.tsv --ontology none.obo -o e.tsv", "no such file"),
-    "unknown terms": ("enrich OUT/assignments.tsv --annotations u.tsv --ontology t.obo -o e.tsv", "not one of its 1"),
-    "other proteins": ("audit OUT/assignments.tsv --annotations o.tsv --ontology t.obo -o e.tsv", "none of the 36 proteins"),
-    "empty annotations": ("audit OUT/assignments.tsv --annotations 0.tsv --ontology t.obo -o e.tsv", "no annotation"),
-    "empty assignments": ("enrich 0.tsv --annotations a.tsv --ontology t.obo -o e.tsv", "no column"),
-    "table without rows": ("enrich rowless.tsv --annotations a.tsv --ontology t.obo -o e.tsv", "no row"),
-    "background": ("enrich OUT/assignments.tsv --annotations a.tsv --ontology t.obo -o e.tsv --background x", "Choose from"),
-}  # fmt: skip
+    "cyclic ontology": ("enrich", FOUND, "a.tsv", "cyclic.obo", "own ancestor"),
+    "no ontology": ("enrich", FOUND, "a.tsv", "none.obo", "no such file"),
+    "unknown terms": ("enrich", FOUND, "u.tsv", "t.obo", "not one of its 1"),
+    "other proteins": ("audit", FOUND, "o.tsv", "t.obo", "none of the 36 proteins"),
+    "empty annotations": ("audit", FOUND, "0.tsv", "t.obo", "no annotation"),
+    "empty assignments": ("enrich", "0.tsv", "a.tsv", "t.obo", "no column"),
+    "table without rows": ("enrich", "rowless.tsv", "a.tsv", "t.obo", "no row"),
+    "unknown suffix": ("ontology", "OUT", "a.tsv", "t.obo", "unknown suffix"),
+}
 
 
-@pytest.mark.parametrize(("command", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_are_one_line_and_exit_code_2(seqscan, out, tmp_path, command, said):
+@pytest.mark.parametrize(
+    ("command", "source", "annotations", "ontology", "said"), MISTAKES.values(), ids=MISTAKES
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    seqscan, out, tmp_path, command, source, annotations, ontology, said
+):
     (tmp_path / "cyclic.obo").write_text(OBO.replace("name: root\n", "name: root\nis_a: T:4\n"))
     (tmp_path / "u.tsv").write_text("f0m0\tX:1\n")
     (tmp_path / "o.tsv").write_text("stranger\tT:3\n")
     (tmp_path / "0.tsv").write_text("")
     (tmp_path / "rowless.tsv").write_text("id\tcluster\n")
-    code, _, err = seqscan(*command.split())
+    options = ("--annotations", annotations, "--ontology", ontology, "-o", "e.xyz")
+    code, _, err = seqscan(command, source, *options)
     errors = [line for line in err.splitlines() if line.startswith("seqscan: ")]
     assert code == 2
     assert len(errors) == 1
     assert said in errors[0]
-    assert not (tmp_path / "e.tsv").exists()
+    assert not (tmp_path / "e.xyz").exists()

@@ -14,7 +14,7 @@ from seqscan import __version__
 from seqscan.cli.clustering import assign, benchmark, demo, evaluate, run
 from seqscan.cli.console import console
 from seqscan.cli.encoding import embed, pretrain
-from seqscan.cli.knowledge import annotate, audit, enrich
+from seqscan.cli.knowledge import annotate, audit, enrich, ontology
 from seqscan.cli.residues import explain
 from seqscan.errors import SeqscanError
 
@@ -26,7 +26,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the functional categories of proteins with no labels at all.",
 )
-for command in (run, assign, evaluate, explain, benchmark, pretrain, embed, enrich, annotate, audit, demo):
+for command in (
+    run,
+    assign,
+    evaluate,
+    explain,
+    benchmark,
+    pretrain,
+    embed,
+    enrich,
+    annotate,
+    audit,
+    ontology,
+    demo,
+):
     app.command()(command)
 
 

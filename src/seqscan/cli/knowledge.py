@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from seqscan.cli.console import console
 from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Seed, Threads
+from seqscan.errors import InvalidParameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,13 @@ OntologyFile = Annotated[
     Path, typer.Option("--ontology", metavar="go.obo", help="OBO or OBO Graphs JSON, plain or compressed.")
 ]
 
+PageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--page", help="HTML page that gets this part; by default knowledge.html beside the output."
+    ),
+]
+
 
 def enrich(
     assignments: AssignmentTable,
@@ -38,15 +47,18 @@ def enrich(
         ),
     ] = "annotated",
     max_q: Annotated[float, typer.Option(min=0.0, max=1.0, help="False discovery rate to keep.")] = 0.05,
+    page: PageFile = None,
 ) -> None:
     """Say which terms are enriched in each cluster."""
     from seqscan.enrich import enrich as test
+    from seqscan.page import enrichment_part, update_page
     from seqscan.results import Assignments
 
     table = Assignments.read(assignments)
     matched = _matched(annotations, ontology, table.ids)
     found = test(table.labels, matched.propagated, matched.ontology, background=background, max_q=max_q)
     found.write(output)
+    update_page(_page(page, output), "enrichment", enrichment_part(found, matched.report()))
     named = len({int(cluster) for cluster in found.clusters})
     typer.echo(
         f"{len(found)} pairs of cluster and term at q <= {max_q}, of {found.n_tests} tested; "
@@ -130,6 +142,7 @@ def audit(
     alignments: Annotated[
         bool | None, typer.Option(help="Use MMseqs2 too; by default if it is there, up to 50,000 proteins.")
     ] = None,
+    page: PageFile = None,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
 ) -> None:
@@ -143,6 +156,7 @@ def audit(
     from seqscan.audit import TERM_COLUMNS, term_verdicts
     from seqscan.audit import audit as rank
     from seqscan.finished import surroundings
+    from seqscan.page import audit_part, update_page
     from seqscan.results import Assignments, write_tsv
 
     table = Assignments.read(assignments)
@@ -155,11 +169,71 @@ def audit(
     verdicts = term_verdicts(found, matched.propagated)
     summary = output.with_name(f"{output.stem}.terms.tsv")
     write_tsv(TERM_COLUMNS, verdicts, summary)
+    notes = [*matched.report(), f"evidence: {how}"]
+    update_page(_page(page, output), "audit", audit_part(found, verdicts, notes))
     n_suspect = int((found.suspicion >= 0.5).sum())
     typer.echo(
         f"{len(found)} annotations ranked; suspicion is 0.5 or more for {n_suspect}; "
         f"{len(verdicts)} terms look too broad, too narrow or split, see {summary}"
     )
+
+
+def ontology(
+    run: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a finished run.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File; .obo, .json, .ofn or .tsv (ROBOT) says the format."),
+    ],
+    annotations: Annotated[Path | None, typer.Option(metavar="A", help="As for enrich; optional.")] = None,
+    ontology: Annotated[Path | None, typer.Option(metavar="go.obo", help="As for enrich; optional.")] = None,
+    page: PageFile = None,
+) -> None:
+    """Propose an ontology: categories from the clusters, matched to existing terms, and new terms.
+
+    Without annotations the categories come from sequences alone.
+    """
+    from collections import Counter
+
+    from seqscan.candidates import propose
+    from seqscan.export import SUFFIXES, write_members, write_ontology
+    from seqscan.finished import categories_of_run
+    from seqscan.model import Model
+    from seqscan.page import ontology_part, update_page
+
+    if output.suffix not in SUFFIXES:
+        raise InvalidParameter(
+            "output", str(output), "has an unknown suffix", remedy=f"Choose from {', '.join(SUFFIXES)}."
+        )
+    if (annotations is None) != (ontology is None):
+        raise InvalidParameter(
+            "annotations", str(annotations), "go together with --ontology: give both or none"
+        )
+    head = Model.load(run / "model").head
+    found, known = categories_of_run(run, head)
+    notes = [f"{len(found)} categories from {sum(len(c.clusters) == 1 for c in found)} clusters"]
+    terms = None
+    if annotations is not None and ontology is not None:
+        matched = _matched(annotations, ontology, known.ids)
+        terms = matched.ontology
+        known = replace(known, ontology=terms, carried=matched.propagated)
+        notes += matched.report()
+    else:
+        notes.append("no annotations were given: sequences alone")
+    candidates = propose(found, known)
+    write_ontology(candidates, output, ontology=terms)
+    write_members(candidates, known.ids, output.with_name(f"{output.stem}.members.tsv"))
+    update_page(_page(page, output), "ontology", ontology_part(candidates, terms, notes))
+    counts = Counter(candidate.status for candidate in candidates)
+    typer.echo(
+        f"{len(candidates)} categories: {counts['existing']} are existing terms, {counts['new']} new, "
+        f"{counts['unknown']} with too few annotated members to tell"
+    )
+
+
+def _page(page: Path | None, output: Path) -> Path:
+    from seqscan.page import PAGE_NAME
+
+    return page or output.with_name(PAGE_NAME)
 
 
 def _matched(annotations: Path, ontology: Path, ids: Sequence[str]) -> Matched:
