@@ -153,7 +153,7 @@ def categories_of_run(output: str | Path, head: ClusterHead) -> tuple[list[Categ
             str(path), f"names cluster {numbers[-1]}, the model has {head.n_clusters}", remedy="Run again."
         )
     run = find_run(output)
-    means = unit(head.prototypes)[numbers]
+    means: NDArray[np.floating] = unit(head.prototypes)[numbers]
     known = Knowledge(table.ids)
     if run is not None:
         rows = run.rows(table.ids, str(path))
