@@ -14,6 +14,7 @@ The shipped encoder saw all of these sequences, without labels, in its training 
 from __future__ import annotations
 
 import argparse
+import gzip
 import subprocess
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ from seqscan.discovery import DiscoveryConfig, Found, discover_categories
 from seqscan.enrich import enrich
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.ontology import Ontology
+from seqscan.scan import ScanConfig
 from seqscan.stages import StageLog
 from seqscan.support import Surroundings, aligned, nearest
 
@@ -74,13 +76,16 @@ class World:
 def read_world(data: Path, folder: Path, n: int, seed: int) -> World:
     """Draw, cluster and align the proteins, or take what an earlier call did."""
     ontology = Ontology.read(data / "go" / "go-basic_2022-07.obo.gz")
-    annotations = read_annotations(data / "go" / "annotations_2014.tsv.gz", ontology)
-    fasta = draw_proteins(data, folder, set(annotations.proteins), n, seed)
+    lines = gzip.decompress((data / "go" / "annotations_2014.tsv.gz").read_bytes()).decode().splitlines()[1:]
+    fasta = draw_proteins(data, folder, {line.split("\t", 1)[0] for line in lines}, n, seed)
     corpus, found = clusters_of(fasta, folder / "swissprot", seed)
     kept = folder / "alignments.npz"
     if not kept.exists():
         sparse.save_npz(kept, aligned(corpus, threads=1))
-    matched = annotations.match(corpus.ids)
+    drawn = set(corpus.ids)
+    own = folder / "annotations.tsv"
+    own.write_text("".join(f"{line}\n" for line in lines if line.split("\t", 1)[0] in drawn))
+    matched = read_annotations(own, ontology).match(corpus.ids)
     for line in matched.report():
         print(f"- {line}")
     head = found.model.head
@@ -88,8 +93,8 @@ def read_world(data: Path, folder: Path, n: int, seed: int) -> World:
     points = head.points(found.vectors)
     numbers = np.unique(assigned.labels)
     carried = matched.propagated
-    counts = np.asarray(annotations.propagated.sum(axis=0)).ravel()
-    # How much a term says beyond its parents, as in CAFA: from all annotations, not only the drawn ones.
+    counts = np.asarray(carried.sum(axis=0)).ravel()
+    # How much a term says beyond its parents, as in CAFA.
     information = np.zeros(len(ontology))
     for row, term in enumerate(ontology.terms):
         above = [counts[ontology.row_of[i]] for _, i in term.parents if i in ontology.row_of]
@@ -159,7 +164,8 @@ def clusters_of(fasta: Path, folder: Path, seed: int) -> tuple[Corpus, Found]:
     key = log.run("read", {"in": fasta.name}, [folder / "corpus"], lambda: write_corpus(
         folder / "corpus", read_fasta(fasta)))  # fmt: skip
     corpus = Corpus.open(folder / "corpus")
-    config = DiscoveryConfig(n_clusters=N_CLUSTERS, finetune=False, seed=seed, threads=1)
+    scan = ScanConfig(n_heads=3, n_steps=200)
+    config = DiscoveryConfig(n_clusters=N_CLUSTERS, finetune=False, seed=seed, threads=1, scan=scan)
     return corpus, discover_categories(corpus, key, folder, config, log)
 
 

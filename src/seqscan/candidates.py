@@ -23,6 +23,7 @@ MIN_JACCARD = 0.5
 """From this overlap of members on, a category and a term are the same thing."""
 MIN_SHARE = 0.8
 """Of the annotated members: a term that so many carry stands above the category."""
+MAX_FREQUENCY = 0.25
 MIN_ANNOTATED = 3
 _MAX_PARENTS = 4
 _N_BACKGROUND = 2000
@@ -109,6 +110,13 @@ class _Fit:
     above: tuple[int, ...]
     shares: tuple[float, ...]
 
+    @property
+    def status(self) -> str:
+        """See `Candidate.status`."""
+        if self.n_annotated < MIN_ANNOTATED:
+            return "unknown"
+        return "existing" if self.jaccard >= MIN_JACCARD and self.q <= 0.05 else "new"
+
 
 def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
     """Turn categories into candidate terms.
@@ -144,10 +152,8 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
         if first[ids[place]] != place:
             continue
         fit = fits[place]
-        status = "unknown" if fit.n_annotated < MIN_ANNOTATED else "new"
-        if fit.match >= 0 and fit.jaccard >= MIN_JACCARD and fit.q <= 0.05 and status == "new":
-            status = "existing"
-        parents = _parents(place, found, fits, ids, known, status)
+        status = fit.status
+        parents = _parents(place, found, fits, ids, known)
         traits = background.traits(category)
         representative = _representative(category, known)
         name = _name(fit, traits, known, representative, status)
@@ -210,7 +216,10 @@ def _fits(found: Sequence[Category], known: Knowledge) -> list[_Fit]:
         share = table.data[at] / max(sizes[i], 1.0)
         common = table.indices[at][(share >= MIN_SHARE) & ~ontology.roots[table.indices[at]]]
         above = ontology.most_specific(common.tolist())
-        above = sorted(above, key=lambda t: (totals[t], t))[:_MAX_PARENTS]
+        above = sorted(above, key=lambda t: (totals[t], t))
+        # What a quarter of all proteins carry says little; it stands in only where nothing better does.
+        telling = [t for t in above if totals[t] <= MAX_FREQUENCY * n]
+        above = telling[:_MAX_PARENTS] or above[:1]
         value = dict(zip(table.indices[at].tolist(), share.tolist(), strict=True))
         fits.append(
             _Fit(int(sizes[i]), term, jaccard, float(q[i]), tuple(above), tuple(value[t] for t in above))
@@ -219,20 +228,27 @@ def _fits(found: Sequence[Category], known: Knowledge) -> list[_Fit]:
 
 
 def _parents(
-    place: int, found: Sequence[Category], fits: list[_Fit], ids: list[str], known: Knowledge, status: str
+    place: int, found: Sequence[Category], fits: list[_Fit], ids: list[str], known: Knowledge
 ) -> tuple[str, ...]:
-    """Return the ids above a category; one with the same members as this one is passed over."""
+    """Return the ids above a category.
+
+    A category that is an existing term stands below that term, and what is below it too. One with the same
+    members as this one is passed over.
+    """
+    terms = known.ontology.terms if known.ontology else ()
     above: list[str] = []
     waiting = list(found[place].parents)
     while waiting:
         parent = waiting.pop(0)
         if ids[parent] == ids[place]:
             waiting += found[parent].parents
-        elif ids[parent] not in above:
-            above.append(ids[parent])
-    if known.ontology is not None and status == "new":
-        above += [known.ontology.terms[t].id for t in fits[place].above]
-    return tuple(above)
+        else:
+            above.append(terms[fits[parent].match].id if fits[parent].status == "existing" else ids[parent])
+    if fits[place].status == "existing":
+        above.append(terms[fits[place].match].id)
+    elif fits[place].status == "new":
+        above += [terms[t].id for t in fits[place].above]
+    return tuple(dict.fromkeys(above))
 
 
 @dataclass(frozen=True)
@@ -313,7 +329,7 @@ def _definition(fit: _Fit, traits: _Traits, known: Knowledge, representative: st
 
 def _evidence(category: Category, fit: _Fit, traits: _Traits, known: Knowledge) -> tuple[str, ...]:
     said = [
-        f"{len(category.rows)} members in {len(category.clusters)} clusters"
+        f"{len(category.rows)} members in {len(category.clusters)} cluster{'s'[: len(category.clusters) > 1]}"
         + (f" that join at a cosine of {category.cohesion:.2f}" if len(category.clusters) > 1 else "")
     ]
     if known.ontology:

@@ -158,17 +158,19 @@ def _template(
     candidates: Sequence[Candidate],
 ) -> tuple[tuple[str, ...], Iterable[tuple[object, ...]]]:
     """Return a ROBOT template: a line of headings, a line of what they mean to ROBOT, then a line a term."""
-    header = ("ID", "Label", "Definition", "Parents", "Exact match", "Comment", "Status", "Members")
+    header = ("ID", "Label", "Definition", "Parents", "Comment", "Status", "Members")
     meaning = (
-        "ID", "LABEL", "A IAO:0000115", "SC % SPLIT=|", "A oboInOwl:hasDbXref", "A rdfs:comment", "", "",
+        "ID", "LABEL", "A IAO:0000115", "SC % SPLIT=|", "A rdfs:comment", "", "",
     )  # fmt: skip
 
     def rows() -> Iterable[tuple[object, ...]]:
         yield meaning
         for c in candidates:
-            yield (
-                c.id, c.name, c.definition, "|".join(_is_a(c)), c.match if c.status == "existing" else "",
-                "; ".join(c.evidence), c.status, len(c.rows),
-            )  # fmt: skip
+            # An existing term is not proposed again; what is below it names it as a parent.
+            if c.status != "existing":
+                yield (
+                    c.id, c.name, c.definition, "|".join(_is_a(c)), "; ".join(c.evidence), c.status,
+                    len(c.rows),
+                )  # fmt: skip
 
     return header, rows()
