@@ -109,19 +109,15 @@ def world():
         Term(f"GO:{i}", f"term {i}", "molecular_function", "", tuple(("is_a", f"GO:{p}") for p in ps))
         for i, ps in parents.items()
     )
-    marks = (
-        [["GO:4"]] * 6
-        + [["GO:5"]] * 6
-        + [["GO:2", "GO:3"]] * 6
-        + [[]] * 6
-        + [["GO:3"]] * 12
-        + [["GO:2"]] * 12
-    )
+    # The last keep the others from being what everything carries.
+    kinds = [["GO:4"], ["GO:5"], ["GO:2", "GO:3"], [], ["GO:3"], ["GO:2"], ["GO:6"]]
+    sizes = [6, 6, 6, 6, 12, 12, 80]
+    marks = [own for own, size in zip(kinds, sizes, strict=True) for _ in range(size)]
     direct = sparse.lil_array((len(marks), len(ontology)), dtype=bool)
     for row, terms in enumerate(marks):
         for term in terms:
             direct[row, ontology.row(term)] = True
-    labels = np.repeat(np.arange(7), [6, 6, 6, 6, 12, 12, 80])
+    labels = np.repeat(np.arange(7), sizes)
     ids = [f"P{i}" for i in range(len(marks))]
     known = Knowledge(ids, ontology=ontology, carried=propagate(direct.tocsr(), ontology))
     means = unit(np.random.default_rng(0).normal(size=(7, 20)))
