@@ -173,14 +173,22 @@ def _cluster_table(path: Path) -> tuple[dict[int, str], dict[int, int] | None]:
         return {}, None
     with path.open(newline="") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
-    try:
-        representatives = {
-            int(row["cluster"]): row["representative"] for row in rows if row.get("representative")
-        }
-        if not rows or "parent" not in rows[0]:
-            return representatives, None
-        return representatives, {
-            int(row["cluster"]): int(row["parent"]) for row in rows if row["parent"] not in ("", "-1", None)
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(str(path), f"is no table of clusters ({error})") from None
+    if not rows or "cluster" not in rows[0]:
+        raise InputError(str(path), "is no table of clusters: it has no column 'cluster' or no row")
+    # Groups above the clusters may have any names; they get numbers that no cluster has.
+    names = [row["cluster"] for row in rows]
+    if "parent" in rows[0]:
+        names += [row["parent"] for row in rows]
+    number = {name: int(name) for name in names if name and name.isdecimal()}
+    free = 1 + max(number.values(), default=-1)
+    for name in names:
+        if name not in ("", "-1", None):
+            number.setdefault(name, free + len(number))
+    representatives = {
+        number[row["cluster"]]: row["representative"] for row in rows if row.get("representative")
+    }
+    if "parent" not in rows[0]:
+        return representatives, None
+    return representatives, {
+        number[row["cluster"]]: number[row["parent"]] for row in rows if row["parent"] in number
+    }
