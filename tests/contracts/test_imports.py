@@ -32,6 +32,7 @@ TORCH = {
     "explain",
     "finetune",
     "growth",
+    "knowledge",
     "losses",
     "memory",
     "model",
@@ -44,7 +45,7 @@ TORCH = {
     "update",
 }
 # These import the others in their subcommands alone.
-STARTS_WITHOUT_TORCH = {"cli"}
+STARTS_WITHOUT_TORCH = {"cli", "knowledge"}
 # Learn or select, so that they may not reach a label.
 LABEL_FREE = {
     "discovery",
@@ -67,7 +68,7 @@ LABEL_FREE = {
     "segments",
     "streaming",
 }
-READ_LABELS = {"baselines", "datasets", "evaluate"}
+READ_LABELS = {"baselines", "datasets", "evaluate", "knowledge"}
 
 
 def contract(name):

@@ -15,6 +15,7 @@ from seqscan.cli.clustering import assign, benchmark, demo, evaluate, run
 from seqscan.cli.console import console
 from seqscan.cli.encoding import cluster, embed, pretrain
 from seqscan.cli.growth import scan, update
+from seqscan.cli.knowledge import annotate, audit, enrich, ontology
 from seqscan.cli.residues import domains, explain
 from seqscan.errors import SeqscanError
 
@@ -38,6 +39,10 @@ for command in (
     pretrain,
     embed,
     cluster,
+    enrich,
+    annotate,
+    audit,
+    ontology,
     demo,
 ):
     app.command()(command)

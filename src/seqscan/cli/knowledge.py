@@ -1,0 +1,247 @@
+"""Commands that read annotations as evidence about finished clusters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seqscan.cli.console import console
+from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Seed, Threads
+from seqscan.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seqscan.knowledge.annotations import Matched
+
+AssignmentTable = Annotated[
+    Path, typer.Argument(metavar="assignments.tsv", help="Table with the columns id and cluster.")
+]
+AnnotationFile = Annotated[
+    Path, typer.Option("--annotations", metavar="A", help="GAF, GPAD, CAFA, or a table of protein and terms.")
+]
+OntologyFile = Annotated[
+    Path, typer.Option("--ontology", metavar="go.obo", help="OBO or OBO Graphs JSON, plain or compressed.")
+]
+
+PageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--page", help="HTML page that gets this part; by default knowledge.html beside the output."
+    ),
+]
+
+
+def enrich(
+    assignments: AssignmentTable,
+    annotations: AnnotationFile,
+    ontology: OntologyFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table of enriched terms.")],
+    background: Annotated[
+        str,
+        typer.Option(
+            metavar="annotated|all", help="Proteins to compare with: clustered and annotated, or all."
+        ),
+    ] = "annotated",
+    max_q: Annotated[float, typer.Option(min=0.0, max=1.0, help="False discovery rate to keep.")] = 0.05,
+    page: PageFile = None,
+) -> None:
+    """Say which terms are enriched in each cluster."""
+    from seqscan.knowledge.enrich import enrich as test
+    from seqscan.knowledge.page import enrichment_part, update_page
+    from seqscan.results import Assignments
+
+    table = Assignments.read(assignments)
+    matched = _matched(annotations, ontology, table.ids)
+    found = test(table.labels, matched.propagated, matched.ontology, background=background, max_q=max_q)
+    found.write(output)
+    update_page(_page(page, output), "enrichment", enrichment_part(found, matched.report()))
+    named = len({int(cluster) for cluster in found.clusters})
+    typer.echo(
+        f"{len(found)} pairs of cluster and term at q <= {max_q}, of {found.n_tests} tested; "
+        f"{int((found.folded_into < 0).sum())} are not implied by a more specific one; "
+        f"{named} of {len(set(table.labels[table.assigned].tolist()))} clusters have one; "
+        f"background: {found.background} proteins"
+    )
+
+
+def annotate(
+    source: Input,
+    model: ModelPath,
+    annotations: AnnotationFile,
+    ontology: OntologyFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table of predictions.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="FASTA of the annotated proteins; by default those of the run beside the model."),
+    ] = None,
+    min_probability: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Less probable terms are left out.")
+    ] = 0.05,
+    alignments: Annotated[
+        bool | None, typer.Option(help="Use MMseqs2 too; by default if it is there, up to 50,000 proteins.")
+    ] = None,
+    residues: Annotated[bool, typer.Option(help="Say which residues speak for the cluster.")] = True,
+    max_length: MaxLength = 100_000,
+    seed: Seed = 0,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Predict missing annotations, of known or new proteins, with a calibrated probability and evidence."""
+    import numpy as np
+    import torch
+
+    from seqscan.explain import explain
+    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.knowledge.annotate import annotate as predict
+    from seqscan.knowledge.annotate import marked_residues
+    from seqscan.knowledge.reference import Reference
+    from seqscan.model import Model
+    from seqscan.results import write_rejected
+
+    torch.set_num_threads(threads)
+    trained = Model.load(model)
+    known = (
+        Reference.of_run(model)
+        if reference is None
+        else Reference.of_records(read_fasta(reference, rejected=RejectionLedger()), trained)
+    )
+    ledger = RejectionLedger()
+    records = list(read_fasta(source, rejected=ledger, max_length=max_length))
+    new = [record for record in records if record.id not in known.row_of]
+    matched = _matched(annotations, ontology, [*known.ids, *(record.id for record in new)])
+    around = known.surroundings(new, trained, matched.propagated, alignments=alignments, threads=threads)
+    row_of = {id: row for row, id in enumerate(around.ids)}
+    queries = np.array([row_of[record.id] for record in records], dtype=np.int64)
+    found = predict(
+        around, matched.propagated, matched.ontology, queries,
+        negated=matched.negated, min_probability=min_probability, seed=seed,
+    )  # fmt: skip
+    shown = (
+        {map.id: marked_residues(map.contributions.tolist()) for map in explain(trained, records)}
+        if residues
+        else {}
+    )
+    found.write(output, residues=shown)
+    found.write_cafa(output.with_name(f"{output.stem}.cafa.txt"))
+    found.write_gaf(output.with_name(f"{output.stem}.gaf"))
+    write_rejected(ledger.rows, output.with_name(f"{output.stem}.rejected.tsv"))
+    typer.echo(
+        f"{len(found)} terms for {len(set(found.rows.tolist()))} of {len(records)} proteins, "
+        f"{int((~found.known).sum())} of them new; {len(ledger.rows)} records rejected"
+    )
+
+
+def audit(
+    assignments: AssignmentTable,
+    annotations: AnnotationFile,
+    ontology: OntologyFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table of annotations, most suspect first.")],
+    alignments: Annotated[
+        bool | None, typer.Option(help="Use MMseqs2 too; by default if it is there, up to 50,000 proteins.")
+    ] = None,
+    page: PageFile = None,
+    seed: Seed = 0,
+    threads: Threads = N_THREADS,
+) -> None:
+    """Rank existing annotations by how much cluster, neighbors and ontology contradict them.
+
+    Neighbors come from the folder work/ beside the table, as `seqscan run` leaves it; without it, the cluster
+    alone speaks.
+    """
+    import numpy as np
+
+    from seqscan.knowledge.audit import TERM_COLUMNS, term_verdicts
+    from seqscan.knowledge.audit import audit as rank
+    from seqscan.knowledge.finished import surroundings
+    from seqscan.knowledge.page import audit_part, update_page
+    from seqscan.results import Assignments, write_tsv
+
+    table = Assignments.read(assignments)
+    matched = _matched(annotations, ontology, table.ids)
+    annotated = np.flatnonzero(np.diff(matched.direct.indptr) > 0)
+    around, how = surroundings(table, assignments, annotated, alignments=alignments, threads=threads)
+    console.print(f"evidence: {how}", highlight=False, markup=False, soft_wrap=True)
+    found = rank(around, matched.direct, matched.ontology, seed=seed)
+    found.write(output)
+    verdicts = term_verdicts(found, matched.propagated)
+    summary = output.with_name(f"{output.stem}.terms.tsv")
+    write_tsv(TERM_COLUMNS, verdicts, summary)
+    notes = [*matched.report(), f"evidence: {how}"]
+    update_page(_page(page, output), "audit", audit_part(found, verdicts, notes))
+    n_suspect = int((found.suspicion >= 0.5).sum())
+    typer.echo(
+        f"{len(found)} annotations ranked; suspicion is 0.5 or more for {n_suspect}; "
+        f"{len(verdicts)} terms look too broad, too narrow or split, see {summary}"
+    )
+
+
+def ontology(
+    run: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a finished run.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File; .obo, .json, .ofn or .tsv (ROBOT) says the format."),
+    ],
+    annotations: Annotated[Path | None, typer.Option(metavar="A", help="As for enrich; optional.")] = None,
+    ontology: Annotated[Path | None, typer.Option(metavar="go.obo", help="As for enrich; optional.")] = None,
+    page: PageFile = None,
+) -> None:
+    """Propose an ontology: categories from the clusters, matched to existing terms, and new terms.
+
+    Without annotations the categories come from sequences alone.
+    """
+    from collections import Counter
+
+    from seqscan.knowledge.candidates import propose
+    from seqscan.knowledge.export import SUFFIXES, write_members, write_ontology
+    from seqscan.knowledge.finished import categories_of_run
+    from seqscan.knowledge.page import ontology_part, update_page
+    from seqscan.model import Model
+
+    if output.suffix not in SUFFIXES:
+        raise InvalidParameter(
+            "output", str(output), "has an unknown suffix", remedy=f"Choose from {', '.join(SUFFIXES)}."
+        )
+    if (annotations is None) != (ontology is None):
+        raise InvalidParameter(
+            "annotations", str(annotations), "go together with --ontology: give both or none"
+        )
+    head = Model.load(run / "model").head
+    found, known = categories_of_run(run, head)
+    notes = [f"{len(found)} categories from {sum(len(c.clusters) == 1 for c in found)} clusters"]
+    terms = None
+    if annotations is not None and ontology is not None:
+        matched = _matched(annotations, ontology, known.ids)
+        terms = matched.ontology
+        known = replace(known, ontology=terms, carried=matched.propagated)
+        notes += matched.report()
+    else:
+        notes.append("no annotations were given: sequences alone")
+    candidates = propose(found, known)
+    write_ontology(candidates, output, ontology=terms)
+    write_members(candidates, known.ids, output.with_name(f"{output.stem}.members.tsv"))
+    update_page(_page(page, output), "ontology", ontology_part(candidates, terms, notes))
+    counts = Counter(candidate.status for candidate in candidates)
+    typer.echo(
+        f"{len(candidates)} categories: {counts['existing']} are existing terms, {counts['new']} new, "
+        f"{counts['unknown']} with too few annotated members to tell"
+    )
+
+
+def _page(page: Path | None, output: Path) -> Path:
+    from seqscan.knowledge.page import PAGE_NAME
+
+    return page or output.with_name(PAGE_NAME)
+
+
+def _matched(annotations: Path, ontology: Path, ids: Sequence[str]) -> Matched:
+    """Read annotations for some proteins and say how well they match, before any result."""
+    from seqscan.knowledge.annotations import read_annotations
+    from seqscan.knowledge.ontology import Ontology
+
+    matched = read_annotations(annotations, Ontology.read(ontology)).match(ids)
+    for line in matched.report():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return matched

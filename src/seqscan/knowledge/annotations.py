@@ -1,0 +1,382 @@
+"""Annotations of proteins with the terms of an ontology, from the files people have.
+
+Read are GAF 2.x, GPAD 1.x and 2.0, CAFA files, and tables of a protein and its terms; `docs/knowledge.md`
+lists the layouts. Nothing that does not fit is dropped silently: each file comes with the counts of what was
+not used, and each use of it with how many proteins were found by id, where such work usually fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from xopen import xopen
+
+from seqscan.errors import InputError
+from seqscan.knowledge.ontology import Ontology
+
+__all__ = ["Annotations", "Matched", "accession", "read_annotations"]
+
+MIN_PROBABILITY = 0.5
+"""A prediction in a CAFA file counts as an annotation from this probability on."""
+
+_TERM = re.compile(r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9_.]+$")
+_RANGE = re.compile(r"/\d+-\d+$")
+_N_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Which terms P proteins carry, as one file says.
+
+    Attributes
+    ----------
+    ontology : Ontology
+    proteins : P str
+    direct : (P, T) sparse bool
+        As annotated, ids brought up to date.
+    negated : (P, T) sparse bool
+        Stated not to hold (the qualifier NOT).
+    source : str
+        Name of the file.
+    counts : dict of str to int
+        Rows read and what became of them; `problems` says it in words.
+    examples : dict of str to list of str
+        Some ids behind the counts.
+    """
+
+    ontology: Ontology
+    proteins: Sequence[str]
+    direct: Any
+    negated: Any
+    source: str
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    @cached_property
+    def propagated(self) -> Any:
+        """`direct` and all that it implies, (P, T) sparse bool."""
+        return propagate(self.direct, self.ontology)
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row of each protein."""
+        return {protein: row for row, protein in enumerate(self.proteins)}
+
+    def match(self, ids: Sequence[str]) -> Matched:
+        """Find proteins by id: as it stands, else by accession.
+
+        Parameters
+        ----------
+        ids : N str
+
+        Raises
+        ------
+        InputError
+            If not one is found; the message shows ids of both sides.
+        """
+        by_accession: dict[str, int] = {}
+        for row, protein in enumerate(self.proteins):
+            by_accession.setdefault(accession(protein), row)
+        rows = np.full(len(ids), -1, dtype=np.int64)
+        n_exact = 0
+        for i, id in enumerate(ids):
+            n_exact += id in self.row_of
+            rows[i] = self.row_of[id] if id in self.row_of else by_accession.get(accession(id), -1)
+        found = rows >= 0
+        if not found.any():
+            raise InputError(
+                self.source,
+                f"none of the {len(ids)} proteins is annotated; they are called {_some(ids)}, "
+                f"the annotated ones {_some(self.proteins)}",
+                remedy="Bring the ids of the two files into one form.",
+            )
+        unused = len(self.proteins) - len(np.unique(rows[found]))
+        missing = [ids[i] for i in np.flatnonzero(~found)[:_N_EXAMPLES]]
+        pick = sparse.csr_array(
+            (np.ones(int(found.sum()), np.int32), (np.flatnonzero(found), rows[found])),
+            shape=(len(ids), len(self.proteins)),
+        )
+        return Matched(
+            list(ids),
+            (pick @ self.direct.astype(np.int32)).astype(bool),
+            (pick @ self.negated.astype(np.int32)).astype(bool),
+            self,
+            n_exact,
+            int(found.sum()) - n_exact,
+            unused,
+            missing,
+        )
+
+    def problems(self) -> list[str]:
+        """Say what was read and what was not used, a line for each kind."""
+        c = self.counts
+        lines = [
+            f"{self.source}: {c['pairs']:,} annotations of {len(self.proteins):,} proteins with "
+            f"{int((self.direct.sum(axis=0) > 0).sum()):,} terms"
+        ]
+        kinds = {
+            "replaced": "with an alternative or replaced id, brought up to date",
+            "obsolete": "with an obsolete id that nothing replaces, left out",
+            "unknown": "with an id that the ontology does not know, left out",
+            "negated": "that say NOT, kept apart",
+            "no_data": "without knowledge (evidence ND), left out",
+            "improbable": f"predictions below {MIN_PROBABILITY}, left out",
+        }
+        for kind, text in kinds.items():
+            if c.get(kind):
+                shown = f" (such as {', '.join(self.examples[kind])})" if self.examples.get(kind) else ""
+                lines.append(f"{c[kind]:,} {text}{shown}")
+        return lines
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The annotations of N given proteins.
+
+    Attributes
+    ----------
+    ids : N str
+    direct, negated : (N, T) sparse bool
+    annotations : Annotations
+        Where they come from.
+    n_exact, n_by_accession : int
+        Proteins found by their whole id, and by the accession within it.
+    n_unused : int
+        Annotated proteins that are not among the N.
+    missing : list of str
+        Some ids that are not annotated.
+    """
+
+    ids: list[str]
+    direct: Any
+    negated: Any
+    annotations: Annotations
+    n_exact: int
+    n_by_accession: int
+    n_unused: int
+    missing: list[str]
+
+    @property
+    def ontology(self) -> Ontology:
+        """Of the annotations."""
+        return self.annotations.ontology
+
+    @cached_property
+    def propagated(self) -> Any:
+        """`direct` and all that it implies, (N, T) sparse bool."""
+        return propagate(self.direct, self.ontology)
+
+    def report(self) -> list[str]:
+        """Say how many ids matched and what did not, a line each; to be read before any result."""
+        n_found, n = self.n_exact + self.n_by_accession, len(self.ids)
+        lines = self.annotations.problems()
+        how = (
+            f" ({self.n_by_accession:,} of them by the accession within the id)"
+            if self.n_by_accession
+            else ""
+        )
+        lines.append(f"{n_found:,} of {n:,} proteins ({n_found / n:.0%}) have annotations{how}")
+        if n_found < n:
+            lines.append(f"{n - n_found:,} have none (such as {', '.join(self.missing)})")
+        if self.n_unused:
+            lines.append(f"{self.n_unused:,} annotated proteins are not among them")
+        return lines
+
+
+def accession(id: str) -> str:
+    """Return the accession within an id: no database, no entry name, no range of residues.
+
+    Examples
+    --------
+    >>> [accession(id) for id in ("sp|P12345|AATM_RABIT", "UniProtKB:P12345", "P12345/20-110", "P12345")]
+    ['P12345', 'P12345', 'P12345', 'P12345']
+    """
+    id = _RANGE.sub("", id)
+    if id.count("|") >= 2 or (id.count("|") == 1 and id.index("|") <= 3):
+        return id.split("|")[1]
+    if ":" in id:
+        return id.split(":", 1)[1]
+    return id
+
+
+def propagate(direct: Any, ontology: Ontology) -> Any:
+    """Add to each protein's terms all their ancestors, (P, T) sparse bool."""
+    full = direct.astype(np.int32) @ ontology.ancestors.astype(np.int32)
+    full.sort_indices()
+    return full.astype(bool)
+
+
+def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
+    """Read annotations; the layout is found from the content.
+
+    Parameters
+    ----------
+    path : path
+        GAF, GPAD, a CAFA file or a table, plain or compressed.
+    ontology : Ontology
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, of no known layout, or none of its terms is in the ontology.
+    """
+    path = Path(path)
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    row_of: dict[str, int] = {}
+    pairs: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+
+    def note(kind: str, term: str) -> None:
+        counts[kind] += 1
+        shown = examples.setdefault(kind, [])
+        if term not in shown and len(shown) < _N_EXAMPLES:
+            shown.append(term)
+
+    for protein, term, status in _rows(path):
+        counts["pairs"] += 1
+        if status in ("no_data", "improbable"):
+            counts[status] += 1
+            continue
+        column = ontology.row(term)
+        if column < 0:
+            note("obsolete" if term in ontology.obsolete else "unknown", term)
+            continue
+        if term in ontology.replaced:
+            note("replaced", term)
+        if status == "negated":
+            counts["negated"] += 1
+        pairs[status == "negated"].append((row_of.setdefault(protein, len(row_of)), column))
+    if not counts["pairs"]:
+        raise InputError(str(path), "holds no annotation")
+    if not pairs[0]:
+        raise InputError(
+            str(path),
+            f"not one of its {counts['pairs']} annotations has a term of the ontology "
+            f"(such as {', '.join(examples.get('unknown', []) or examples.get('obsolete', [])) or 'none'})",
+            remedy="Give the ontology that the annotations were made with.",
+        )
+    shape = (len(row_of), len(ontology))
+    direct, negated = (_marked(kept, shape) for kept in pairs)
+    return Annotations(ontology, list(row_of), direct, negated, path.name, dict(counts), examples)
+
+
+def _marked(pairs: list[tuple[int, int]], shape: tuple[int, int]) -> Any:
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    matrix = sparse.csr_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield protein, term and status: "" or the reason why it is no plain annotation."""
+    try:
+        with xopen(path, "rt", encoding="utf-8", newline=None) as handle:
+            lines = ((number, line.rstrip("\n")) for number, line in enumerate(handle, 1))
+            layout = ""
+            for number, line in lines:
+                if line.startswith("!"):
+                    name = line.lstrip("!").strip().lower()
+                    if name.startswith(("gaf-version", "gpa-version", "gpad-version")):
+                        layout = "gaf" if name.startswith("gaf") else "gpad2" if ": 2" in name else "gpad"
+                elif line.strip():
+                    layout = layout or _layout(line)
+                    yield from (
+                        _table(path, line, number, lines)
+                        if layout == "table"
+                        else _fixed(path, layout, line, number, lines)
+                    )
+    except FileNotFoundError:
+        raise InputError(str(path), "there is no such file") from None
+    except IsADirectoryError:
+        raise InputError(str(path), "is a directory", remedy="Give a file of annotations.") from None
+    except (UnicodeDecodeError, EOFError, OSError) as error:
+        raise InputError(str(path), f"cannot be read ({error})") from None
+
+
+def _layout(line: str) -> str:
+    n_columns = line.count("\t") + 1
+    if n_columns >= 15:
+        return "gaf"
+    if 9 <= n_columns <= 12:
+        return "gpad2" if ":" in line.split("\t", 1)[0] else "gpad"
+    return "table"
+
+
+def _fixed(
+    path: Path, layout: str, line: str, number: int, lines: Iterator[tuple[int, str]]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of GAF (columns DB, id, symbol, qualifier, term, ...) or GPAD, each with its order."""
+    id, qualifier, term, evidence = {
+        "gaf": (1, 3, 4, 6), "gpad": (1, 2, 3, 5), "gpad2": (0, 1, 3, 5)
+    }[layout]  # fmt: skip
+    while True:
+        if line.strip() and not line.startswith("!"):
+            columns = line.split("\t")
+            if len(columns) <= evidence or not _TERM.match(columns[term].strip()):
+                raise InputError(str(path), f"line {number} is no row of {layout.upper()}: {line[:80]!r}")
+            protein = columns[id].strip()
+            # In GPAD 2.0, unlike in the others, the database is part of the id, and NOT has its own column.
+            protein = protein.split(":", 1)[1] if layout == "gpad2" and ":" in protein else protein
+            negated = "NOT" in columns[qualifier].upper().split("|")
+            no_data = columns[evidence].strip() in ("ND", "ECO:0000307")
+            yield protein, columns[term].strip(), "negated" if negated else "no_data" if no_data else ""
+        following = next(lines, None)
+        if following is None:
+            return
+        number, line = following
+
+
+def _table(
+    path: Path, line: str, number: int, lines: Iterator[tuple[int, str]]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of a table: the first column is the protein, one other holds terms.
+
+    A number beside a term makes it a prediction; any other column, such as the aspect, is not needed.
+    """
+    column = -1
+    while True:
+        fields = [field.strip() for field in (line.split("\t") if "\t" in line else line.split())]
+        if column < 0:
+            column = next((i for i, text in enumerate(fields) if i and _TERM.match(_split(text)[0])), -1)
+        # Before the first row with a term: a header, or the head of a CAFA file (AUTHOR, MODEL, KEYWORDS).
+        if column >= 0 and fields != [""] and fields != ["END"]:
+            terms = _split(fields[column]) if len(fields) > column else []
+            if not all(map(_TERM.match, terms)) or (len(fields) <= column):
+                raise InputError(
+                    str(path),
+                    f"line {number} has no terms in column {column + 1}: {line[:80]!r}",
+                    remedy="Each row needs a protein and its terms, for instance P12345<tab>GO:0005524.",
+                )
+            probability = _number(fields[-1]) if len(fields) > column + 1 else None
+            improbable = probability is not None and probability < MIN_PROBABILITY
+            for term in terms:
+                yield fields[0], term, "improbable" if improbable else ""
+        elif column < 0 and number > 20:
+            return
+        following = next(lines, None)
+        if following is None:
+            return
+        number, line = following
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in re.split(r"[,;]", text) if part.strip()] or [""]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(list(ids)[:_N_EXAMPLES])

@@ -1,0 +1,370 @@
+"""Candidate terms: what each category is, whether the ontology has it, and where it belongs if not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from seqscan.alphabet import AMINO
+from seqscan.knowledge.categories import Category, motif, phrases, shared_phrase, stable_id, word_shares
+from seqscan.knowledge.enrich import false_discovery, tail
+from seqscan.knowledge.ontology import Ontology
+
+__all__ = ["Candidate", "Knowledge", "propose"]
+
+MIN_JACCARD = 0.5
+"""From this overlap of members on, a category and a term are the same thing."""
+MIN_SHARE = 0.8
+"""Of the annotated members: a term that so many carry stands above the category."""
+MAX_FREQUENCY = 0.25
+MIN_ANNOTATED = 3
+_MAX_PARENTS = 4
+_N_BACKGROUND = 2000
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known of N proteins beside their clusters; whatever is missing is left out of names and texts.
+
+    Attributes
+    ----------
+    ids : N str
+    descriptions : N str, optional
+        The rest of each FASTA header.
+    sequences : N arrays of residue codes, optional
+    ontology : Ontology, optional
+    carried : (N, T) sparse bool, optional
+        Propagated annotations.
+    representatives : dict of int to str
+        Of each cluster.
+    """
+
+    ids: Sequence[str]
+    descriptions: Sequence[str] = ()
+    sequences: Sequence[NDArray[np.uint8]] = ()
+    ontology: Ontology | None = None
+    carried: Any = None
+    representatives: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One category, told.
+
+    Attributes
+    ----------
+    id : str
+        Depends on the members alone.
+    name, definition : str
+        Generated.
+    parents : tuple of str
+        Ids of terms and of candidates.
+    rows : (n,), int64
+        Members.
+    clusters : tuple of int
+    representative : str
+    status : str
+        "existing": the term `match` says the same; "new": annotated members show that no term does;
+        "unknown": too few members are annotated to tell.
+    match : str
+        The term with the largest overlap of members, or "".
+    jaccard : float
+        That overlap, among annotated proteins.
+    q : float
+        Of the overlap (hypergeometric, Benjamini-Hochberg over all categories), 1 if there is none.
+    n_annotated : int
+    evidence : tuple of str
+        Sentences.
+    """
+
+    id: str
+    name: str
+    definition: str
+    parents: tuple[str, ...]
+    rows: NDArray[np.int64]
+    clusters: tuple[int, ...]
+    representative: str
+    status: str
+    match: str
+    jaccard: float
+    q: float
+    n_annotated: int
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How one category lies among the terms: rows of terms."""
+
+    n_annotated: int
+    match: int
+    jaccard: float
+    q: float
+    above: tuple[int, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def status(self) -> str:
+        """See `Candidate.status`."""
+        if self.n_annotated < MIN_ANNOTATED:
+            return "unknown"
+        return "existing" if self.jaccard >= MIN_JACCARD and self.q <= 0.05 else "new"
+
+
+def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
+    """Turn categories into candidate terms.
+
+    Parameters
+    ----------
+    found : sequence of Category
+    known : Knowledge
+
+    Returns
+    -------
+    list of Candidate
+        In the order of `found`; of categories with equal members only the first.
+
+    Notes
+    -----
+    A category is an existing term if they share half of their annotated proteins or more (Jaccard) and the
+    overlap is not chance. If not, its parents are the most specific terms that four fifths of its annotated
+    members carry, several if no one of them implies the others, and its parents among the categories. A name
+    that the ontology has already is told apart by the representative.
+    """
+    first: dict[str, int] = {}
+    ids = []
+    for place, category in enumerate(found):
+        id = stable_id(known.ids[row] for row in category.rows)
+        ids.append(id)
+        first.setdefault(id, place)
+    fits = _fits(found, known)
+    background = _Background.of(known)
+    taken = {_normal(term.name) for term in known.ontology.terms} if known.ontology else set()
+    candidates = []
+    for place, category in enumerate(found):
+        if first[ids[place]] != place:
+            continue
+        fit = fits[place]
+        status = fit.status
+        parents = _parents(place, found, fits, ids, known)
+        traits = background.traits(category)
+        representative = _representative(category, known)
+        name = _name(fit, traits, known, representative, status)
+        if status != "existing" and _normal(name) in taken:
+            name = f"{name}, as {representative}"
+        if status != "existing":
+            taken.add(_normal(name))
+        evidence = _evidence(category, fit, traits, known)
+        candidates.append(
+            Candidate(
+                ids[place], name, _definition(fit, traits, known, representative), parents, category.rows,
+                category.clusters, representative, status,
+                known.ontology.terms[fit.match].id if known.ontology and fit.match >= 0 else "",
+                fit.jaccard, fit.q, fit.n_annotated, evidence,
+            )
+        )  # fmt: skip
+    return candidates
+
+
+def _fits(found: Sequence[Category], known: Knowledge) -> list[_Fit]:
+    if known.ontology is None or known.carried is None:
+        return [_Fit(0, -1, 0.0, 1.0, (), ())] * len(found)
+    ontology = known.ontology
+    annotated = np.diff(known.carried.indptr) > 0
+    n = int(annotated.sum())
+    rows = np.concatenate([np.full(len(c.rows), i) for i, c in enumerate(found)])
+    columns = np.concatenate([c.rows for c in found])
+    kept = annotated[columns]
+    members = sparse.csr_array(
+        (np.ones(int(kept.sum()), np.float64), (rows[kept], columns[kept])),
+        shape=(len(found), len(annotated)),
+    )
+    carried = known.carried.astype(np.float64)
+    table = (members @ carried).tocsr()
+    sizes, totals = np.asarray(members.sum(axis=1)).ravel(), np.asarray(carried.sum(axis=0)).ravel()
+    best: list[tuple[int, float, float]] = []
+    for i in range(len(found)):
+        at = slice(table.indptr[i], table.indptr[i + 1])
+        terms, overlap = table.indices[at], table.data[at]
+        inner = ~ontology.roots[terms]
+        terms, overlap = terms[inner], overlap[inner]
+        if not len(terms):
+            best.append((-1, 0.0, 0.0))
+            continue
+        jaccard = overlap / (sizes[i] + totals[terms] - overlap)
+        # Of equal overlap the deepest term.
+        top = np.lexsort((terms, -ontology.depths[terms], -jaccard.round(9)))[0]
+        best.append((int(terms[top]), float(jaccard[top]), float(overlap[top])))
+    matched = np.array([term for term, _, _ in best])
+    p = np.ones(len(found))
+    have = matched >= 0
+    if have.any():
+        overlap = np.array([value for _, _, value in best])[have]
+        p[have] = tail(overlap, n, totals[matched[have]], sizes[have])
+    # Each best was chosen among all terms its members carry: as many tests as that.
+    q = np.minimum(false_discovery(np.minimum(p * np.maximum(np.diff(table.indptr), 1), 1.0)), 1.0)
+    fits = []
+    for i, (term, jaccard, _) in enumerate(best):
+        at = slice(table.indptr[i], table.indptr[i + 1])
+        share = table.data[at] / max(sizes[i], 1.0)
+        common = table.indices[at][(share >= MIN_SHARE) & ~ontology.roots[table.indices[at]]]
+        above = ontology.most_specific(common.tolist())
+        above = sorted(above, key=lambda t: (totals[t], t))
+        # What a quarter of all proteins carry says little; it stands in only where nothing better does.
+        telling = [t for t in above if totals[t] <= MAX_FREQUENCY * n]
+        above = telling[:_MAX_PARENTS] or above[:1]
+        value = dict(zip(table.indices[at].tolist(), share.tolist(), strict=True))
+        fits.append(
+            _Fit(int(sizes[i]), term, jaccard, float(q[i]), tuple(above), tuple(value[t] for t in above))
+        )
+    return fits
+
+
+def _parents(
+    place: int, found: Sequence[Category], fits: list[_Fit], ids: list[str], known: Knowledge
+) -> tuple[str, ...]:
+    """Return the ids above a category.
+
+    A category that is an existing term stands below that term, and what is below it too. One with the same
+    members as this one is passed over.
+    """
+    terms = known.ontology.terms if known.ontology else ()
+    above: list[str] = []
+    waiting = list(found[place].parents)
+    while waiting:
+        parent = waiting.pop(0)
+        if ids[parent] == ids[place]:
+            waiting += found[parent].parents
+        else:
+            above.append(terms[fits[parent].match].id if fits[parent].status == "existing" else ids[parent])
+    if fits[place].status == "existing":
+        above.append(terms[fits[place].match].id)
+    elif fits[place].status == "new":
+        above += [terms[t].id for t in fits[place].above]
+    return tuple(dict.fromkeys(above))
+
+
+@dataclass(frozen=True)
+class _Traits:
+    phrase: str = ""
+    phrase_share: float = 0.0
+    motif: str = ""
+    motif_share: float = 0.0
+    motif_usual: float = 0.0
+    median_length: int = 0
+
+
+@dataclass(frozen=True)
+class _Background:
+    """What words and residues are usual among all proteins."""
+
+    known: Knowledge
+    counts: Counter[str]
+    n: int
+    words: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, known: Knowledge) -> _Background:
+        step = max(1, len(known.ids) // _N_BACKGROUND)
+        counts: Counter[str] = Counter()
+        for text in known.descriptions[::step]:
+            counts.update(phrases(text))
+        sample = [known.sequences[i] for i in range(0, len(known.sequences), step)]
+        words = word_shares(sample) if sample else np.zeros(0)
+        return cls(known, counts, len(known.descriptions[::step]), words)
+
+    def traits(self, category: Category) -> _Traits:
+        phrase, share = ("", 0.0)
+        if self.n:
+            texts = [self.known.descriptions[row] for row in category.rows]
+            phrase, share = shared_phrase(texts, self.counts, self.n)
+        if not len(self.words):
+            return _Traits(phrase, share)
+        codes = [self.known.sequences[int(row)] for row in category.rows]
+        found = motif(codes, self.words, AMINO.symbols[1 : 1 + AMINO.n_residues])
+        return _Traits(phrase, share, *found, int(np.median([len(c) for c in codes])))
+
+
+def _representative(category: Category, known: Knowledge) -> str:
+    named = [known.representatives[c] for c in category.clusters if c in known.representatives]
+    return named[0] if named else known.ids[int(category.rows[0])]
+
+
+def _name(fit: _Fit, traits: _Traits, known: Knowledge, representative: str, status: str) -> str:
+    terms = known.ontology.terms if known.ontology else ()
+    if status == "existing":
+        return terms[fit.match].name
+    if traits.phrase:
+        genus = traits.phrase
+    elif status == "new" and fit.above:
+        genus = " and ".join(_plain(terms[t].name) for t in fit.above[:2])
+    else:
+        return f"{representative}-like protein" + (f" with {traits.motif} motif" if traits.motif else "")
+    return f"{genus}, {representative} type" + (f" with {traits.motif} motif" if traits.motif else "")
+
+
+def _definition(fit: _Fit, traits: _Traits, known: Knowledge, representative: str) -> str:
+    """Return genus and differentia, from what is known of the members."""
+    terms = known.ontology.terms if known.ontology else ()
+    enough = fit.n_annotated >= MIN_ANNOTATED
+    genus = " and ".join(f"'{terms[t].name}'" for t in fit.above) if enough and fit.above else ""
+    marks = []
+    if traits.phrase:
+        marks.append(f"are mostly described as '{traits.phrase}'")
+    if traits.motif:
+        marks.append(f"mostly hold the residues {traits.motif}")
+    if traits.median_length:
+        marks.append(f"are about {traits.median_length} residues long")
+    text = f"A category of proteins alike in sequence to {representative}"
+    text += f" that carry {genus}" if genus else ""
+    return text + (f" and that {', '.join(marks)}" if marks else "") + "."
+
+
+def _evidence(category: Category, fit: _Fit, traits: _Traits, known: Knowledge) -> tuple[str, ...]:
+    said = [
+        f"{len(category.rows)} members in {len(category.clusters)} cluster{'s'[: len(category.clusters) > 1]}"
+        + (f" that join at a cosine of {category.cohesion:.2f}" if len(category.clusters) > 1 else "")
+    ]
+    if known.ontology:
+        terms = known.ontology.terms
+        said.append(f"{fit.n_annotated} members are annotated")
+        said += [
+            f"{share:.0%} of them carry {terms[t].id} ({terms[t].name})"
+            for t, share in zip(fit.above, fit.shares, strict=True)
+        ]
+        if fit.match >= 0:
+            said.append(
+                f"the term with the most similar members is {terms[fit.match].id} ({terms[fit.match].name}), "
+                f"Jaccard {fit.jaccard:.2f}"
+            )
+    if traits.phrase:
+        said.append(f"{traits.phrase_share:.0%} of the descriptions say '{traits.phrase}'")
+    if traits.motif:
+        said.append(
+            f"{traits.motif_share:.0%} hold the residues {traits.motif}, of all {traits.motif_usual:.1%}"
+        )
+    return tuple(said)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\s+activity$", "", name)
+
+
+def _normal(name: str) -> str:
+    """Return a name as it is compared: words in order of the alphabet, without those that say nothing."""
+    words = set(re.findall(r"[a-z0-9]+", name.lower())) - {
+        "activity",
+        "process",
+        "protein",
+        "proteins",
+        "the",
+        "of",
+    }
+    return " ".join(sorted(words))

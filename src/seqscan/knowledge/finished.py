@@ -1,0 +1,194 @@
+"""What a finished run left: its proteins, their vectors, who stands around them, and its categories.
+
+`seqscan run` keeps sequences and vectors in `OUT/work`, beside `OUT/model` and `OUT/assignments.tsv`. What
+builds on a run takes them from there; without that folder, the proteins have to be given again.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from seqscan.alignment import find_mmseqs
+from seqscan.artifact import read_manifest
+from seqscan.corpus import Corpus
+from seqscan.errors import ArtifactError, InputError
+from seqscan.head import ClusterHead
+from seqscan.knowledge.candidates import Knowledge
+from seqscan.knowledge.categories import Category, categories, cluster_means
+from seqscan.knowledge.support import MAX_ALIGNED, Surroundings, aligned, nearest
+from seqscan.results import Assignments
+from seqscan.store import EmbeddingStore, unit
+
+__all__ = ["FinishedRun", "categories_of_run", "find_run", "surroundings"]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """N proteins of a run.
+
+    Attributes
+    ----------
+    corpus : Corpus
+    store : EmbeddingStore
+        Their vectors by the encoder of the run's model; rows as in the corpus.
+    """
+
+    corpus: Corpus
+    store: EmbeddingStore
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the proteins."""
+        return self.corpus.ids
+
+    def points(self) -> NDArray[np.float32]:
+        """Return the vectors, centered and of length 1, (N, P)."""
+        vectors = self.store.vectors()
+        return unit(vectors - vectors.mean(axis=0))
+
+    def rows(self, ids: Sequence[str], source: str) -> NDArray[np.int64]:
+        """Return the rows of some proteins; raises `InputError` if the run has not seen one of them."""
+        row_of = {id: row for row, id in enumerate(self.ids)}
+        missing = [id for id in ids if id not in row_of]
+        if missing:
+            raise InputError(
+                source,
+                f"{len(missing)} of its {len(ids)} proteins (such as {missing[0]}) are not those of "
+                f"the run in {self.corpus.path.parent}",
+                remedy="Keep the table in the folder of its own run, or move it away from other runs.",
+            )
+        return np.array([row_of[id] for id in ids], dtype=np.int64)
+
+
+def find_run(output: str | Path) -> FinishedRun | None:
+    """Return what a run left in its folder OUT, or None if `OUT/work` is not there or not finished."""
+    work = Path(output) / "work"
+    try:
+        finetuned = bool(read_manifest(Path(output) / "model", "model").content["config"]["finetune"])
+        store = EmbeddingStore.open(work / ("tuned_store" if finetuned else "store"))
+        corpus = Corpus.open(work / "corpus")
+    except (ArtifactError, KeyError, TypeError):
+        return None
+    return FinishedRun(corpus, store) if len(store) == len(corpus) else None
+
+
+def surroundings(
+    table: Assignments,
+    path: str | Path,
+    annotated: NDArray[np.int64],
+    *,
+    alignments: bool | None = None,
+    threads: int = 2,
+) -> tuple[Surroundings, str]:
+    """Find who stands around the proteins of a table: by the run it comes from, else by cluster alone.
+
+    Parameters
+    ----------
+    table : Assignments
+        N proteins.
+    path : path
+        Of the table; the run is looked for in its folder.
+    annotated : (A,), int64
+        Rows that may speak for others.
+    alignments : bool, optional
+        Also align; if not given, where MMseqs2 is installed and there are at most `MAX_ALIGNED` proteins.
+    threads : int
+
+    Returns
+    -------
+    around : Surroundings
+    how : str
+        What there was to go by, in words.
+    """
+    n = len(table)
+    nothing = sparse.csr_array((n, n), dtype=np.float32)
+    run = find_run(Path(path).parent)
+    if run is None:
+        how = "clusters alone; no finished run lies beside the table"
+        return Surroundings(table.ids, table.labels, table.probabilities, nothing, nothing), how
+    rows = run.rows(table.ids, str(path))
+    if alignments is None:
+        alignments = n <= MAX_ALIGNED and find_mmseqs() is not None
+    graph = aligned([run.corpus[int(row)] for row in rows], threads=threads) if alignments else nothing
+    near = nearest(run.points()[rows], annotated)
+    how = "clusters and neighbors by the run's vectors" + (", and alignments" if alignments else "")
+    return Surroundings(table.ids, table.labels, table.probabilities, near, graph), how
+
+
+def categories_of_run(output: str | Path, head: ClusterHead) -> tuple[list[Category], Knowledge]:
+    """Build the graph of categories of a run, from its tables and, if they are there, its vectors.
+
+    Parameters
+    ----------
+    output : path
+        Its folder.
+    head : ClusterHead
+        Of its model; stands in for the vectors if `work` is gone.
+
+    Returns
+    -------
+    found : list of Category
+    known : Knowledge
+        Ids, and descriptions and sequences if `work` is there; no annotations.
+
+    Raises
+    ------
+    InputError
+        If no protein has a cluster, or a table does not fit the model.
+    """
+    path = Path(output) / "assignments.tsv"
+    table = Assignments.read(path)
+    numbers = np.unique(table.labels[table.assigned])
+    if not len(numbers):
+        raise InputError(str(path), "no protein has a cluster")
+    if numbers[-1] >= head.n_clusters:
+        raise InputError(
+            str(path), f"names cluster {numbers[-1]}, the model has {head.n_clusters}", remedy="Run again."
+        )
+    run = find_run(output)
+    means: NDArray[np.floating] = unit(head.prototypes)[numbers]
+    known = Knowledge(table.ids)
+    if run is not None:
+        rows = run.rows(table.ids, str(path))
+        means = cluster_means(head.points(run.store.vectors()[rows]), table.labels, numbers)
+        texts = run.corpus.descriptions
+        known = Knowledge(
+            table.ids, [texts[int(row)] for row in rows], [run.corpus[int(row)] for row in rows]
+        )
+    representatives, parents = _cluster_table(Path(output) / "clusters.tsv")
+    known = replace(known, representatives=representatives)
+    return categories(table.labels, means, numbers, parents=parents), known
+
+
+def _cluster_table(path: Path) -> tuple[dict[int, str], dict[int, int] | None]:
+    """Return the representative of each cluster and, if there is the column, parents."""
+    if not path.exists():
+        return {}, None
+    with path.open(newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if not rows or "cluster" not in rows[0]:
+        raise InputError(str(path), "is no table of clusters: it has no column 'cluster' or no row")
+    # Groups above the clusters may have any names; they get numbers that no cluster has.
+    names = [row["cluster"] for row in rows]
+    if "parent" in rows[0]:
+        names += [row["parent"] for row in rows]
+    number = {name: int(name) for name in names if name and name.isdecimal()}
+    free = 1 + max(number.values(), default=-1)
+    for name in names:
+        if name not in ("", "-1", None):
+            number.setdefault(name, free + len(number))
+    representatives = {
+        number[row["cluster"]]: row["representative"] for row in rows if row.get("representative")
+    }
+    if "parent" not in rows[0]:
+        return representatives, None
+    return representatives, {
+        number[row["cluster"]]: number[row["parent"]] for row in rows if row["parent"] in number
+    }

@@ -1,0 +1,162 @@
+"""One HTML page of what was learnt from clusters: enrichment, audit and ontology.
+
+Each command that makes one of the three writes its part and keeps the others, which it reads from the page
+itself, so a page beside the outputs grows as commands are run. Like the report it is one file that asks the
+network for nothing, and whatever comes from a file is only ever set as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from seqscan.artifact import Manifest, write_atomically
+from seqscan.errors import InputError
+from seqscan.knowledge.audit import Audit
+from seqscan.knowledge.candidates import Candidate
+from seqscan.knowledge.enrich import Enrichment
+from seqscan.knowledge.ontology import Ontology
+
+__all__ = ["PAGE_NAME", "audit_part", "enrichment_part", "ontology_part", "update_page"]
+
+PAGE_NAME = "knowledge.html"
+PARTS = ("enrichment", "audit", "ontology")
+MAX_CLUSTERS = 1000
+MAX_TERMS = 12
+MAX_AUDITED = 3000
+MAX_CATEGORIES = 20_000
+
+_DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
+
+
+def update_page(path: str | Path, part: str, content: dict[str, Any]) -> None:
+    """Write one part of a page, atomically, and keep its others.
+
+    Parameters
+    ----------
+    path : path
+    part : str
+        One of `PARTS`.
+    content : dict
+        From `enrichment_part`, `audit_part` or `ontology_part`; JSON values.
+
+    Raises
+    ------
+    InputError
+        If the file is there and is no such page; it is left alone.
+    """
+    path = Path(path)
+    parts = _read(path) | {part: content}
+    parts = {name: parts[name] for name in PARTS if name in parts}
+    style, script = _resource("report.css") + _resource("knowledge.css"), _resource("knowledge.js")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    html = environment.from_string(_resource("knowledge.html.jinja")).render(
+        policy=f"default-src 'none'; style-src '{_sha256(style)}'; script-src '{_sha256(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+        version=Manifest("", {}, {}).seqscan,
+        style=Markup(style),
+        script=Markup(script),
+        parts=parts,
+        payload=Markup(_json(parts)),
+    )
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(html.encode("utf-8", "replace"))
+
+
+def enrichment_part(found: Enrichment, notes: Sequence[str]) -> dict[str, Any]:
+    """Return the strongest terms of each cluster, largest clusters first; folded ones are left out."""
+    clusters = []
+    kept = np.flatnonzero(found.folded_into < 0)
+    order = kept[np.argsort(found.clusters[kept], kind="stable")]
+    numbers, begin = np.unique(found.clusters[order], return_index=True)
+    terms = found.ontology.terms
+    for number, rows in zip(numbers.tolist(), np.split(order, begin[1:]), strict=True):
+        shown = [
+            [
+                terms[int(found.terms[i])].id, terms[int(found.terms[i])].name,
+                terms[int(found.terms[i])].namespace, int(found.members[i]), int(found.annotated[i]),
+                round(float(found.fold[i]), 2), float(f"{found.q[i]:.2g}"),
+            ]
+            for i in rows[:MAX_TERMS].tolist()
+        ]  # fmt: skip
+        clusters.append([number, int(found.cluster_sizes[rows[0]]), len(rows), shown])
+    return {
+        "notes": list(notes), "background": found.background, "tests": found.n_tests,
+        "clusters": clusters[:MAX_CLUSTERS], "n_clusters": len(clusters),
+    }  # fmt: skip
+
+
+def audit_part(found: Audit, verdicts: Sequence[Sequence[object]], notes: Sequence[str]) -> dict[str, Any]:
+    """Return the most suspect annotations and the terms that look wrong."""
+    rows = [list(row[:7]) for row in found.head(MAX_AUDITED).table()]
+    return {
+        "notes": list(notes), "n": len(found), "rows": rows,
+        "terms": [list(row) for row in verdicts],
+    }  # fmt: skip
+
+
+def ontology_part(
+    candidates: Sequence[Candidate], ontology: Ontology | None, notes: Sequence[str]
+) -> dict[str, Any]:
+    """Return the graph: candidates, and the existing terms they stand below."""
+    nodes = [
+        [c.id, c.name, c.status, len(c.rows), list(c.parents), c.definition, list(c.evidence), c.match]
+        for c in candidates[:MAX_CATEGORIES]
+    ]
+    if ontology is not None:
+        above = {p for c in candidates for p in c.parents if p in ontology.row_of}
+        rows = sorted({int(up) for id in above for up in ontology.above(ontology.row_of[id])})
+        nodes += [
+            [
+                t.id,
+                t.name,
+                "term",
+                0,
+                [id for _, id in t.parents if id in ontology.row_of],
+                t.definition,
+                [],
+                "",
+            ]
+            for t in (ontology.terms[row] for row in rows)
+        ]
+    return {"notes": list(notes), "nodes": nodes, "n": len(candidates)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (UnicodeDecodeError, IsADirectoryError):
+        text = ""
+    found = _DATA.search(text)
+    if found is None:
+        raise InputError(str(path), "is there and is no page of seqscan", remedy="Give another --page.")
+    parts: dict[str, Any] = json.loads(found.group(1))
+    return parts
+
+
+def _resource(name: str) -> str:
+    return files("seqscan").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _sha256(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(value: object) -> str:
+    """Return JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

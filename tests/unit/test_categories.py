@@ -1,0 +1,231 @@
+"""The graph of categories, what is said of each, and the files they are written to."""
+
+import io
+
+import fastobo
+import numpy as np
+import pytest
+from scipy import sparse
+
+from seqscan.alphabet import AMINO
+from seqscan.errors import InputError, InvalidParameter
+from seqscan.knowledge.annotations import propagate
+from seqscan.knowledge.candidates import Candidate, Knowledge, propose
+from seqscan.knowledge.categories import (
+    categories,
+    cluster_means,
+    motif,
+    shared_phrase,
+    stable_id,
+    word_shares,
+)
+from seqscan.knowledge.enrich import enrich
+from seqscan.knowledge.export import document, write_members, write_ontology
+from seqscan.knowledge.ontology import Ontology, Term
+from seqscan.knowledge.page import enrichment_part, ontology_part, update_page
+from seqscan.store import unit
+
+# Four clusters in two pairs.
+MEANS = unit(np.array([[1, 0, 0.3], [1, 0.3, 0], [-1, 0, 0.3], [-1, 0.3, 0]]))
+
+
+def test_pairs_of_clusters_become_categories_above_them():
+    labels = np.repeat([0, 1, 2, 3, -1], 5)
+    found = categories(labels, MEANS, np.arange(4))
+    assert [c.clusters for c in found] == [(0,), (1,), (2,), (3,), (0, 1), (2, 3)]
+    assert [c.parents for c in found] == [(4,), (4,), (5,), (5,), (), ()]
+    assert found[4].rows.tolist() == list(range(10))
+    assert found[4].cohesion == pytest.approx(float(MEANS[0] @ MEANS[1]))
+
+
+def test_a_category_between_two_groups_gets_both_parents():
+    # On the sphere, degrees from the first: nearest is the second, but the other two, on its other side, are
+    # farther from each other than from it.
+    places = np.radians([[0, 0], [-16, 0], [13.4, 12], [13.4, -12]])
+    means = unit(np.column_stack([np.tan(places), np.ones(4)]))
+    found = categories(np.repeat(np.arange(4), 4), means, np.arange(4), min_persistence=0.0)
+    assert len(found[0].parents) == 2
+    several = [c for c in found if len(c.parents) > 1]
+    assert several
+    for child in several:
+        for parent in child.parents:
+            assert set(child.rows) <= set(found[parent].rows)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_graph_has_no_cycle_and_parents_hold_their_children(seed):
+    generator = np.random.default_rng(seed)
+    means = unit(generator.normal(size=(30, 3)))
+    found = categories(np.repeat(np.arange(30), 2), means, np.arange(30), min_persistence=0.0)
+    for child in found:
+        for parent in child.parents:
+            assert set(child.rows) <= set(found[parent].rows)
+
+    def depth(place, above=()):
+        assert place not in above
+        return 1 + max((depth(p, (*above, place)) for p in found[place].parents), default=0)
+
+    assert max(depth(place) for place in range(len(found))) > 1
+
+
+def test_the_hierarchy_of_the_run_is_taken_as_it_is():
+    labels = np.repeat([0, 1, 2], 3)
+    found = categories(labels, MEANS[:3], np.arange(3), parents={0: 7, 1: 7, 7: 9, 2: 9})
+    assert [c.clusters for c in found] == [(0,), (1,), (2,), (0, 1), (0, 1, 2)]
+    assert [c.parents for c in found] == [(3,), (3,), (4,), (4,), ()]
+
+
+def test_means_give_the_mean_cosine_between_members():
+    generator = np.random.default_rng(0)
+    points = unit(generator.normal(size=(20, 5)).astype(np.float32))
+    labels = np.array([3] * 8 + [7] * 10 + [-1] * 2)
+    means = cluster_means(points, labels, np.array([3, 7]))
+    assert means[0] @ means[1] == pytest.approx((points[:8] @ points[8:18].T).mean(), abs=1e-6)
+
+
+def test_id_depends_on_the_members_alone():
+    assert stable_id(["a", "b"]) == stable_id(["b", "a"]) != stable_id(["a", "b", "c"])
+    assert stable_id(["a"]).startswith("SEQSCAN:")
+
+
+def test_words_and_residues_that_members_share():
+    from collections import Counter
+
+    texts = [
+        "Putative ATP synthase subunit alpha OS=X",
+        "ATP synthase subunit beta",
+        "ATP synthase, chloroplast",
+    ]
+    usual = Counter({"ATP": 5, "synthase": 5})
+    phrase, share = shared_phrase(texts, usual, 100)
+    assert (phrase, share) == ("ATP synthase", 1.0)
+    assert shared_phrase(["x1", "y1", "z1"], usual, 100) == ("", 0.0)
+    generator = np.random.default_rng(0)
+    random = [generator.integers(1, 21, 80).astype(np.uint8) for _ in range(40)]
+    same = [np.concatenate([codes, AMINO.encode("GKST")]) for codes in random[:10]]
+    letters, own, elsewhere = motif(same, word_shares(random), AMINO.symbols[1:21])
+    assert (letters, own) == ("GKST", 1.0)
+    assert elsewhere < 0.1
+
+
+@pytest.fixture
+def world():
+    """Two clusters that are a term each, one below both of two branches, and one without annotations."""
+    parents = {"1": [], "2": ["1"], "3": ["1"], "4": ["2"], "5": ["2"], "6": ["1"]}
+    ontology = Ontology.of(
+        Term(f"GO:{i}", f"term {i}", "molecular_function", "", tuple(("is_a", f"GO:{p}") for p in ps))
+        for i, ps in parents.items()
+    )
+    # The last keep the others from being what everything carries.
+    kinds = [["GO:4"], ["GO:5"], ["GO:2", "GO:3"], [], ["GO:3"], ["GO:2"], ["GO:6"]]
+    sizes = [6, 6, 6, 6, 12, 12, 80]
+    marks = [own for own, size in zip(kinds, sizes, strict=True) for _ in range(size)]
+    direct = sparse.lil_array((len(marks), len(ontology)), dtype=bool)
+    for row, terms in enumerate(marks):
+        for term in terms:
+            direct[row, ontology.row(term)] = True
+    labels = np.repeat(np.arange(7), sizes)
+    ids = [f"P{i}" for i in range(len(marks))]
+    known = Knowledge(ids, ontology=ontology, carried=propagate(direct.tocsr(), ontology))
+    means = unit(np.random.default_rng(0).normal(size=(7, 20)))
+    found = categories(labels, means, np.arange(7), min_persistence=2.0)
+    return found, known, labels
+
+
+def test_categories_are_matched_or_proposed(world):
+    found, known, _ = world
+    made = propose(found, known)
+    assert [(c.status, c.match) for c in made[:2]] == [("existing", "GO:4"), ("existing", "GO:5")]
+    assert made[0].parents == ("GO:4",)
+    new = made[2]
+    assert new.status == "new"
+    assert set(new.parents) == {"GO:2", "GO:3"}  # several parents, as its members carry both
+    assert new.name.startswith("term 2 and term 3") or new.name.startswith("term 3 and term 2")
+    assert new.jaccard < 0.5
+    assert "'term 2'" in new.definition
+    assert made[3].status == "unknown"
+    assert made[3].n_annotated == 0
+    assert len({c.name for c in made if c.status != "existing"}) == len(
+        [c for c in made if c.status != "existing"]
+    )
+
+
+def test_without_any_ontology(world):
+    found, known, _ = world
+    made = propose(found, Knowledge(known.ids))
+    assert {c.status for c in made} == {"unknown"}
+    assert all(c.definition.startswith("A category of proteins alike in sequence to P") for c in made)
+
+
+def test_files_are_read_back_unchanged(world, tmp_path):
+    found, known, _ = world
+    odd = Candidate(
+        "SEQSCAN:0000000001", 'name "q" ! {x}', 'Def "x": y\\z [a].', ("GO:3",), np.array([0]), (0,), "P0",
+        "new", "GO:3", 0.3, 0.1, 4, ('a "b"', "c\\d"),
+    )  # fmt: skip
+    made = [*propose(found, known), odd]
+    write_ontology(made, tmp_path / "c.obo", ontology=known.ontology)
+    text = (tmp_path / "c.obo").read_text()
+    assert str(fastobo.load(str(tmp_path / "c.obo"))) == text
+    again = Ontology.read(tmp_path / "c.obo")
+    assert again.terms[again.row("SEQSCAN:0000000001")].name == odd.name
+    assert {t.id for t in again.terms} >= {c.id for c in made}
+
+    write_ontology(made, tmp_path / "c.json", ontology=known.ontology)
+    read = str(fastobo.load_graph(str(tmp_path / "c.json")))
+    assert read == "".join(line for line in text.splitlines(True) if not line.startswith("comment: "))
+    assert Ontology.read(tmp_path / "c.json").terms == again.terms
+
+    write_ontology(made, tmp_path / "c.ofn", ontology=known.ontology)
+    owl = (tmp_path / "c.ofn").read_text()
+    n_links = sum(len(set(c.parents)) for c in made)
+    assert owl.count("SubClassOf(obo:SEQSCAN_") == n_links
+    assert owl.count("Declaration(Class(obo:SEQSCAN_") == len(made)
+
+
+def test_robot_template_and_members(world, tmp_path):
+    found, known, _ = world
+    made = propose(found, known)
+    write_ontology(made, tmp_path / "c.tsv")
+    rows = [line.split("\t") for line in (tmp_path / "c.tsv").read_text().splitlines()]
+    assert rows[0][:4] == ["ID", "Label", "Definition", "Parents"]
+    assert rows[1][:4] == ["ID", "LABEL", "A IAO:0000115", "SC % SPLIT=|"]
+    assert len(rows) == 2 + sum(c.status != "existing" for c in made)
+    assert set(rows[2][3].split("|")) == {"GO:2", "GO:3"}
+    write_members(made, known.ids, tmp_path / "m.tsv")
+    assert len((tmp_path / "m.tsv").read_text().splitlines()) == 1 + sum(len(c.rows) for c in made)
+
+
+def test_unknown_suffix(tmp_path):
+    with pytest.raises(InvalidParameter, match=r"\.obo, \.json"):
+        write_ontology([], tmp_path / "c.owl")
+
+
+def test_page_keeps_its_other_parts_and_escapes(world, tmp_path):
+    found, known, labels = world
+    path = tmp_path / "knowledge.html"
+    evil = "<script>alert(1)</script>"
+    made = propose(found, known)
+    update_page(path, "ontology", ontology_part(made, known.ontology, [evil]))
+    first = path.read_bytes()
+    update_page(path, "ontology", ontology_part(made, known.ontology, [evil]))
+    assert path.read_bytes() == first
+    table = enrich(labels, known.carried, known.ontology)
+    update_page(path, "enrichment", enrichment_part(table, ["matched"]))
+    html = path.read_text()
+    assert evil not in html
+    assert 'id="ontology"' in html
+    assert 'id="enrichment"' in html
+    assert not any(word in html for word in ('src="', "http://", "https://", "@import", "url("))
+    assert "default-src &#39;none&#39;" in html
+    broken = tmp_path / "other.html"
+    broken.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="no page of seqscan"):
+        update_page(broken, "ontology", {})
+
+
+def test_json_of_an_empty_proposal():
+    made = document([])
+    out = io.BytesIO()
+    fastobo.dump_graph(made, out)
+    assert b"seqscan" in out.getvalue()

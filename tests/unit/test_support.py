@@ -1,0 +1,207 @@
+"""Support, prediction and audit on a small world in which the truth is known."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from seqscan.errors import InputError
+from seqscan.knowledge.annotate import annotate, upward
+from seqscan.knowledge.annotations import propagate
+from seqscan.knowledge.audit import audit, corrupted, term_verdicts
+from seqscan.knowledge.ontology import Ontology, Term
+from seqscan.knowledge.support import FEATURES, Surroundings, nearest
+from seqscan.store import unit
+
+N_FAMILIES, N_MEMBERS = 12, 20
+
+
+@pytest.fixture(scope="module")
+def ontology():
+    """A root, three branches below it, four leaves in each."""
+    terms = [Term("T:root", "root", "x")]
+    for branch in range(3):
+        terms.append(Term(f"T:{branch}", f"branch {branch}", "x", parents=(("is_a", "T:root"),)))
+        terms += [
+            Term(f"T:{branch}{leaf}", f"leaf {branch}{leaf}", "x", parents=(("is_a", f"T:{branch}"),))
+            for leaf in range(4)
+        ]
+    return Ontology.of(terms)
+
+
+@pytest.fixture(scope="module")
+def world(ontology):
+    """Families of 20; each carries one leaf, and its vectors point one way."""
+    generator = np.random.default_rng(0)
+    family = np.repeat(np.arange(N_FAMILIES), N_MEMBERS)
+    centers = generator.normal(size=(N_FAMILIES, 16))
+    points = unit((centers[family] + 0.5 * generator.normal(size=(len(family), 16))).astype(np.float32))
+    leaves = np.array([ontology.row(f"T:{f // 4}{f % 4}") for f in family])
+    direct = sparse.csr_array(
+        (np.ones(len(family), bool), (np.arange(len(family)), leaves)), shape=(len(family), len(ontology))
+    )
+    return family, points, direct
+
+
+def around(family, points, annotated):
+    n = len(family)
+    return Surroundings(
+        [f"P{i}" for i in range(n)],
+        family.astype(np.int32),
+        np.full(n, 0.9, np.float32),
+        nearest(points, np.flatnonzero(annotated), 10),
+        sparse.csr_array((n, n), dtype=np.float32),
+    )
+
+
+def test_nearest_is_brute_force_without_itself(world):
+    _, points, _ = world
+    among = np.arange(0, len(points), 2)
+    graph = nearest(points, among, 5).toarray()
+    cosine = points @ points.T
+    np.fill_diagonal(cosine, -np.inf)
+    hidden = np.setdiff1d(np.arange(len(points)), among)
+    cosine[:, hidden] = -np.inf
+    for row in range(len(points)):
+        assert set(np.flatnonzero(graph[row])) == set(np.argsort(-cosine[row])[:5])
+
+
+def test_a_protein_does_not_speak_for_itself(world, ontology):
+    family, points, direct = world
+    alone = direct.copy().tolil()
+    alone[0] = False
+    alone[0, ontology.row("T:23")] = True
+    carried = propagate(alone.tocsr(), ontology)
+    evidence = around(family, points, np.ones(len(family), bool)).evidence(carried)
+    rows, place = np.array([0]), np.array([0, 0])
+    terms = np.array([ontology.row("T:23"), ontology.row("T:00")])
+    features = evidence.features(rows, place, terms)
+    own, families = features[:, FEATURES.index("cluster")]
+    assert own == 0
+    assert families == pytest.approx(19 / 20)
+    carriers, members = evidence.share_of_cluster(rows, place, terms)
+    assert (carriers.tolist(), members.tolist()) == ([0, 19], [19, 19])
+
+
+def test_hidden_annotations_are_found_and_follow_the_hierarchy(world, ontology):
+    family, points, direct = world
+    hidden = np.arange(0, len(family), 5)
+    known = np.ones(len(family), bool)
+    known[hidden] = False
+    carried = propagate(direct, ontology).multiply(known[:, None])
+    carried = carried.tocsr()
+    carried.eliminate_zeros()
+    found = annotate(around(family, points, known), carried, ontology, hidden)
+    truth = propagate(direct, ontology)
+    leaf = ontology.depths[found.terms] == 2
+    best = {}
+    for row, term, p in zip(found.rows[leaf], found.terms[leaf], found.probabilities[leaf], strict=True):
+        best.setdefault(int(row), (int(term), p))
+    right = [bool(truth[row, term]) for row, (term, _) in best.items()]
+    assert len(best) == len(hidden)
+    assert np.mean(right) > 0.9
+    assert not found.known.any()
+    assert not ontology.roots[found.terms].any()
+    table = {
+        (int(r), int(t)): p for r, t, p in zip(found.rows, found.terms, found.probabilities, strict=True)
+    }
+    for (row, term), p in table.items():
+        for up in ontology.above(term):
+            assert ontology.roots[up] or table[row, int(up)] >= p
+
+
+def test_what_is_stated_not_to_hold_is_not_predicted(world, ontology):
+    family, points, direct = world
+    negated = sparse.lil_array(direct.shape, dtype=bool)
+    negated[0, ontology.row("T:0")] = True
+    carried = propagate(direct, ontology)
+    surroundings = around(family, points, np.ones(len(family), bool))
+    free = annotate(surroundings, carried, ontology, np.array([0]))
+    bound = annotate(surroundings, carried, ontology, np.array([0]), negated=negated.tocsr())
+    assert ontology.row("T:00") in free.terms
+    assert not {ontology.row("T:0"), ontology.row("T:00")} & set(bound.terms.tolist())
+
+
+def test_tables_of_predictions(world, ontology, tmp_path):
+    family, points, direct = world
+    carried = propagate(direct, ontology)
+    found = annotate(around(family, points, np.ones(len(family), bool)), carried, ontology, np.array([3]))
+    found.write(tmp_path / "p.tsv", residues={"P3": "4-9"})
+    header, first, *_ = [line.split("\t") for line in (tmp_path / "p.tsv").read_text().splitlines()]
+    assert header[:3] == ["protein", "term", "probability"]
+    row = dict(zip(header, first, strict=True))
+    assert (row["protein"], row["known"], row["cluster_annotated"], row["residues"]) == (
+        "P3",
+        "yes",
+        "19",
+        "4-9",
+    )
+    assert row["neighbors_that_carry_it"].count("(") == 3
+    found.write_cafa(tmp_path / "p.txt")
+    assert (tmp_path / "p.txt").read_text().splitlines()[0].split("\t")[::2] == ["P3", row["probability"]]
+    found.write_gaf(tmp_path / "p.gaf")
+    lines = (tmp_path / "p.gaf").read_text().splitlines()
+    assert lines[0] == "!gaf-version: 2.2"
+    assert all(line.count("\t") == 16 for line in lines if not line.startswith("!"))
+
+
+def test_too_few_annotations(world, ontology):
+    family, points, direct = world
+    few = direct[:10]
+    surroundings = around(family[:10], points[:10], np.ones(10, bool))
+    with pytest.raises(InputError, match="only 10 proteins"):
+        annotate(surroundings, propagate(few, ontology), ontology, np.array([0]))
+    with pytest.raises(InputError, match="10 of these proteins' annotations are too few"):
+        audit(surroundings, few, ontology)
+
+
+def test_upward_takes_the_highest_of_the_descendants(ontology):
+    terms = np.array([ontology.row("T:0"), ontology.row("T:00"), ontology.row("T:01")])
+    raised = upward(np.zeros(3, np.int64), terms, np.array([0.2, 0.7, 0.1]), ontology)
+    assert raised.tolist() == [0.7, 0.7, 0.1]
+
+
+@pytest.mark.parametrize("sibling_share", [0.0, 1.0])
+def test_swapped_annotations_come_first(world, ontology, sibling_share):
+    family, points, direct = world
+    swapped, wrong = corrupted(direct, ontology, 0.04, np.random.default_rng(1), sibling_share=sibling_share)
+    found = audit(around(family, points, np.ones(len(family), bool)), swapped, ontology)
+    is_wrong = np.asarray(wrong[found.rows, found.terms]).ravel()
+    n = int(is_wrong.sum())
+    assert n >= 4
+    assert is_wrong[:n].mean() > 0.7
+    first = found.table()[0]
+    assert f"of 19 other members of cluster {first[6]} carry it" in first[3]
+    assert "which it lacks" in first[3]
+
+
+def test_corrupted_stays_in_the_aspect_and_off_the_branch(world, ontology):
+    _, _, direct = world
+    swapped, wrong = corrupted(direct, ontology, 0.3, np.random.default_rng(1), sibling_share=0.0)
+    assert 40 < wrong.sum() < 100
+    assert (swapped.sum(axis=1) == direct.sum(axis=1)).all()
+    before = propagate(direct, ontology)
+    assert before.multiply(wrong).sum() == 0
+
+
+def test_verdicts_on_terms(ontology):
+    # Clusters 0 and 1 carry branch 0 with a leaf each; 2 and 3 carry branch 1 and nothing else;
+    # a third of cluster 4 carries a leaf of branch 2, all of it the branch.
+    terms = [["T:00"] * 6, ["T:01"] * 6, ["T:1"] * 6, ["T:1"] * 6, ["T:20"] * 3 + ["T:2"] * 6]
+    flat = [term for cluster in terms for term in cluster]
+    labels = np.repeat(np.arange(5), [len(cluster) for cluster in terms])
+    rows = np.array([ontology.row(term) for term in flat])
+    direct = sparse.csr_array(
+        (np.ones(len(rows), bool), (np.arange(len(rows)), rows)), shape=(len(rows), len(ontology))
+    )
+    empty = sparse.csr_array((len(rows), len(rows)), dtype=np.float32)
+    surroundings = Surroundings([str(i) for i in rows], labels, np.ones(len(rows), np.float32), empty, empty)
+    # The audit needs more annotations than this; the verdicts need only what it says of each term.
+    from seqscan.knowledge.audit import Audit
+
+    none = np.zeros(0)
+    found = Audit(
+        surroundings.evidence(propagate(direct, ontology)), ontology, none.astype(int), none.astype(int),
+        none, none, none.astype(int), none,
+    )  # fmt: skip
+    said = {line[0]: line[3] for line in term_verdicts(found, propagate(direct, ontology), min_proteins=3)}
+    assert said == {"T:0": "too broad", "T:1": "split", "T:20": "too narrow"}
