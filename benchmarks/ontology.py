@@ -298,14 +298,16 @@ def rebuilt_branches(world: World, seed: int, n_branches: int = 6) -> list[list[
     sizes = np.asarray(carried.sum(axis=0)).ravel()
     usable = sizes >= 5
     below = (ontology.descendants.astype(np.int32) @ usable.astype(np.int32)) - usable
-    roots = np.flatnonzero((below >= 8) & (below <= 60) & ~ontology.roots & (sizes <= 0.4 * len(world.ids)))
+    roots = np.flatnonzero((below >= 8) & (below <= 60) & ~ontology.roots & (sizes <= 0.25 * len(world.ids)))
     lines = []
     for root in generator.permutation(roots)[:n_branches].tolist():
         down = ontology.descendants.indices[
             ontology.descendants.indptr[root] : ontology.descendants.indptr[root + 1]
         ]
         gone = [int(t) for t in down if t != root]
-        rest = ontology.without(gone)
+        # Of the other aspects, which often have a term with the same members, nothing is known.
+        others = np.flatnonzero(ontology.aspects != ontology.aspects[root]).tolist()
+        rest = ontology.without([*gone, *others])
         kept = np.array([ontology.row_of[term.id] for term in rest.terms])
         known = Knowledge(world.ids, ontology=rest, carried=carried[:, kept])
         made = propose(world.categories, known)
