@@ -68,13 +68,6 @@ def test_the_graph_has_no_cycle_and_parents_hold_their_children(seed):
     assert max(depth(place) for place in range(len(found))) > 1
 
 
-def test_the_hierarchy_of_the_run_is_taken_as_it_is():
-    labels = np.repeat([0, 1, 2], 3)
-    found = categories(labels, MEANS[:3], np.arange(3), parents={0: 7, 1: 7, 7: 9, 2: 9})
-    assert [c.clusters for c in found] == [(0,), (1,), (2,), (0, 1), (0, 1, 2)]
-    assert [c.parents for c in found] == [(3,), (3,), (4,), (4,), ()]
-
-
 def test_means_give_the_mean_cosine_between_members():
     generator = np.random.default_rng(0)
     points = unit(generator.normal(size=(20, 5)).astype(np.float32))

@@ -155,15 +155,6 @@ def test_ontology_with_and_without_annotations(seqscan, out, tmp_path):
     assert {row["protein"] for row in members} == {row["id"] for row in rows_of(out / "assignments.tsv")}
 
 
-def test_ontology_takes_the_hierarchy_of_the_run(seqscan, out, tmp_path):
-    (out / "clusters.tsv").write_text("cluster\tparent\n0\tg1\n1\tg1\n2\tg2\ng1\tg2\ng2\t\n")
-    code, _, err = seqscan("ontology", out, "-o", "c.tsv")
-    assert code == 0, err
-    ids = {row["ID"]: row for row in rows_of(tmp_path / "c.tsv")[1:]}
-    assert len(ids) == 5
-    assert sorted(row["Parents"].count(":") for row in ids.values()) == [0, 1, 1, 1, 1]
-
-
 def test_one_page_holds_what_each_command_found(seqscan, out, tmp_path):
     assert seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv")[0] == 0
     assert seqscan("ontology", out, *FILES, "-o", "c.obo")[0] == 0

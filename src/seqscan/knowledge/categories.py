@@ -11,15 +11,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import average
 from scipy.spatial.distance import squareform
-
-from seqscan.store import unit
 
 __all__ = ["Category", "categories", "cluster_means", "linkage", "motif", "shared_phrase", "stable_id"]
 
@@ -90,7 +88,6 @@ def categories(
     means: NDArray[np.floating],
     numbers: NDArray[np.integer],
     *,
-    parents: Mapping[int, int] | None = None,
     min_persistence: float = MIN_PERSISTENCE,
 ) -> list[Category]:
     """Build the graph.
@@ -103,8 +100,6 @@ def categories(
         Of the clusters, or their prototypes.
     numbers : (C,)
         The clusters' numbers, ascending.
-    parents : dict of int to int, optional
-        A hierarchy that the run found itself: the parent of each cluster or inner group, by number.
     min_persistence : cosine
 
     Returns
@@ -113,9 +108,7 @@ def categories(
         The leaves first, by number, then from small to large.
     """
     rows_of = {int(number): np.flatnonzero(labels == number) for number in numbers}
-    groups, cohesion, up = (
-        _merged(means, min_persistence) if parents is None else _given(parents, numbers, means)
-    )
+    groups, cohesion, up = _merged(means, min_persistence)
     links = {child: {parent} for child, parent in up.items()}
     for child, parent in _second_parents(groups, cohesion, links, means):
         links.setdefault(child, set()).add(parent)
@@ -171,27 +164,6 @@ def _merged(
             cohesion.append(float(formed[node]))
             up |= dict.fromkeys(parts[node], place[node])
             parts[node] = [place[node]]
-    return groups, cohesion, up
-
-
-def _given(
-    parents: Mapping[int, int], numbers: NDArray[np.integer], means: NDArray[np.floating]
-) -> tuple[list[set[int]], list[float], dict[int, int]]:
-    place = {int(number): i for i, number in enumerate(numbers)}
-    inner = sorted({p for p in parents.values() if p >= 0 and p not in place})
-    place |= {number: len(numbers) + i for i, number in enumerate(inner)}
-    up = {place[c]: place[p] for c, p in parents.items() if c in place and p in place and c != p}
-    groups: list[set[int]] = [{i} for i in range(len(numbers))] + [set() for _ in inner]
-    for leaf in range(len(numbers)):
-        seen, node = set(), leaf
-        while node in up and node not in seen:
-            seen.add(node)
-            node = up[node]
-            groups[node].add(leaf)
-    cohesion = []
-    for group in groups:
-        own = unit(np.asarray(means)[sorted(group)])
-        cohesion.append(float((own @ own.T).min()) if len(group) > 1 else 1.0)
     return groups, cohesion, up
 
 

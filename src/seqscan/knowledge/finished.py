@@ -162,33 +162,16 @@ def categories_of_run(output: str | Path, head: ClusterHead) -> tuple[list[Categ
         known = Knowledge(
             table.ids, [texts[int(row)] for row in rows], [run.corpus[int(row)] for row in rows]
         )
-    representatives, parents = _cluster_table(Path(output) / "clusters.tsv")
-    known = replace(known, representatives=representatives)
-    return categories(table.labels, means, numbers, parents=parents), known
+    known = replace(known, representatives=_representatives(Path(output) / "clusters.tsv"))
+    return categories(table.labels, means, numbers), known
 
 
-def _cluster_table(path: Path) -> tuple[dict[int, str], dict[int, int] | None]:
-    """Return the representative of each cluster and, if there is the column, parents."""
+def _representatives(path: Path) -> dict[int, str]:
+    """Return the representative of each cluster, none if there is no table."""
     if not path.exists():
-        return {}, None
+        return {}
     with path.open(newline="") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
     if not rows or "cluster" not in rows[0]:
         raise InputError(str(path), "is no table of clusters: it has no column 'cluster' or no row")
-    # Groups above the clusters may have any names; they get numbers that no cluster has.
-    names = [row["cluster"] for row in rows]
-    if "parent" in rows[0]:
-        names += [row["parent"] for row in rows]
-    number = {name: int(name) for name in names if name and name.isdecimal()}
-    free = 1 + max(number.values(), default=-1)
-    for name in names:
-        if name not in ("", "-1", None):
-            number.setdefault(name, free + len(number))
-    representatives = {
-        number[row["cluster"]]: row["representative"] for row in rows if row.get("representative")
-    }
-    if "parent" not in rows[0]:
-        return representatives, None
-    return representatives, {
-        number[row["cluster"]]: number[row["parent"]] for row in rows if row["parent"] in number
-    }
+    return {int(row["cluster"]): row["representative"] for row in rows if row.get("representative")}
