@@ -81,7 +81,9 @@ def read_case(data: Path, folder: Path, n_families: int | None, seed: int) -> Ca
         write_corpus(paths["corpus"], (r for r, o in zip(records, out, strict=True) if not o))
         write_corpus(paths["unseen"], (r for r, o in zip(records, out, strict=True) if o))
     # The order in which the stages, and so their graphs, see the proteins.
-    return Case(Corpus.open(paths["corpus"]).in_canonical_order(), Corpus.open(paths["unseen"]), family, clan)
+    corpus = Corpus.open(paths["corpus"])
+    corpus = corpus.reordered(corpus.canonical_order())
+    return Case(corpus, Corpus.open(paths["unseen"]), family, clan)
 
 
 def seqscan_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[[], Any]]:

@@ -176,7 +176,7 @@ def _on_learnt_vectors(ids: list[str], found: Found, config: DiscoveryConfig, se
 def _baselines(corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Sequence[int]) -> Iterator[_Run]:
     assert config.n_clusters is not None
     # The graph seqscan's own heads begin from, by the same encoder, and in the order it was made in.
-    corpus = corpus.in_canonical_order()
+    corpus = corpus.reordered(corpus.canonical_order())
     graph = NeighborGraph.read(folder / "graph")
     if (folder / "alignment").exists():
         graph = combine(NeighborGraph.read(folder / "alignment"), graph)

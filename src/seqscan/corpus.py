@@ -91,15 +91,17 @@ class Corpus(Sequence[NDArray[np.uint8]]):
         column = pq.read_table(self.path / "records.parquet", columns=[name])[name].to_pylist()
         return column if self.rows is None else [column[row] for row in self.rows]
 
-    def in_canonical_order(self) -> Corpus:
-        """Return the same sequences in an order that depends on sequences and ids alone, not on the input.
+    def canonical_order(self) -> NDArray[np.int64]:
+        """Return the rows, (N,), in an order that depends on sequences and ids alone, not on the input.
 
-        Whatever draws, batches or breaks ties by row then does the same for any order of the input. `rows` of
-        the result are the rows here.
+        What draws, batches or breaks ties by row then does the same for any order of the input.
         """
         digests = (hashlib.blake2b(self[row].tobytes(), digest_size=8).digest() for row in range(len(self)))
         keys = np.fromiter((int.from_bytes(digest) for digest in digests), np.uint64, len(self))
-        rows = np.lexsort((np.array(self.ids), keys))
+        return np.lexsort((np.array(self.ids), keys))
+
+    def reordered(self, rows: NDArray[np.int64]) -> Corpus:
+        """Return the same sequences, shown in the order of `rows`, (N,)."""
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
     def residues(self, index: int) -> str:

@@ -170,7 +170,8 @@ def discover_categories(
             "%d proteins are few: each is compared with %d neighbors, not %d", len(corpus), k, N_NEIGHBORS
         )
     # All that follows sees one order of the proteins, so that the clusters do not depend on the input's.
-    corpus = corpus.in_canonical_order()
+    order = corpus.canonical_order()
+    corpus = corpus.reordered(order)
     aligns = _aligns(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_encoder(config.encoder).to(device)
@@ -278,12 +279,9 @@ def discover_categories(
         "number_format": str(fast_dtype(device)).removeprefix("torch."),
     }
     pairs = graph if alignment is None else combine(alignment, graph)
-    assert corpus.rows is not None
-    held_out = corpus.rows[np.load(head_path / "held_out.npy")]
-    place = np.argsort(corpus.rows)  # where each protein of the input stands
-    return Found(
-        model, store.gather(place), pairs.reordered(corpus.rows, place), held_out, curves, notes, key
-    )
+    held_out = order[np.load(head_path / "held_out.npy")]
+    place = np.argsort(order)  # where each protein of the input stands
+    return Found(model, store.gather(place), pairs.reordered(order, place), held_out, curves, notes, key)
 
 
 def encoder_checksum(encoder: AbstractEncoder) -> str:
