@@ -210,13 +210,7 @@ def discover_categories(
     if config.finetune:
         assert isinstance(encoder, ConvEncoder), "asked when it was loaded"
         tuned, start, begin = folder / "encoder", encoder, _load_head(head_path)
-        # Aligned neighbors are almost always right; vectors speak for a protein that has none.
-        pairs, labels = graph, None
-        if alignment is not None:
-            pairs = fill(alignment, graph)
-            smallest = smallest_part(len(corpus), config.n_clusters)
-            labels = label_pieces(begin, store.vectors(), alignment, smallest)
-
+        near, embedded = graph, store
         joint = asdict(config.joint)
         del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
         depends = base | {"from": key, "joint": joint}
@@ -230,6 +224,12 @@ def discover_categories(
                 if on_progress is not None:
                     on_progress(int(row["step"]) + 1, config.joint.total_steps(begin.n_clusters))
 
+            # Aligned neighbors are almost always right; vectors speak for a protein that has none.
+            pairs, labels = near, None
+            if alignment is not None:
+                pairs = fill(alignment, near)
+                smallest = smallest_part(len(corpus), config.n_clusters)
+                labels = label_pieces(begin, embedded.vectors(), alignment, smallest)
             trained = finetune(
                 start,
                 corpus,

@@ -336,7 +336,7 @@ def _unlike(order: NDArray[np.int64], part: NDArray[np.int64], found: NeighborGr
         if n_chosen[part[row]] < N_REPRESENTATIVES and row not in taken:
             chosen.append(row)
             n_chosen[part[row]] += 1
-            taken.update(found.indices[row, : found.counts[row]].tolist())
+            taken.update(found.indices[row].tolist())  # -1, for none, is no row
     return np.array(chosen, dtype=np.int64)
 
 
