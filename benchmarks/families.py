@@ -161,9 +161,7 @@ def baseline_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[
             begun = time.perf_counter()
             labels = cluster()
             seconds = time.perf_counter() - begun
-            sure, none = np.ones(len(labels), np.float32), np.full(len(labels), -1, np.int32)
-            found = Assignments(case.corpus.ids, labels.astype(np.int32), sure, none, 0 * sure)
-            return scores_of(case, found) | {"seconds": seconds}
+            return scores_of(case, Assignments.certain(case.corpus.ids, labels)) | {"seconds": seconds}
 
         return run
 

@@ -1,6 +1,7 @@
 """Settings of every test, and inputs small enough to train on in a moment."""
 
 import os
+import sys
 
 # Before NumPy, torch and faiss are loaded. The arrays are tiny: threads only wait for each other, on a busy
 # machine for long.
@@ -39,3 +40,21 @@ def family_records():
             codes[places] = generator.integers(1, 21, 6)
             records.append(Record(f"f{family}m{member}", f"family {family}", AMINO.decode(codes)))
     return records
+
+
+@pytest.fixture
+def seqscan(monkeypatch, capsys):
+    """Run a command in this process; return its exit code, standard output and standard error."""
+    from seqscan import cli
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["seqscan", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

@@ -170,7 +170,12 @@ def _on_learnt_vectors(ids: list[str], found: Found, config: DiscoveryConfig, se
     for method, cluster in methods.items():
         begun = time.perf_counter()
         labels = cluster(config.n_clusters)
-        yield _Run(f"{method}, after joint learning", seed, time.perf_counter() - begun, _hard(ids, labels))
+        yield _Run(
+            f"{method}, after joint learning",
+            seed,
+            time.perf_counter() - begun,
+            Assignments.certain(ids, labels),
+        )
 
 
 def _baselines(corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Sequence[int]) -> Iterator[_Run]:
@@ -189,13 +194,7 @@ def _baselines(corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Seq
         threads=config.threads,
     )
     for row in rows:
-        yield _Run(row.method, row.seed, row.seconds, _hard(corpus.ids, row.labels))
-
-
-def _hard(ids: list[str], labels: NDArray[np.int64]) -> Assignments:
-    """Return assignments that are all certain."""
-    sure, none = np.ones(len(labels), np.float32), np.full(len(labels), -1, np.int32)
-    return Assignments(ids, labels.astype(np.int32), sure, none, 0 * sure)
+        yield _Run(row.method, row.seed, row.seconds, Assignments.certain(corpus.ids, row.labels))
 
 
 def _shuffled(corpus: Corpus, path: Path, seed: int) -> Corpus:

@@ -47,6 +47,7 @@ from seqscan.streaming import (
     stream_frame,
     stream_head,
     stream_labels,
+    used_clusters,
 )
 
 __all__ = ["DiscoveryConfig", "Found", "discover_categories"]
@@ -419,13 +420,11 @@ def _stream_heads(
     head, notes = stream_head(
         store, graph, begin, frame, stream, seed=config.seed, checkpoint=checkpoint, on_step=curve.append
     )
-    sizes = np.bincount(_labels(head, store), minlength=head.n_clusters)
-    order = np.argsort(-sizes, kind="stable")[: int((sizes > 0).sum())]
-    head = replace(head, prototypes=head.prototypes[order])
+    head = used_clusters(head, store)
     content = {
         "temperature": head.temperature,
         "curve": curve,
-        "notes": notes | {"began_from": "spread proteins", "clusters_used": len(order)},
+        "notes": notes | {"began_from": "spread proteins", "clusters_used": head.n_clusters},
     }
     with write_artifact(path, "head", content) as directory:
         write_head(head, directory / "head.safetensors")

@@ -129,6 +129,12 @@ class Assignments:
             yield f"{distance:.3f}", f"{share:.5f}", reason
 
     @classmethod
+    def certain(cls, ids: list[str], labels: NDArray[np.integer]) -> Assignments:
+        """Return a partition (N,) that knows no doubt, as other methods give it."""
+        sure, none = np.ones(len(labels), np.float32), np.full(len(labels), -1, np.int32)
+        return cls(ids, labels.astype(np.int32), sure, none, 0 * sure)
+
+    @classmethod
     def read(cls, path: str | Path) -> Assignments:
         """Read a table of assignments.
 

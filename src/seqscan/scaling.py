@@ -7,7 +7,7 @@ ranks train the head together; the first mines the graph and writes the tables.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,14 @@ from seqscan.results import Assignments
 from seqscan.scan import over_provision
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
-from seqscan.streaming import StreamConfig, spread_prototypes, stream_frame, stream_head, stream_labels
+from seqscan.streaming import (
+    StreamConfig,
+    spread_prototypes,
+    stream_frame,
+    stream_head,
+    stream_labels,
+    used_clusters,
+)
 
 __all__ = ["ScalingConfig", "cluster_store"]
 
@@ -143,16 +150,12 @@ def cluster_store(
         )  # fmt: skip
         if not first:
             return
-        sizes = np.zeros(trained.n_clusters, dtype=np.int64)
-        for _, labels in stream_labels(trained, store):
-            sizes += np.bincount(labels, minlength=len(sizes))
-        order = np.argsort(-sizes, kind="stable")[: int((sizes > 0).sum())]
-        ordered = replace(trained, prototypes=trained.prototypes[order])
+        ordered = used_clusters(trained, store)
         recall = float((work / "recall.txt").read_text())
         content = {
             "temperature": ordered.temperature,
             "curve": curve,
-            "notes": held_out | {"graph_recall": recall, "clusters_used": len(order)},
+            "notes": held_out | {"graph_recall": recall, "clusters_used": ordered.n_clusters},
         }
         with write_artifact(output / "head", "head", content) as directory:
             write_head(ordered, directory / "head.safetensors")

@@ -7,7 +7,7 @@ a few dozen proteins, however many proteins and clusters there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ __all__ = [
     "stream_frame",
     "stream_head",
     "stream_labels",
+    "used_clusters",
 ]
 
 CHUNK_LOGITS = 1 << 20
@@ -270,6 +271,15 @@ def stream_labels(head: ClusterHead, store: EmbeddingStore) -> Iterator[tuple[sl
             logits = head.logits(block[start : start + size])
             rows = slice(part.start + start, part.start + start + len(logits))
             yield rows, logits.argmax(axis=1).astype(np.int32)
+
+
+def used_clusters(head: ClusterHead, store: EmbeddingStore) -> ClusterHead:
+    """Return a head of the clusters that have proteins of a store, largest first."""
+    sizes = np.zeros(head.n_clusters, dtype=np.int64)
+    for _, labels in stream_labels(head, store):
+        sizes += np.bincount(labels, minlength=len(sizes))
+    order = np.argsort(-sizes, kind="stable")[: int((sizes > 0).sum())]
+    return replace(head, prototypes=head.prototypes[order])
 
 
 def _begin(initial: NDArray[np.float32], checkpoint: Path | None, recipe: str) -> _State:

@@ -2,12 +2,11 @@
 
 import gzip
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from seqscan import __version__, cli, discovery
+from seqscan import __version__, discovery
 from seqscan.alphabet import AMINO
 from seqscan.cli.options import size
 from seqscan.domains import DomainPrior
@@ -17,23 +16,6 @@ from seqscan.head import ClusterHead
 from seqscan.model import Model
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments
 from seqscan.store import EmbeddingStore
-
-
-@pytest.fixture
-def seqscan(monkeypatch, capsys):
-    """Run a command in this process; return its exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["seqscan", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """The commands that read annotations: files in, files out, and one clear line for each mistake."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from seqscan import cli
 from seqscan.alphabet import AMINO
 from seqscan.corpus import write_corpus
 from seqscan.head import ClusterHead
@@ -38,21 +35,6 @@ name: narrow alpha
 namespace: x
 is_a: T:2
 """
-
-
-@pytest.fixture
-def seqscan(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["seqscan", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

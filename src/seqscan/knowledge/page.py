@@ -7,12 +7,9 @@ network for nothing, and whatever comes from a file is only ever set as text.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,13 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from seqscan.artifact import Manifest, write_atomically
+from seqscan.artifact import VERSION, write_atomically
 from seqscan.errors import InputError
 from seqscan.knowledge.audit import Audit
 from seqscan.knowledge.candidates import Candidate
 from seqscan.knowledge.enrich import Enrichment
 from seqscan.knowledge.ontology import Ontology
+from seqscan.offline import content_policy, script_json, template
 
 __all__ = ["PAGE_NAME", "audit_part", "enrichment_part", "ontology_part", "update_page"]
 
@@ -58,18 +56,17 @@ def update_page(path: str | Path, part: str, content: dict[str, Any]) -> None:
     path = Path(path)
     parts = _read(path) | {part: content}
     parts = {name: parts[name] for name in PARTS if name in parts}
-    style, script = _resource("report.css") + _resource("knowledge.css"), _resource("knowledge.js")
+    style, script = template("report.css") + template("knowledge.css"), template("knowledge.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    html = environment.from_string(_resource("knowledge.html.jinja")).render(
-        policy=f"default-src 'none'; style-src '{_sha256(style)}'; script-src '{_sha256(script)}'; "
-        "base-uri 'none'; form-action 'none'",
-        version=Manifest("", {}, {}).seqscan,
+    html = environment.from_string(template("knowledge.html.jinja")).render(
+        policy=content_policy(style, script),
+        version=VERSION,
         style=Markup(style),
         script=Markup(script),
         parts=parts,
-        payload=Markup(_json(parts)),
+        payload=Markup(script_json(parts)),
     )
     with write_atomically(path) as temporary:
         temporary.write_bytes(html.encode("utf-8", "replace"))
@@ -146,17 +143,3 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(str(path), "is there and is no page of seqscan", remedy="Give another --page.")
     parts: dict[str, Any] = json.loads(found.group(1))
     return parts
-
-
-def _resource(name: str) -> str:
-    return files("seqscan").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _sha256(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _json(value: object) -> str:
-    """Return JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.fasta import Rejected
+from seqscan.offline import content_policy, script_json, template
 from seqscan.report.architecture import Architecture, Part, architecture_rows
 from seqscan.results import ActivationMap, Assignments, ClusterSummary, Scores
 
@@ -408,23 +407,16 @@ def _environment() -> Environment:
     return environment
 
 
-def _resource(name: str) -> str:
-    return files("seqscan").joinpath("templates", name).read_text(encoding="utf-8")
-
-
 def _render(data: ReportData) -> str:
-    style, script = _resource("report.css"), _resource("report.js")
+    style, script = template("report.css"), template("report.js")
     palette = _palette()
     drawn = _drawn(data)
     context = {
         "data": data,
-        "policy": (
-            f"default-src 'none'; style-src '{_sha256(style)}'; script-src '{_sha256(script)}'; "
-            "base-uri 'none'; form-action 'none'"
-        ),
+        "policy": content_policy(style, script),
         "style": Markup(style),
         "script": Markup(script),
-        "payload": Markup(_json(_payload(data, drawn, palette))),
+        "payload": Markup(script_json(_payload(data, drawn, palette))),
         "headline": _headline(data),
         "findings": _findings(data),
         "n_drawn": len(drawn),
@@ -441,17 +433,7 @@ def _render(data: ReportData) -> str:
         "rejected": list(data.rejected[:N_REJECTED_SHOWN]),
         "configuration": list(_flatten(data.configuration)),
     }
-    return _environment().from_string(_resource("report.html.jinja")).render(context)
-
-
-def _sha256(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _json(value: object) -> str:
-    """Return JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return _environment().from_string(template("report.html.jinja")).render(context)
 
 
 def _packed(raw: bytes) -> str:
