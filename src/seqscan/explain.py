@@ -1,8 +1,10 @@
 """How much each residue speaks for a protein's cluster: an exact split of the logit.
 
-The logit is `w . z / (|w| |z| temperature)`, `z` an affine map of `x`, and `x` one of a weighted sum over the
-residues. So, for a protein of given length of `z`, each residue's share is known without gradients
-or approximation, and the shares and one bias sum to the logit.
+The logit is `w . z / (|w| |z| temperature)`, `z` an affine map of `x`, and `x` one of a weighted mean over
+the residues. So, for a protein of given length of `z`, each residue's share is known without gradients or
+approximation. Residue vectors are taken relative to a reference whose protein would lie at the center of the
+training vectors, where every logit is zero: what is everywhere says nothing, and the shares sum to the
+logit. A residue vector is computed from the residues around it, so its share is spread evenly over those.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
 from seqscan.errors import InvalidParameter
@@ -60,7 +63,10 @@ def explain(
         raise InvalidParameter("against_runner_up", True, "the model has one cluster: there is no runner-up")
     directions = unit(head.prototypes) @ head.projection.T / head.temperature
     weight = model.encoder.project.weight.detach().cpu().double()
-    bias = model.encoder.project.bias.detach().cpu().double().numpy() - head.center
+    offset = head.center - model.encoder.project.bias.detach().cpu().double().numpy()
+    reference = np.linalg.lstsq(weight.numpy(), offset, rcond=None)[0]
+    # Zero, to rounding, unless the affine map cannot reach the center.
+    rest = weight.numpy() @ reference - offset
     for block in record_blocks(records):
         codes = [AMINO.encode(record.sequence) for record in block]
         maps: list[ActivationMap | None] = [None] * len(block)
@@ -76,13 +82,16 @@ def explain(
                 toward.append(toward[0] - directions[second] / norms[:, None])
             wanted = np.stack(toward, axis=2)  # (B, P, 1 or 2)
             features = torch.einsum("bpk,pd->bdk", torch.from_numpy(wanted).double(), weight).float()
-            shares = (output.weights * output.residues.float()) @ features.to(output.residues.device)
+            relative = output.residues.float() - torch.from_numpy(reference).float().to(
+                output.residues.device
+            )
+            shares = (output.weights * relative) @ features.to(output.residues.device)
             values = shares.cpu().numpy().astype(np.float32, copy=False)
-            biases = np.einsum("bpk,p->bk", wanted, bias)
+            biases = np.einsum("bpk,p->bk", wanted, rest)
             lengths = mask.sum(dim=1).tolist()
             for line, row in enumerate(rows):
                 record = block[int(row)]
-                own = values[line, : lengths[line]]
+                own = _spread(values[line, : lengths[line]], model.encoder.reach)
                 compared: dict[str, Any] = (
                     {"runner_up": int(second[line]), "lead": own[:, 1], "lead_bias": float(biases[line, 1])}
                     if against_runner_up
@@ -97,3 +106,15 @@ def explain(
                     **compared,
                 )
         yield from (item for item in maps if item is not None)
+
+
+def _spread(shares: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+    """Spread each residue's shares (L, K) evenly over the residues up to `reach` away; their sums stay."""
+    n = len(shares)
+    begin = np.maximum(np.arange(n) - reach, 0)
+    end = np.minimum(np.arange(n) + reach + 1, n)
+    each = shares.astype(np.float64) / (end - begin)[:, None]
+    steps = np.zeros((n + 1, shares.shape[1]))
+    np.add.at(steps, begin, each)
+    np.subtract.at(steps, end, each)
+    return steps.cumsum(axis=0)[:n].astype(np.float32)

@@ -234,15 +234,15 @@ class ActivationMap:
     residues : str
         L symbols.
     contributions : (L,), float32
-        In units of the logit; they and `bias` sum to it.
+        In units of the logit; they sum to it.
     bias : float
-        What no residue accounts for.
+        What they leave of it: zero to rounding, unless the encoder's affine map cannot reach the center.
     runner_up : int
         The cluster of the second highest logit, -1 if the map was not made against it.
     lead : (L,), float32, optional
-        Each residue's share of the lead over the runner-up; with `lead_bias` they sum to the difference of
-        the two logits.
+        Each residue's share of the lead over the runner-up; they sum to the difference of the two logits.
     lead_bias : float
+        What they leave of it, as `bias`.
     membership : (L,), float32, optional
         Probability that each residue lies in a domain of the cluster.
     """

@@ -1,4 +1,4 @@
-"""Residue maps: contributions and bias are the logit, exactly."""
+"""Residue maps: contributions sum to the logit, exactly."""
 
 import numpy as np
 import pytest
@@ -84,8 +84,20 @@ def test_what_makes_the_cluster_gets_the_credit():
     head = ClusterHead(eye[:2], np.zeros(5, np.float32), eye, 0.1)
     (map,) = check(Model(model.encoder, head), ["AAWWWAAA"])
     assert map.label == 0
+    assert np.flatnonzero(map.contributions).tolist() == list(range(7)), "what the residue vector sees"
+    assert np.ptp(map.contributions[:7]) == pytest.approx(0.0, abs=1e-6)
+    model.encoder.reach = 0
+    (map,) = check(Model(model.encoder, head), ["AAWWWAAA"])
     assert np.flatnonzero(map.contributions).tolist() == [3]
-    assert map.bias == 0.0
+
+
+def test_contributions_need_no_bias_where_the_center_can_be_reached():
+    model = random_model(3)
+    codes = AMINO.encode("MKVLAACDEFGHIKLM")
+    center = model.encoder.embed([codes])[0]
+    head = ClusterHead(model.head.prototypes, center, model.head.projection, 0.1)
+    (map,) = check(Model(model.encoder, head), ["WWWWYYYYPPPP"])
+    assert map.bias == pytest.approx(0.0, abs=1e-6)
 
 
 def test_lead_over_the_runner_up_sums_to_the_difference_of_the_logits():

@@ -47,7 +47,7 @@ def explain(
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
 ) -> None:
-    """Say how much each residue speaks for a protein's cluster; with the bias they sum to the logit."""
+    """Say how much each residue speaks for a protein's cluster; the contributions sum to the logit."""
     import torch
 
     from seqscan.consensus import consensus_of, first_members, write_consensus

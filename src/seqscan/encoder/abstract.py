@@ -49,7 +49,15 @@ class AbstractEncoder(nn.Module, ABC):
     A concrete encoder gives `residue_vectors`, `project` (the affine map, an `nn.Linear` from D to P), and
     `margin`: how many residues on either side a residue vector depends on. One that is to be trained by
     `seqscan.pretrain` also has `predict_residue`, from D to the residue codes.
+
+    Attributes
+    ----------
+    reach : int, residues
+        How far to either side a residue map spreads what a residue vector says: the margin of a network that
+        looks at all residues within it alike, 0 for one that centers on its own.
     """
+
+    reach: int = 0
 
     project: nn.Linear
     predict_residue: nn.Linear

@@ -95,7 +95,7 @@ class ConvEncoder(AbstractEncoder):
         self.sharpness = nn.Parameter(torch.linspace(0.0, 3.0, self.config.n_features))
         self.predict_residue = nn.Linear(self.config.n_features, AMINO.n_residues + 1)
         self.project = nn.Linear(self.config.n_features, self.config.n_dimensions)
-        self.margin = sum(self.config.dilations) * (self.config.kernel // 2)
+        self.margin = self.reach = sum(self.config.dilations) * (self.config.kernel // 2)
 
     def residue_vectors(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         present = mask.unsqueeze(-1)
