@@ -54,6 +54,9 @@ def over_provision(n_proteins: int, n_clusters: int | None) -> int:
     return max(2, n_clusters or 2, min(wanted, n_proteins // 3))
 
 
+BLOCK_ROWS = 8192
+"""Proteins or pairs whose probabilities are in memory at once."""
+
 Frame = tuple[NDArray[np.float32], NDArray[np.float32]]
 """The center (P,) and projection (P, Q) of a head."""
 
@@ -229,12 +232,19 @@ def held_out_scores(head: ClusterHead, vectors: NDArray[np.float32], held_out: N
     logits = torch.from_numpy(head.logits(vectors))
     labels = logits.argmax(dim=1).numpy()
     pairs = held_out if len(held_out) else np.zeros((1, 2), dtype=np.int64)
-    shares = torch.softmax(logits, dim=1).mean(dim=0)
-    loss = scan_loss(logits[pairs[:, 0]], logits[pairs[:, 1]], entropy_weight=1.0, mean=lambda _: shares)
+    shares = torch.zeros(head.n_clusters)
+    for part in logits.split(BLOCK_ROWS):
+        shares += torch.softmax(part, dim=1).sum(dim=0)
+    shares /= len(logits)
+    loss = 0.0
+    # There are many more pairs than proteins.
+    for block in torch.from_numpy(pairs).split(BLOCK_ROWS):
+        terms = scan_loss(logits[block[:, 0]], logits[block[:, 1]], entropy_weight=1.0, mean=lambda _: shares)
+        loss += float(terms.total) * len(block) / len(pairs)
     agreement = float((labels[pairs[:, 0]] == labels[pairs[:, 1]]).mean())
     sizes = np.bincount(labels) / len(labels)
     excess = agreement - float((sizes**2).sum())
-    return HeadFit(head, float(loss.total), agreement, excess, int((sizes > 0).sum()))
+    return HeadFit(head, loss, agreement, excess, int((sizes > 0).sum()))
 
 
 def self_label(
@@ -242,11 +252,14 @@ def self_label(
     vectors: NDArray[np.float32],
     held_out: NDArray[np.int64],
     *,
+    seed: int,
     threshold: float = 0.99,
     n_steps: int = 100,
     learning_rate: float = 0.005,
 ) -> tuple[HeadFit, bool]:
     """Sharpen a head on its own confident assignments; keep the result only if nothing got worse.
+
+    A step sees all confident proteins, or `BLOCK_ROWS` of them.
 
     Returns
     -------
@@ -257,17 +270,20 @@ def self_label(
     head = fit.head
     probabilities = head.probabilities(vectors)
     confident = probabilities.max(axis=1) >= threshold
-    labels = np.where(confident, probabilities.argmax(axis=1), -1)
     if not confident.any():
         return fit, False
-    x = torch.from_numpy(head.points(vectors))
-    target = torch.from_numpy(labels)
+    x = torch.from_numpy(head.points(vectors[confident]))
+    target = torch.from_numpy(probabilities[confident].argmax(axis=1))
+    generator = np.random.default_rng((seed, 23))
     prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone())
     optimizer = torch.optim.Adam([prototypes], lr=learning_rate)
     for _ in range(n_steps):
-        logits = x @ F.normalize(prototypes, dim=-1).T / head.temperature
+        rows = torch.arange(len(x))
+        if len(x) > BLOCK_ROWS:
+            rows = torch.from_numpy(generator.choice(len(x), BLOCK_ROWS, replace=False))
+        logits = x[rows] @ F.normalize(prototypes, dim=-1).T / head.temperature
         optimizer.zero_grad()
-        self_label_loss(logits, target).backward()
+        self_label_loss(logits, target[rows]).backward()
         optimizer.step()
     trained = F.normalize(prototypes.detach(), dim=-1).numpy()
     new = held_out_scores(replace(head, prototypes=trained), vectors, held_out)
@@ -365,7 +381,7 @@ def discover(
             "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
         )
     name, best = max(candidates.items(), key=lambda item: item[1].excess)
-    sharpened, kept = self_label(best, vectors, held_out)
+    sharpened, kept = self_label(best, vectors, held_out, seed=seed)
     ordered = held_out_scores(sharpened.head.ordered_by_size(vectors), vectors, held_out)
     notes: dict[str, Any] = {
         "began_from": name,
