@@ -37,7 +37,7 @@ from seqscan.neighbors import (
     vector_neighbors,
 )
 from seqscan.novelty import fit_novelty
-from seqscan.scan import ScanConfig, discover, label_pieces, over_provision, smallest_part
+from seqscan.scan import ScanConfig, discover, label_pieces, over_provision
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.streaming import (
@@ -229,8 +229,7 @@ def discover_categories(
             pairs, labels = near, None
             if alignment is not None:
                 pairs = fill(alignment, near)
-                smallest = smallest_part(len(corpus), config.n_clusters)
-                labels = label_pieces(begin, embedded.vectors(), alignment, smallest)
+                labels = label_pieces(begin, embedded.vectors(), alignment, config.n_clusters)
             trained = finetune(
                 start,
                 corpus,

@@ -21,7 +21,7 @@ from torch import Tensor
 from seqscan.errors import InvalidParameter
 from seqscan.head import N_WHITENED, ClusterHead, whiten, whitening
 from seqscan.losses import scan_loss, self_label_loss
-from seqscan.neighbors import NeighborGraph, combine, connected_parts
+from seqscan.neighbors import NeighborGraph, combine, communities, connected_parts
 from seqscan.store import unit
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "NeighborSampler",
     "RunningMean",
     "ScanConfig",
+    "alignment_pieces",
     "discover",
     "fit_heads",
     "held_out_scores",
@@ -304,7 +305,7 @@ def discover(
 ) -> tuple[HeadFit, NDArray[np.int64], dict[str, float]]:
     """Find the clusters of vectors (N, P).
 
-    Heads begin from pieces: the connected parts of the alignments if there are enough, else the clusters of
+    Heads begin from pieces: those of the alignments if there are enough, else the clusters of
     heads with more prototypes than are wanted. Pieces whose proteins are alike are joined, the result is
     trained on, parts of the alignments teaching it, and held-out pairs choose among the heads.
 
@@ -339,7 +340,7 @@ def discover(
     rest, held_out = pairs.hold_out(0.1, seed=seed)
     pieces = np.full(len(vectors), -1)
     if trusted is not None:
-        pieces = connected_parts(trusted, smallest_part(len(vectors), n_clusters))
+        pieces = alignment_pieces(trusted, n_clusters)
     n_pieces = int(pieces.max()) + 1
     # Many clusters differ in more directions than few.
     frame = frame or whitening(vectors, max(N_WHITENED, n_clusters or n_pieces))
@@ -395,8 +396,18 @@ N_CANDIDATES = 5
 """Over-provisioned heads whose pieces are joined; held-out pairs choose one of the results."""
 
 
+def alignment_pieces(graph: NeighborGraph, n_clusters: int | None) -> NDArray[np.int64]:
+    """Number what alignments hold together and is large enough for a cluster; (N,), -1 in no such piece.
+
+    Connected parts if the number of clusters is known, since what is linked is to stay together; if not,
+    communities, so that chains of few links do not join families.
+    """
+    smallest = smallest_part(len(graph), n_clusters)
+    return communities(graph, smallest) if n_clusters is None else connected_parts(graph, smallest)
+
+
 def smallest_part(n_proteins: int, n_clusters: int | None) -> int:
-    """Return from how many proteins on a connected part speaks for a cluster of its own.
+    """Return from how many proteins on a piece speaks for a cluster of its own.
 
     A twentieth of the mean cluster if their number is given, so that a stray protein takes no place; 3 if
     not: less recurs too seldom to be a category.
@@ -410,16 +421,16 @@ def smallest_part(n_proteins: int, n_clusters: int | None) -> int:
 
 
 def label_pieces(
-    head: ClusterHead, vectors: NDArray[np.float32], graph: NeighborGraph, smallest: int
+    head: ClusterHead, vectors: NDArray[np.float32], graph: NeighborGraph, n_clusters: int | None
 ) -> NDArray[np.int64]:
-    """Give each connected part of `smallest` proteins and more, as a whole, the cluster its mean points to.
+    """Give each piece of the alignments, as a whole, the cluster its mean points to.
 
     Returns
     -------
     labels : (N,)
-        -1 for proteins in parts too small to tell.
+        -1 for proteins in pieces too small to tell.
     """
-    return _place_pieces(head.points(vectors), connected_parts(graph, smallest), unit(head.prototypes))
+    return _place_pieces(head.points(vectors), alignment_pieces(graph, n_clusters), unit(head.prototypes))
 
 
 def _place_pieces(

@@ -267,7 +267,7 @@ def test_a_connected_piece_gets_one_label_even_where_its_members_point_elsewhere
     graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
     vectors = np.array([[1, 0]] * 4 + [[0, 1]] + [[0, 1]] * 5 + [[1, 0]], np.float32)
     head = ClusterHead(EYE, np.zeros(2, np.float32), EYE, 0.1)
-    assert label_pieces(head, vectors, graph, 3).tolist() == [0] * 5 + [1] * 5 + [-1]
+    assert label_pieces(head, vectors, graph, None).tolist() == [0] * 5 + [1] * 5 + [-1]
 
 
 def test_known_clusters_teach_a_head():
