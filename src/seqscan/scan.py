@@ -55,6 +55,9 @@ def over_provision(n_proteins: int, n_clusters: int | None) -> int:
     return max(2, n_clusters or 2, min(wanted, n_proteins // 3))
 
 
+LOWEST_TEMPERATURE = 0.005
+"""Heads are tried at half the temperature again and again while held-out pairs agree better."""
+
 BLOCK_ROWS = 8192
 """Proteins or pairs whose probabilities are in memory at once."""
 
@@ -358,25 +361,27 @@ def discover(
     known = None
     if "alignment" in beginnings:
         known = _place_pieces(points, pieces, beginnings["alignment"])
-    # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
-    temperatures = (config.temperature, config.temperature / 2)
-    candidates = {
-        f"{name}, temperature {temperature:g}": fit_heads(
-            vectors,
-            rest,
-            held_out,
-            len(begin),
-            replace(config, temperature=temperature),
-            seed=seed,
-            initial=begin[None],
-            frame=frame,
-            labels=known,
-            on_step=on_step,
-        )[0]
-        for name, begin in beginnings.items()
-        for temperature in temperatures
-        if len(begin) >= 2
-    }
+    candidates: dict[str, HeadFit] = {}
+    for name, begin in beginnings.items():
+        # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
+        temperature, so_far = config.temperature, -np.inf
+        while len(begin) >= 2 and temperature >= LOWEST_TEMPERATURE:
+            fit = fit_heads(
+                vectors,
+                rest,
+                held_out,
+                len(begin),
+                replace(config, temperature=temperature),
+                seed=seed,
+                initial=begin[None],
+                frame=frame,
+                labels=known,
+                on_step=on_step,
+            )[0]
+            candidates[f"{name}, temperature {temperature:g}"] = fit
+            if fit.excess <= so_far:
+                break
+            temperature, so_far = temperature / 2, fit.excess
     if not candidates:
         raise InvalidParameter(
             "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
