@@ -125,7 +125,9 @@ def self_label_loss(logits: Tensor, labels: Tensor, *, balance: bool = True) -> 
     return (weights * losses).sum() / weights.sum()
 
 
-def contrastive_loss(left: Tensor, right: Tensor, *, temperature: float) -> Tensor:
+def contrastive_loss(
+    left: Tensor, right: Tensor, *, temperature: float, groups: Tensor | None = None
+) -> Tensor:
     """Draw the two views of each pair together and all other pairs of the batch apart.
 
     Parameters
@@ -133,6 +135,8 @@ def contrastive_loss(left: Tensor, right: Tensor, *, temperature: float) -> Tens
     left, right : (B, D)
         Row i of `right` is the positive of row i of `left`; every other row of both is a negative.
     temperature : dimensionless, > 0
+    groups : (B,), int64, optional
+        Pairs with the same number are known to be relatives: they are neither positives nor negatives.
 
     Returns
     -------
@@ -147,9 +151,13 @@ def contrastive_loss(left: Tensor, right: Tensor, *, temperature: float) -> Tens
     n = len(left)
     vectors = F.normalize(torch.cat([left, right]).float(), dim=1)
     logits = vectors @ vectors.T / temperature
-    logits = logits.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=logits.device), -torch.inf)
+    never = torch.eye(2 * n, dtype=torch.bool, device=logits.device)
     positives = torch.arange(2 * n, device=logits.device).roll(n)
-    return F.cross_entropy(logits, positives)
+    if groups is not None:
+        known = groups.repeat(2)
+        never |= known[:, None] == known[None, :]
+        never[torch.arange(2 * n), positives] = False
+    return F.cross_entropy(logits.masked_fill(never, -torch.inf), positives)
 
 
 def masked_residue_loss(logits: Tensor, codes: Tensor) -> Tensor:

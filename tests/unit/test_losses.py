@@ -100,6 +100,19 @@ def test_contrast_does_not_see_lengths():
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
+def test_known_relatives_are_no_negatives():
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(4, 5, generator=generator) for _ in range(2))
+
+    def loss(*groups):
+        return float(contrastive_loss(left, right, temperature=0.2, groups=torch.tensor(groups)))
+
+    plain = float(contrastive_loss(left, right, temperature=0.2))
+    assert loss(0, 1, 2, 3) == pytest.approx(plain)
+    assert 0 < loss(0, 1, 0, 3) < plain
+    assert loss(0, 0, 0, 0) == pytest.approx(0.0, abs=1e-6)
+
+
 def test_contrast_shapes():
     with pytest.raises(ShapeMismatch):
         contrastive_loss(torch.zeros(2, 3), torch.zeros(3, 3), temperature=0.1)

@@ -254,6 +254,40 @@ def test_held_out_proteins_are_in_no_training_pair():
     assert pairs.restricted_to(allowed).pairs[:, [0, 3]].tolist() == [[0, 1], [1, 2]]
 
 
+def test_alignments_of_whole_proteins_make_groups():
+    lengths = np.array([100, 100, 100, 300, 50])
+    rows = [[0, 0, 90, 1, 5, 95], [1, 10, 90, 2, 0, 80], [2, 0, 100, 3, 0, 100], [3, 0, 60, 4, 0, 50]]
+    groups = HomologPairs(np.array(rows, np.int32)).groups(lengths)
+    assert groups[0] == groups[1] == groups[2], "linked by steps"
+    assert len(set(groups.tolist())) == 3, "a shared domain of a longer protein links nothing"
+    empty = HomologPairs(np.empty((0, 6), np.int32)).groups(lengths)
+    assert sorted(empty.tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_remote_pairs_are_the_corresponding_parts_of_a_homologs_homologs(tmp_path):
+    """Protein 0 is found to be like 1, and 1 like 2; the first 60 residues of 0 are the first 60 of 2."""
+    generator = np.random.default_rng(3)
+    core = "".join(generator.choice(list("ACDEFGHIKLMNQRSTVY"), 60))
+    texts = [core, "W" * 40 + core, "P" * 20 + core + "P" * 30]
+    small = write_corpus(tmp_path / "corpus", (Record(f"p{i}", "", text) for i, text in enumerate(texts)))
+    pairs = np.array([[0, 0, 60, 1, 40, 100], [1, 40, 100, 2, 20, 80]], np.int32)
+    sampler = PairSampler(small, np.arange(3), HomologPairs(pairs), remote_fraction=1.0)
+    seen = set()
+    for left, right, *_ in sampler.draw(np.arange(60), 40, 1.0, (0,)):
+        left, right = AMINO.decode(left), AMINO.decode(right)
+        seen.add(right.count("P") > 0 or right in texts[2])
+        # Both are about the same place of the core.
+        at_left, at_right = (core.find(text.strip("WP")) for text in (left, right))
+        assert min(at_left, at_right) >= 0
+        assert abs(at_left - at_right) <= 30
+    assert True in seen
+    broken = np.array([[0, 0, 60, 1, 40, 100], [1, 0, 60, 2, 0, 60]], np.int32)
+    sampler = PairSampler(small, np.arange(3), HomologPairs(broken), remote_fraction=1.0)
+    for left, right, *_ in sampler.draw(np.arange(60), 40, 1.0, (0,)):
+        left, right = AMINO.decode(left), AMINO.decode(right)
+        assert not (left in core and "P" in right), "alignments of different places make no pair"
+
+
 def test_views_are_parts_of_their_proteins(corpus):
     query = np.arange(0, 60, dtype=np.int32)
     pairs = np.stack([query, query * 0 + 2, query * 0 + 38, query + 16, query * 0, query * 0 + 36], axis=1)

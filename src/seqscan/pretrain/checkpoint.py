@@ -10,7 +10,7 @@ from typing import Any
 from seqscan.artifact import write_atomically
 from seqscan.checkpoint import Checkpoint, write_checkpoint
 from seqscan.errors import ArtifactError
-from seqscan.pretrain.config import Place, PretrainConfig
+from seqscan.pretrain.config import Place
 from seqscan.pretrain.trainer import Trainer
 
 __all__ = ["cut_log", "load_checkpoint", "save_checkpoint"]
@@ -53,11 +53,9 @@ def load_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[
     """
     checkpoint = Checkpoint.read(path)
     metadata = checkpoint.metadata
-    # Options that are younger than the checkpoint had their default.
-    then = asdict(PretrainConfig(max_steps=1)) | json.loads(metadata["config"])
+    then = json.loads(metadata["config"])
     now = json.loads(json.dumps(asdict(trainer.config)))
-    then = json.loads(json.dumps(then))
-    changed = [name for name in now if now[name] != then[name]]
+    changed = [name for name in now if now[name] != then.get(name)]
     refused = [name for name in changed if name not in CYCLE + SPEED]
     if refused or json.loads(metadata["encoder"]) != json.loads(json.dumps(encoder)):
         raise ArtifactError(
@@ -65,8 +63,7 @@ def load_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[
             f"was made with another configuration ({', '.join(refused) or 'encoder'})",
             remedy="Resume with the options the training began with.",
         )
-    # Checkpoints of the first days do not name their corpus.
-    if metadata.get("corpus", corpus) != corpus:
+    if metadata["corpus"] != corpus:
         raise ArtifactError(
             str(path), "was made with other proteins", remedy="Resume with the input the training began with."
         )

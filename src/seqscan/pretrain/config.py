@@ -31,6 +31,8 @@ class PretrainConfig:
     mask_fraction : share of the residues
     homolog_fraction : share of the pairs
         The others are two crops of one protein.
+    remote_fraction : share of the pairs of homologs
+        That are of a homolog's homolog.
     n_homolog_proteins : int
         How many proteins, drawn at random, are searched against each other for homologs.
     n_candidates : int
@@ -57,6 +59,7 @@ class PretrainConfig:
     crop_lengths: tuple[int, ...] = (64, 96, 128, 192)
     mask_fraction: float = 0.1
     homolog_fraction: float = 0.8
+    remote_fraction: float = 0.5
     n_homolog_proteins: int = 100_000
     n_candidates: int = 1
     contrastive_weight: float = 1.0

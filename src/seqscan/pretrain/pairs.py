@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from seqscan.alignment import Alignments, align_all, find_mmseqs, mmseqs_version
 from seqscan.alphabet import AMINO
@@ -20,6 +22,11 @@ from seqscan.tokens import pad, random_crop
 __all__ = ["HomologPairs", "PairSampler", "ViewBatch", "corpus_checksum", "join_views", "mine_homologs"]
 
 logger = logging.getLogger("seqscan.pretrain")
+
+WHOLE = 0.7
+"""Share of both proteins that an alignment covers if they are taken to be alike as a whole."""
+SHORTEST_OVERLAP = 40
+"""Residues that two alignments of one protein must share for its two homologs to be a pair."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,19 @@ class HomologPairs:
     def restricted_to(self, allowed: NDArray[np.bool_]) -> HomologPairs:
         """Return the pairs both of whose proteins are allowed, (N,) bool."""
         return HomologPairs(self.pairs[allowed[self.pairs[:, 0]] & allowed[self.pairs[:, 3]]])
+
+    def groups(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number the proteins, (N,) -> (N,), so that relatives by whole length have one number.
+
+        Two proteins are linked if an alignment covers `WHOLE` of both; what is linked by steps is one
+        group. A shared domain links nothing, or proteins of many domains would chain everything together.
+        """
+        query, q_start, q_end, target, t_start, t_end = np.asarray(self.pairs, dtype=np.int64).T
+        whole = (q_end - q_start >= WHOLE * lengths[query]) & (t_end - t_start >= WHOLE * lengths[target])
+        links = sparse.coo_array(
+            (np.ones(int(whole.sum()), dtype=bool), (query[whole], target[whole])), shape=(len(lengths),) * 2
+        )
+        return connected_components(links, directed=False)[1].astype(np.int64)
 
 
 def mine_homologs(corpus: Corpus, path: Path, *, n_proteins: int, seed: int, threads: int) -> HomologPairs:
@@ -96,12 +116,13 @@ def corpus_checksum(corpus: Corpus) -> str:
 
 
 class _Pair(NamedTuple):
-    """Two views (L_i,), and for each residue a number in [0, 1): below `mask_fraction` it is hidden."""
+    """Two views (L_i,), for each residue a number in [0, 1), below `mask_fraction` hidden, and the group."""
 
     left: NDArray[np.uint8]
     right: NDArray[np.uint8]
     left_chance: NDArray[np.float64]
     right_chance: NDArray[np.float64]
+    group: int
 
 
 class ViewBatch(NamedTuple):
@@ -119,6 +140,8 @@ class ViewBatch(NamedTuple):
         Places to guess: uncertain residues are hidden but not asked for.
     rows : (2 B,), int64
         Which rows of the whole step's views these are.
+    groups : (2 B,), int64
+        Views with one number are of relatives.
     """
 
     codes: NDArray[np.int64]
@@ -126,6 +149,7 @@ class ViewBatch(NamedTuple):
     mask: NDArray[np.bool_]
     hidden: NDArray[np.bool_]
     rows: NDArray[np.int64]
+    groups: NDArray[np.int64]
 
 
 def join_views(
@@ -141,7 +165,9 @@ def join_views(
     hidden = chances < mask_fraction
     masked = np.where(hidden, AMINO.mask, batch.codes)
     told = hidden & (batch.codes <= AMINO.n_residues)
-    return ViewBatch(batch.codes, masked, batch.mask, told, np.concatenate([numbers, numbers + n_pairs]))
+    groups = np.array([pair.group for pair in pairs] * 2, dtype=np.int64)
+    rows = np.concatenate([numbers, numbers + n_pairs])
+    return ViewBatch(batch.codes, masked, batch.mask, told, rows, groups)
 
 
 class PairSampler:
@@ -154,12 +180,19 @@ class PairSampler:
         Proteins whose crops may be drawn.
     homologs : HomologPairs
         Pairs that may be drawn.
+    remote_fraction : share of the pairs of homologs
+        That are of a homolog's homolog instead, where both align to the same part of it: relatives that the
+        search did not find by itself.
     """
 
-    def __init__(self, corpus: Corpus, rows: NDArray[np.int64], homologs: HomologPairs) -> None:
+    def __init__(
+        self, corpus: Corpus, rows: NDArray[np.int64], homologs: HomologPairs, *, remote_fraction: float = 0.0
+    ) -> None:
         self.corpus = corpus
         self.rows = rows
         self.pairs = homologs.pairs
+        self.remote_fraction = remote_fraction
+        self.groups = homologs.groups(corpus.lengths)
         self.queries, self.first, self.counts = np.unique(
             homologs.pairs[:, 0], return_index=True, return_counts=True
         )
@@ -191,11 +224,15 @@ class PairSampler:
             if generator.random() < share:
                 which = generator.integers(len(self.queries))
                 pair = self.pairs[self.first[which] + generator.integers(self.counts[which])]
+                if generator.random() < self.remote_fraction:
+                    pair = self._remote(pair, generator)
+                row = int(pair[0])
                 left, right = self._homologs(pair, length, generator)
             else:
-                protein = self.corpus[int(self.rows[generator.integers(len(self.rows))])]
-                left, right = self._crops(protein, length, generator)
-            pairs.append(_Pair(left, right, generator.random(len(left)), generator.random(len(right))))
+                row = int(self.rows[generator.integers(len(self.rows))])
+                left, right = self._crops(self.corpus[row], length, generator)
+            chances = generator.random(len(left)), generator.random(len(right))
+            pairs.append(_Pair(left, right, *chances, int(self.groups[row])))
         return pairs
 
     def draw_alike(
@@ -216,6 +253,25 @@ class PairSampler:
         stretch = random_crop(protein, length + length // 2, generator)
         short = max(1, min(length, int(len(stretch) * 0.8)))
         return random_crop(stretch, short, generator), random_crop(stretch, short, generator)
+
+    def _remote(self, pair: NDArray[np.int32], generator: np.random.Generator) -> NDArray[np.int32]:
+        """Go from a pair's target on to one of its homologs; the pair itself if that leads nowhere."""
+        query, q_start, q_end, middle, start, end = (int(value) for value in pair)
+        place = int(np.searchsorted(self.queries, middle))
+        if place == len(self.queries) or self.queries[place] != middle:
+            return pair
+        further = self.pairs[self.first[place] + generator.integers(self.counts[place])]
+        _, m_start, m_end, target, t_start, t_end = (int(value) for value in further)
+        low, high = max(start, m_start), min(end, m_end)
+        if target == query or high - low < SHORTEST_OVERLAP:
+            return pair
+        return np.array(
+            [
+                query, *_corresponding(low, high, (start, end), (q_start, q_end)),
+                target, *_corresponding(low, high, (m_start, m_end), (t_start, t_end)),
+            ],
+            dtype=np.int32,
+        )  # fmt: skip
 
     def _homologs(
         self, pair: NDArray[np.int32], length: int, generator: np.random.Generator
@@ -244,3 +300,9 @@ class PairSampler:
         start = max(0, start + int(generator.integers(-min(spare, 20), 10)))
         end = min(len(protein), end + int(generator.integers(-9, min(spare, 20) + 1)))
         return protein[start:end] if end - start >= 20 else protein[:length]
+
+
+def _corresponding(low: int, high: int, of: tuple[int, int], to: tuple[int, int]) -> tuple[int, int]:
+    """Carry a part of one side of an alignment over to the other side, in proportion."""
+    scale = (to[1] - to[0]) / (of[1] - of[0])
+    return to[0] + round((low - of[0]) * scale), to[0] + round((high - of[0]) * scale)

@@ -116,7 +116,12 @@ def _pretrain(
     if held_out.all():
         raise InvalidParameter("corpus", len(corpus), "too few proteins: none is left to train on")
     mined = _homologs(corpus, folder, homologs, config, threads)
-    training = PairSampler(corpus, np.flatnonzero(~held_out), mined.restricted_to(~held_out))
+    training = PairSampler(
+        corpus,
+        np.flatnonzero(~held_out),
+        mined.restricted_to(~held_out),
+        remote_fraction=config.remote_fraction,
+    )
     validation = PairSampler(corpus, np.flatnonzero(held_out), mined.restricted_to(held_out))
     del mined
 

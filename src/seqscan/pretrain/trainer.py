@@ -160,8 +160,11 @@ def _backward(
     vectors = torch.zeros(2 * n_pairs, encoder.n_dimensions, device=device)
     for part, (output, _) in zip(parts, outputs, strict=True):
         vectors[torch.from_numpy(part.rows).to(device)] = output.pooled.detach().float()
-    vectors = sum_over_ranks(vectors).requires_grad_()
-    contrast = contrastive_loss(*vectors.chunk(2), temperature=config.temperature)
+    groups = torch.zeros(2 * n_pairs, dtype=torch.int64, device=device)
+    for part in parts:
+        groups[torch.from_numpy(part.rows).to(device)] = torch.from_numpy(part.groups).to(device)
+    vectors, groups = sum_over_ranks(vectors).requires_grad_(), sum_over_ranks(groups)
+    contrast = contrastive_loss(*vectors.chunk(2), temperature=config.temperature, groups=groups[:n_pairs])
     (pulls,) = torch.autograd.grad(config.contrastive_weight * contrast, vectors)
 
     sizes = [(part.hidden.sum(), part.mask.sum()) for part in parts]
@@ -206,7 +209,8 @@ def mean_losses(
         pairs = sampler.draw(numbers, length, config.homolog_fraction, (config.seed, 2, number))
         part = join_views(pairs, numbers, len(pairs), config.mask_fraction)
         output, guesses = _forward(encoder, part, dtype)
-        contrast = contrastive_loss(*output.pooled.chunk(2), temperature=config.temperature)
+        groups = torch.from_numpy(part.groups[: len(pairs)]).to(output.pooled.device)
+        contrast = contrastive_loss(*output.pooled.chunk(2), temperature=config.temperature, groups=groups)
         truth = torch.from_numpy(part.codes[part.hidden]).to(guesses.device)
         rows.append(
             (float(contrast) - math.log(2 * len(pairs) - 1), float(masked_residue_loss(guesses, truth)))
