@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqscan.alignment import find_mmseqs, mmseqs_version
-from seqscan.artifact import read_manifest, remove_leftovers, write_artifact, write_atomically
+from seqscan.artifact import read_manifest, remove_leftovers, write_atomically
 from seqscan.corpus import Corpus
 from seqscan.domains import learn_prior
 from seqscan.embed import embed_corpus
@@ -27,7 +27,7 @@ from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
 from seqscan.head import ClusterHead
 from seqscan.index import mine_neighbors
-from seqscan.model import Model, read_head, write_head
+from seqscan.model import Model, load_head, save_head
 from seqscan.neighbors import (
     AlignmentNeighbors,
     NeighborGraph,
@@ -210,7 +210,7 @@ def discover_categories(
     )
     if config.finetune:
         assert isinstance(encoder, ConvEncoder), "asked when it was loaded"
-        tuned, start, begin = folder / "encoder", encoder, _load_head(head_path)
+        tuned, start, begin = folder / "encoder", encoder, load_head(head_path)
         near, embedded = graph, store
         joint = asdict(config.joint)
         del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
@@ -259,7 +259,7 @@ def discover_categories(
             log, "scan_again", store, graph, alignment, folder / "tuned_head", [key, alignment_key], config
         )
     content = read_manifest(head_path, "head").content
-    head = _load_head(head_path)
+    head = load_head(head_path)
     curves += [{"stage": "clustering"} | row for row in content["curve"]]
     assigned = _labels(head, store)
     model = Model(
@@ -380,10 +380,7 @@ def _heads(
         notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}
         if config.n_clusters is not None and fit.clusters_used < config.n_clusters:
             logger.warning("%d of %d clusters are in use", fit.clusters_used, config.n_clusters)
-        content = {"temperature": fit.head.temperature, "curve": curve, "notes": notes}
-        with write_artifact(path, "head", content) as directory:
-            write_head(fit.head, directory / "head.safetensors")
-            np.save(directory / "held_out.npy", held_out)
+        save_head(path, fit.head, curve=curve, notes=notes, held_out=held_out)
 
     depends = {
         "from": keys,
@@ -420,14 +417,8 @@ def _stream_heads(
         store, graph, begin, frame, stream, seed=config.seed, checkpoint=checkpoint, on_step=curve.append
     )
     head = used_clusters(head, store)
-    content = {
-        "temperature": head.temperature,
-        "curve": curve,
-        "notes": notes | {"began_from": "spread proteins", "clusters_used": head.n_clusters},
-    }
-    with write_artifact(path, "head", content) as directory:
-        write_head(head, directory / "head.safetensors")
-        np.save(directory / "held_out.npy", held_out_pairs(graph, config.seed))
+    known: dict[str, Any] = {"began_from": "spread proteins", "clusters_used": head.n_clusters}
+    save_head(path, head, curve=curve, notes=notes | known, held_out=held_out_pairs(graph, config.seed))
 
 
 def _labels(head: ClusterHead, store: EmbeddingStore) -> NDArray[np.int32]:
@@ -439,8 +430,3 @@ def _prior(model: Model, corpus: Corpus, labels: NDArray[np.int32], seed: int, p
     prior = learn_prior(model, corpus, labels, seed=seed)
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(prior.to_json()) + "\n")
-
-
-def _load_head(path: Path) -> ClusterHead:
-    temperature = float(read_manifest(path, "head").content["temperature"])
-    return read_head(path / "head.safetensors", temperature)

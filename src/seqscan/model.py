@@ -20,7 +20,7 @@ from seqscan.head import ClusterHead
 from seqscan.novelty import Novelty
 from seqscan.results import Assignments
 
-__all__ = ["Model", "read_head", "record_blocks", "write_head"]
+__all__ = ["Model", "load_head", "record_blocks", "save_head"]
 
 _BLOCK_RECORDS = 4096
 _BLOCK_RESIDUES = 1 << 20
@@ -53,7 +53,7 @@ class Model:
         }
         with write_artifact(path, "model", content) as directory:
             save_encoder(self.encoder, directory / "encoder", provenance=self.content.get("encoder"))
-            write_head(self.head, directory / "head.safetensors")
+            _write_head(self.head, directory / "head.safetensors")
             if self.novelty is not None:
                 self.novelty.write(directory / "novelty.safetensors")
 
@@ -63,7 +63,7 @@ class Model:
         path = Path(path)
         content = dict(read_manifest(path, "model", verify=True).content)
         encoder = load_encoder(path / "encoder")
-        head = read_head(path / "head.safetensors", float(content["temperature"]))
+        head = _read_head(path / "head.safetensors", float(content["temperature"]))
         if head.center.shape != (encoder.n_dimensions,):
             raise ArtifactError(str(path), "its head and its encoder do not fit", remedy="Make it again.")
         known = path / "novelty.safetensors"
@@ -126,16 +126,50 @@ class Model:
         )
 
 
-def write_head(head: ClusterHead, path: Path) -> None:
+def _write_head(head: ClusterHead, path: Path) -> None:
     """Write the arrays of a head, safetensors."""
     arrays = {"prototypes": head.prototypes, "center": head.center, "projection": head.projection}
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
-def read_head(path: Path, temperature: float) -> ClusterHead:
-    """Read what `write_head` wrote."""
+def _read_head(path: Path, temperature: float) -> ClusterHead:
+    """Read what `_write_head` wrote."""
     arrays = load_file(path)
     return ClusterHead(arrays["prototypes"], arrays["center"], arrays["projection"], temperature)
+
+
+def save_head(
+    path: Path,
+    head: ClusterHead,
+    *,
+    curve: list[dict[str, float]],
+    notes: dict[str, Any],
+    held_out: NDArray[np.int64] | None = None,
+) -> None:
+    """Write a head artifact: what a training of heads leaves, before there is a model.
+
+    Parameters
+    ----------
+    path : path
+    head : ClusterHead
+    curve : list of dict
+        Losses by step.
+    notes : dict
+        How the head was chosen, JSON values.
+    held_out : (M, 2), optional
+        The pairs it was judged by.
+    """
+    content = {"temperature": head.temperature, "curve": curve, "notes": notes}
+    with write_artifact(path, "head", content) as directory:
+        _write_head(head, directory / "head.safetensors")
+        if held_out is not None:
+            np.save(directory / "held_out.npy", held_out)
+
+
+def load_head(path: Path) -> ClusterHead:
+    """Read the head of an artifact that `save_head` wrote; raises `ArtifactError` if there is none."""
+    temperature = float(read_manifest(path, "head").content["temperature"])
+    return _read_head(path / "head.safetensors", temperature)
 
 
 def record_blocks(records: Iterable[Record]) -> Iterator[list[Record]]:

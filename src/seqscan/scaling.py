@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from seqscan.artifact import read_manifest, write_artifact, write_atomically
+from seqscan.artifact import read_manifest, write_atomically
 from seqscan.distributed import rank, wait_for_all
 from seqscan.encoder import load_encoder
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.head import ClusterHead
 from seqscan.index import index_recall, mine_neighbors
-from seqscan.model import Model, read_head, write_head
+from seqscan.model import Model, load_head, save_head
 from seqscan.neighbors import NeighborGraph
 from seqscan.novelty import fit_novelty
 from seqscan.results import Assignments
@@ -152,13 +152,8 @@ def cluster_store(
             return
         ordered = used_clusters(trained, store)
         recall = float((work / "recall.txt").read_text())
-        content = {
-            "temperature": ordered.temperature,
-            "curve": curve,
-            "notes": held_out | {"graph_recall": recall, "clusters_used": ordered.n_clusters},
-        }
-        with write_artifact(output / "head", "head", content) as directory:
-            write_head(ordered, directory / "head.safetensors")
+        notes = held_out | {"graph_recall": recall, "clusters_used": ordered.n_clusters}
+        save_head(output / "head", ordered, curve=curve, notes=notes)
 
     # All ranks look before any writes: all train, or none does.
     done = log.is_done("scan", training, [output / "head"])
@@ -168,7 +163,7 @@ def cluster_store(
     elif not done:
         train()
     wait_for_all()
-    head = read_head(output / "head" / "head.safetensors", config.stream.temperature)
+    head = load_head(output / "head")
     if not first:
         return head, log.stages
 

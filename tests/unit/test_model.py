@@ -10,7 +10,7 @@ from seqscan.artifact import write_artifact
 from seqscan.encoder import save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.head import ClusterHead
-from seqscan.model import Model, record_blocks, write_head
+from seqscan.model import Model, record_blocks
 from seqscan.novelty import fit_novelty
 from seqscan.results import ASSIGNMENT_COLUMNS, NOVELTY_COLUMNS
 
@@ -77,7 +77,7 @@ def test_head_of_another_encoder_is_found(tiny_encoder, tmp_path):
         head = ClusterHead(
             np.ones((2, 3), np.float32), np.zeros(5, np.float32), np.ones((5, 3), np.float32), 0.1
         )
-        write_head(head, folder / "head.safetensors")
+        module._write_head(head, folder / "head.safetensors")
     with pytest.raises(ArtifactError, match="do not fit"):
         Model.load(tmp_path / "model")
 
