@@ -404,11 +404,15 @@ N_CANDIDATES = 5
 def alignment_pieces(graph: NeighborGraph, n_clusters: int | None) -> NDArray[np.int64]:
     """Number what alignments hold together and is large enough for a cluster; (N,), -1 in no such piece.
 
-    Connected parts if the number of clusters is known, since what is linked is to stay together; if not,
-    communities, so that chains of few links do not join families.
+    Connected parts if they are as many as the clusters that are wanted, since what is linked is to stay
+    together; communities if not, or if no number is given: chains of few links join families.
     """
     smallest = smallest_part(len(graph), n_clusters)
-    return communities(graph, smallest) if n_clusters is None else connected_parts(graph, smallest)
+    if n_clusters is not None:
+        parts = connected_parts(graph, smallest)
+        if parts.max() + 1 >= n_clusters:
+            return parts
+    return communities(graph, smallest)
 
 
 def smallest_part(n_proteins: int, n_clusters: int | None) -> int:

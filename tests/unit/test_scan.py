@@ -15,6 +15,7 @@ from seqscan.scan import (
     NeighborSampler,
     RunningMean,
     ScanConfig,
+    alignment_pieces,
     discover,
     fit_heads,
     held_out_scores,
@@ -268,6 +269,17 @@ def test_a_connected_piece_gets_one_label_even_where_its_members_point_elsewhere
     vectors = np.array([[1, 0]] * 4 + [[0, 1]] + [[0, 1]] * 5 + [[1, 0]], np.float32)
     head = ClusterHead(EYE, np.zeros(2, np.float32), EYE, 0.1)
     assert label_pieces(head, vectors, graph, None).tolist() == [0] * 5 + [1] * 5 + [-1]
+
+
+def test_pieces_are_connected_parts_where_they_suffice_for_the_clusters_wanted():
+    """Two parts; one of them is two groups of six with a single link between them."""
+    near = [[other for other in range(start, start + 6) if other != row]
+            for start in (0, 6, 12) for row in range(start, start + 6)]  # fmt: skip
+    near[5].append(6)
+    indices = np.array([row + [-1] * (6 - len(row)) for row in near], np.int32)
+    graph = NeighborGraph(indices, np.where(indices < 0, np.inf, 0).astype(np.float32), "test")
+    for n_clusters, n_pieces in ((2, 2), (3, 3), (None, 3)):
+        assert alignment_pieces(graph, n_clusters).max() + 1 == n_pieces
 
 
 def test_known_clusters_teach_a_head():
