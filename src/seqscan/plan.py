@@ -98,21 +98,25 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     if n < 100:
         raise InvalidParameter("input", n, "a dry run needs 100 proteins", remedy="Just run it.")
     order = np.random.default_rng((discovery.seed, 81)).permutation(n)
-    probes = [_probe(corpus, np.sort(order[:size]), replace(config, discovery=discovery)) for size in sizes]
+    probes, found = zip(
+        *(_probe(corpus, np.sort(order[:size]), replace(config, discovery=discovery)) for size in sizes),
+        strict=True,
+    )
     residues = [int(corpus.lengths[order[:size]].sum()) for size in sizes]
     total = int(corpus.lengths.sum())
     disk = _disk(n, total, discovery)
+    n_clusters = discovery.n_clusters or _extrapolated(list(found), sizes, n)
     stages = []
     for stage, seconds in probes[-1].items():
         times = [probe[stage] for probe in probes]
-        factor = _steps_left_out(stage, discovery)
+        factor = _steps_left_out(stage, discovery, n_clusters)
         expected = factor * seconds * (total / residues[-1]) ** _power(stage, times, residues)
         stages.append(StagePlan(stage, expected, disk.get(stage, 0)))
     return Plan(n, total, stages, needed, discovery.streamed)
 
 
-def _probe(corpus: Corpus, rows: np.ndarray, config: RunConfig) -> dict[str, float]:
-    """Run on some rows of a corpus with few steps and return the seconds of each stage."""
+def _probe(corpus: Corpus, rows: np.ndarray, config: RunConfig) -> tuple[dict[str, float], int]:
+    """Run on some rows of a corpus with few steps; return the seconds of each stage and how many clusters."""
     discovery = config.discovery
     few = replace(
         config,
@@ -121,15 +125,28 @@ def _probe(corpus: Corpus, rows: np.ndarray, config: RunConfig) -> dict[str, flo
             discovery,
             n_clusters=None if discovery.n_clusters is None else min(discovery.n_clusters, len(rows) // 4),
             scan=replace(discovery.scan, n_steps=min(discovery.scan.n_steps, 4 * PROBE_STEPS)),
-            joint=replace(discovery.joint, n_steps=min(discovery.joint.n_steps, PROBE_STEPS)),
+            joint=replace(
+                discovery.joint, n_steps=min(discovery.joint.n_steps, PROBE_STEPS), steps_per_cluster=0
+            ),
         ),
     )
     done: list[Stage] = []
     with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
         fasta = Path(name) / "sample.fasta"
         fasta.write_text("".join(f">p{row}\n{corpus.residues(int(row))}\n" for row in rows))
-        run(fasta, Path(name) / "out", few, on_end=done.append)
-    return {stage.stage: stage.seconds for stage in done}
+        scores = run(fasta, Path(name) / "out", few, on_end=done.append)
+    return {stage.stage: stage.seconds for stage in done}, int(scores.label_free["n_clusters"])
+
+
+def _extrapolated(found: list[int], sizes: list[int], n: int) -> int:
+    """Guess the number of clusters of n proteins from those of samples, as a power of the size.
+
+    The power is a half at most: as with the words of a text, new ones become rare.
+    """
+    if len(found) < 2:
+        return found[-1]
+    power = math.log(max(1.0, found[1] / found[0])) / math.log(sizes[1] / sizes[0])
+    return round(found[1] * (n / sizes[1]) ** min(power, 0.5))
 
 
 def _power(stage: str, times: list[float], residues: list[int]) -> float:
@@ -140,9 +157,9 @@ def _power(stage: str, times: list[float], residues: list[int]) -> float:
     return min(max(measured, low), high)
 
 
-def _steps_left_out(stage: str, discovery: DiscoveryConfig) -> float:
+def _steps_left_out(stage: str, discovery: DiscoveryConfig, n_clusters: int) -> float:
     if stage == "finetune":
-        return max(1.0, discovery.joint.n_steps / PROBE_STEPS)
+        return max(1.0, discovery.joint.total_steps(n_clusters) / PROBE_STEPS)
     if stage.startswith("scan"):
         return max(1.0, discovery.scan.n_steps / (4 * PROBE_STEPS))
     return 1.0

@@ -361,36 +361,41 @@ def discover(
     known = None
     if "alignment" in beginnings:
         known = _place_pieces(points, pieces, beginnings["alignment"])
-    candidates: dict[str, HeadFit] = {}
-    for name, begin in beginnings.items():
-        # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
-        temperature, so_far = config.temperature, -np.inf
-        while len(begin) >= 2 and temperature >= LOWEST_TEMPERATURE:
-            fit = fit_heads(
-                vectors,
-                rest,
-                held_out,
-                len(begin),
-                replace(config, temperature=temperature),
-                seed=seed,
-                initial=begin[None],
-                frame=frame,
-                labels=known,
-                on_step=on_step,
-            )[0]
-            candidates[f"{name}, temperature {temperature:g}"] = fit
-            if fit.excess <= so_far:
-                break
-            temperature, so_far = temperature / 2, fit.excess
+
+    def fitted(begin: NDArray[np.float32], temperature: float) -> HeadFit:
+        return fit_heads(
+            vectors,
+            rest,
+            held_out,
+            len(begin),
+            replace(config, temperature=temperature),
+            seed=seed,
+            initial=begin[None],
+            frame=frame,
+            labels=known,
+            on_step=on_step,
+        )[0]
+
+    candidates = {
+        name: fitted(begin, config.temperature) for name, begin in beginnings.items() if len(begin) >= 2
+    }
     if not candidates:
         raise InvalidParameter(
             "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
         )
     name, best = max(candidates.items(), key=lambda item: item[1].excess)
+    # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
+    while best.head.temperature / 2 >= LOWEST_TEMPERATURE:
+        sharper = fitted(beginnings[name], best.head.temperature / 2)
+        candidates[f"{name}, temperature {sharper.head.temperature:g}"] = sharper
+        if sharper.excess <= best.excess:
+            break
+        best = sharper
     sharpened, kept = self_label(best, vectors, held_out, seed=seed)
     ordered = held_out_scores(sharpened.head.ordered_by_size(vectors), vectors, held_out)
     notes: dict[str, Any] = {
         "began_from": name,
+        "temperature": best.head.temperature,
         "excess_agreement": {name: fit.excess for name, fit in candidates.items()},
         "self_labelling_kept": kept,
     }

@@ -318,8 +318,8 @@ class TestDiscover:
         chain = np.where(np.roll(truth, -1) == truth, np.roll(own, -1), -1).astype(np.int32)[:, None]
         trusted = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "alignment")
         fit, _, notes = discover(vectors, near(vectors), 3, SMALL, seed=0, trusted=trusted)
-        assert notes["began_from"].startswith("alignment, temperature ")
-        assert len(notes["excess_agreement"]) == 2
+        assert notes["began_from"] == "alignment"
+        assert len(notes["excess_agreement"]) >= 2, "sharper heads are tried"
         assert same_partition(fit.head.logits(vectors).argmax(axis=1), truth)
 
     def test_same_seed_same_result(self):
