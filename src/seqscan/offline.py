@@ -7,12 +7,17 @@ import hashlib
 import json
 from importlib.resources import files
 
-__all__ = ["content_policy", "script_json", "template"]
+__all__ = ["content_policy", "script_json", "script_of", "template"]
 
 
 def template(name: str) -> str:
     """Return the text of a file in `templates/`."""
     return files("seqscan").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def script_of(name: str) -> str:
+    """Return the script of a page: what all pages share, then a file in `templates/`."""
+    return template("page.js") + template(name)
 
 
 def content_policy(style: str, script: str) -> str:

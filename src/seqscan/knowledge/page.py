@@ -23,7 +23,7 @@ from seqscan.knowledge.audit import Audit
 from seqscan.knowledge.candidates import Candidate
 from seqscan.knowledge.enrich import Enrichment
 from seqscan.knowledge.ontology import Ontology
-from seqscan.offline import content_policy, script_json, template
+from seqscan.offline import content_policy, script_json, script_of, template
 
 __all__ = ["PAGE_NAME", "audit_part", "enrichment_part", "ontology_part", "update_page"]
 
@@ -56,7 +56,7 @@ def update_page(path: str | Path, part: str, content: dict[str, Any]) -> None:
     path = Path(path)
     parts = _read(path) | {part: content}
     parts = {name: parts[name] for name in PARTS if name in parts}
-    style, script = template("report.css") + template("knowledge.css"), template("knowledge.js")
+    style, script = template("report.css") + template("knowledge.css"), script_of("knowledge.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

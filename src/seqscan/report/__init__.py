@@ -26,7 +26,7 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.fasta import Rejected
-from seqscan.offline import content_policy, script_json, template
+from seqscan.offline import content_policy, script_json, script_of, template
 from seqscan.report.architecture import Architecture, Part, architecture_rows
 from seqscan.results import ActivationMap, Assignments, ClusterSummary, Scores
 
@@ -408,7 +408,7 @@ def _environment() -> Environment:
 
 
 def _render(data: ReportData) -> str:
-    style, script = template("report.css"), template("report.js")
+    style, script = template("report.css"), script_of("report.js")
     palette = _palette()
     drawn = _drawn(data)
     context = {
@@ -845,7 +845,6 @@ def _map_row(item: ActivationMap, palette: Sequence[str]) -> dict[str, Any]:
         "item": item,
         "colour": palette[item.label % len(palette)],
         "length": len(item.residues),
-        "sum": float(item.contributions.sum(dtype=np.float64)),
         "limit": limit,
         "strongest": named(ranked[:5]),
         "weakest": named(ranked[::-1][:5]),

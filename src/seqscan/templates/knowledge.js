@@ -1,13 +1,4 @@
-"use strict";
 (function () {
-  const $ = (id) => document.getElementById(id);
-  const data = JSON.parse($("data").textContent);
-  const element = (name, text, className) => {
-    const made = document.createElement(name);
-    if (text !== undefined) made.textContent = text;
-    if (className) made.className = className;
-    return made;
-  };
   const button = (text, className, act) => {
     const made = element("button", text, className);
     made.type = "button";

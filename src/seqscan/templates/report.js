@@ -1,13 +1,4 @@
-"use strict";
 (async function () {
-  const $ = (id) => document.getElementById(id);
-  const data = JSON.parse($("data").textContent);
-  const element = (name, text, className) => {
-    const made = document.createElement(name);
-    if (text !== undefined) made.textContent = text;
-    if (className) made.className = className;
-    return made;
-  };
   const decoded = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const unpacked = async (text) => {
     const stream = new Blob([decoded(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
