@@ -15,13 +15,12 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from seqscan import neighbors
-from seqscan.neighbors import NeighborGraph, communities, connected_parts
+from seqscan.neighbors import NeighborGraph, communities, connected_parts, halves
 
-RESOLUTIONS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+RESOLUTIONS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # at 0, connected parts
 
 
 def main() -> None:
@@ -38,27 +37,13 @@ def main() -> None:
         print(f"\n{path}: {len(graph)} proteins, {n_parts} connected parts of three and more\n")
         print("| resolution | communities | ARI of halves | AMI of halves |\n|---|---|---|---|")
         for resolution in RESOLUTIONS:
+            divide = communities if resolution else connected_parts
             with mock.patch.object(neighbors, "RESOLUTION", resolution):
-                n = communities(graph, 3).max() + 1
-                pairs = [[communities(half) for half in halves(graph, s)] for s in range(options.seeds)]
+                n = divide(graph, 3).max() + 1
+                pairs = [[divide(half) for half in halves(graph, seed=s)] for s in range(options.seeds)]
             ari = np.mean([adjusted_rand_score(a, b) for a, b in pairs])
             ami = np.mean([adjusted_mutual_info_score(a, b) for a, b in pairs])
             print(f"| {resolution:g} | {n} | {ari:.4f} | {ami:.4f} |", flush=True)
-
-
-def halves(graph: NeighborGraph, seed: int) -> tuple[NeighborGraph, NeighborGraph]:
-    """Divide the links at random, each pair with both its directions."""
-    rest, held_out = graph.hold_out(0.5, seed=seed)
-    return rest, linked(len(graph), held_out)
-
-
-def linked(n: int, pairs: NDArray[np.int64]) -> NeighborGraph:
-    """Return the graph of pairs (M, 2), each kept with the smaller row."""
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    place = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
-    indices = np.full((n, int(place.max(initial=0)) + 1), -1, dtype=np.int32)
-    indices[pairs[:, 0], place] = pairs[:, 1]
-    return NeighborGraph(indices, np.where(indices < 0, np.inf, 0).astype(np.float32), "pairs")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ __all__ = [
     "communities",
     "connected_parts",
     "fill",
+    "halves",
     "sensible_n_neighbors",
     "vector_neighbors",
 ]
@@ -52,8 +53,7 @@ N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
 
 RESOLUTION = 0.3
-"""Of `communities`, in multiples of the graph's density; the same partition comes of either half of the links
-from a tenth to three times this."""
+"""Of `communities`, in multiples of the graph's density."""
 
 _BLOCK_ROWS = 1024
 
@@ -384,6 +384,17 @@ def communities(graph: NeighborGraph, smallest: int = 1) -> NDArray[np.int64]:
         return _by_size(np.arange(len(graph)), smallest)
     method = Louvain(resolution=RESOLUTION, modularity="potts", sort_clusters=False)
     return _by_size(method.fit_predict(links + links.T), smallest)
+
+
+def halves(graph: NeighborGraph, *, seed: int) -> tuple[NeighborGraph, NeighborGraph]:
+    """Divide the neighbor pairs of a graph at random into two graphs of the same proteins."""
+    rest, pairs = graph.hold_out(0.5, seed=seed)
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    place = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
+    indices = np.full((len(graph), int(place.max(initial=0)) + 1), -1, dtype=np.int32)
+    indices[pairs[:, 0], place] = pairs[:, 1]
+    distances = np.where(indices < 0, np.inf, 0.0).astype(np.float32)
+    return rest, NeighborGraph(indices, distances, "pairs")
 
 
 def _links(graph: NeighborGraph) -> csr_matrix:

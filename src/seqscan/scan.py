@@ -16,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from seqscan.errors import InvalidParameter
 from seqscan.head import N_WHITENED, ClusterHead, whiten, whitening
 from seqscan.losses import scan_loss, self_label_loss
-from seqscan.neighbors import NeighborGraph, combine, communities, connected_parts
+from seqscan.neighbors import NeighborGraph, combine, communities, connected_parts, halves
 from seqscan.store import unit
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "self_label",
     "smallest_part",
     "spread_points",
+    "stability",
 ]
 
 
@@ -54,6 +56,9 @@ def over_provision(n_proteins: int, n_clusters: int | None) -> int:
     wanted = 2 * n_clusters if n_clusters is not None else 2 * int(n_proteins**0.5)
     return max(2, n_clusters or 2, min(wanted, n_proteins // 3))
 
+
+CLEARLY = 0.01
+"""By how much communities must be more stable than connected parts to take their place."""
 
 LOWEST_TEMPERATURE = 0.005
 """Heads are tried at half the temperature again and again while held-out pairs agree better."""
@@ -410,14 +415,27 @@ def alignment_pieces(graph: NeighborGraph, n_clusters: int | None) -> NDArray[np
     """Number what alignments hold together and is large enough for a cluster; (N,), -1 in no such piece.
 
     Connected parts if they are as many as the clusters that are wanted, since what is linked is to stay
-    together; communities if not, or if no number is given: chains of few links join families.
+    together. Without a number, connected parts too, unless communities are clearly more alike in two random
+    halves of the links: where chains of few links join families, connected parts depend on single links.
     """
     smallest = smallest_part(len(graph), n_clusters)
+    parts = connected_parts(graph, smallest)
     if n_clusters is not None:
-        parts = connected_parts(graph, smallest)
-        if parts.max() + 1 >= n_clusters:
-            return parts
-    return communities(graph, smallest)
+        enough = parts.max() + 1 >= n_clusters
+    else:
+        enough = stability(graph, communities) < stability(graph, connected_parts) + CLEARLY
+    return parts if enough else communities(graph, smallest)
+
+
+def stability(
+    graph: NeighborGraph, divide: Callable[[NeighborGraph], NDArray[np.int64]], n_repeats: int = 3
+) -> float:
+    """Return the adjusted Rand index of what `divide` makes of two random halves of the links, a mean."""
+    found = []
+    for seed in range(n_repeats):
+        first, second = (divide(half) for half in halves(graph, seed=seed))
+        found.append(adjusted_rand_score(first, second))
+    return float(np.mean(found))
 
 
 def smallest_part(n_proteins: int, n_clusters: int | None) -> int:
