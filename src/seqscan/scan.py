@@ -7,7 +7,7 @@ of the clusters' shares, and a choice by held-out neighbor pairs. Joint learning
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -423,19 +423,22 @@ def alignment_pieces(graph: NeighborGraph, n_clusters: int | None) -> NDArray[np
     if n_clusters is not None:
         enough = parts.max() + 1 >= n_clusters
     else:
-        enough = stability(graph, communities) < stability(graph, connected_parts) + CLEARLY
+        of_parts, of_communities = stability(graph, (connected_parts, communities))
+        enough = of_communities < of_parts + CLEARLY
     return parts if enough else communities(graph, smallest)
 
 
 def stability(
-    graph: NeighborGraph, divide: Callable[[NeighborGraph], NDArray[np.int64]], n_repeats: int = 3
-) -> float:
-    """Return the adjusted Rand index of what `divide` makes of two random halves of the links, a mean."""
+    graph: NeighborGraph,
+    methods: Sequence[Callable[[NeighborGraph], NDArray[np.int64]]],
+    n_repeats: int = 2,
+) -> NDArray[np.float64]:
+    """Return how alike each method divides two random halves of the links, (M,), mean adjusted Rand indices."""
     found = []
     for seed in range(n_repeats):
-        first, second = (divide(half) for half in halves(graph, seed=seed))
-        found.append(adjusted_rand_score(first, second))
-    return float(np.mean(found))
+        first, second = halves(graph, seed=seed)
+        found.append([adjusted_rand_score(divide(first), divide(second)) for divide in methods])
+    return np.mean(found, axis=0)
 
 
 def smallest_part(n_proteins: int, n_clusters: int | None) -> int:
