@@ -433,7 +433,7 @@ def stability(
     methods: Sequence[Callable[[NeighborGraph], NDArray[np.int64]]],
     n_repeats: int = 2,
 ) -> NDArray[np.float64]:
-    """Return how alike each method divides two random halves of the links, (M,), mean adjusted Rand indices."""
+    """Return how alike each method divides two random halves of the links, (M,), adjusted Rand index."""
     found = []
     for seed in range(n_repeats):
         first, second = halves(graph, seed=seed)
