@@ -11,13 +11,12 @@ over the seeds, and the number of communities of three and more in the whole gra
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-from seqscan import neighbors
 from seqscan.neighbors import NeighborGraph, communities, connected_parts, halves
 
 RESOLUTIONS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # at 0, connected parts
@@ -37,10 +36,9 @@ def main() -> None:
         print(f"\n{path}: {len(graph)} proteins, {n_parts} connected parts of three and more\n")
         print("| resolution | communities | ARI of halves | AMI of halves |\n|---|---|---|---|")
         for resolution in RESOLUTIONS:
-            divide = communities if resolution else connected_parts
-            with mock.patch.object(neighbors, "RESOLUTION", resolution):
-                n = divide(graph, 3).max() + 1
-                pairs = [[divide(half) for half in halves(graph, seed=s)] for s in range(options.seeds)]
+            divide = partial(communities, resolution=resolution) if resolution else connected_parts
+            n = divide(graph, 3).max() + 1
+            pairs = [[divide(half) for half in halves(graph, seed=s)] for s in range(options.seeds)]
             ari = np.mean([adjusted_rand_score(a, b) for a, b in pairs])
             ami = np.mean([adjusted_mutual_info_score(a, b) for a, b in pairs])
             print(f"| {resolution:g} | {n} | {ari:.4f} | {ami:.4f} |", flush=True)

@@ -357,11 +357,13 @@ def connected_parts(graph: NeighborGraph, smallest: int = 1) -> NDArray[np.int64
     return _by_size(connected_components(_links(graph), directed=False)[1], smallest)
 
 
-def communities(graph: NeighborGraph, smallest: int = 1) -> NDArray[np.int64]:
+def communities(
+    graph: NeighborGraph, smallest: int = 1, *, resolution: float = RESOLUTION
+) -> NDArray[np.int64]:
     """Number the communities of a graph, largest first; (N,), -1 in those of fewer than `smallest`.
 
     Among many proteins a few links chain whole families together. Two groups come apart here if they
-    have less than `RESOLUTION` times the links that as many pairs would have if the graph's links were spread
+    have less than `resolution` times the links that as many pairs would have if the graph's links were spread
     evenly.
 
     Notes
@@ -382,7 +384,7 @@ def communities(graph: NeighborGraph, smallest: int = 1) -> NDArray[np.int64]:
     links = _links(graph)
     if not links.nnz:
         return _by_size(np.arange(len(graph)), smallest)
-    method = Louvain(resolution=RESOLUTION, modularity="potts", sort_clusters=False)
+    method = Louvain(resolution=resolution, modularity="potts", sort_clusters=False)
     return _by_size(method.fit_predict(links + links.T), smallest)
 
 
