@@ -44,8 +44,10 @@ class Alphabet:
     symbols: str
     synonyms: dict[str, str]
     _table: NDArray[np.uint8] = field(init=False, repr=False, compare=False)
+    _symbols: NDArray[np.uint8] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_symbols", np.frombuffer(self.symbols.encode("ascii"), dtype=np.uint8))
         table = np.zeros(256, dtype=np.uint8)
         for code, symbol in enumerate(self.symbols[:-1]):
             if code:
@@ -117,7 +119,7 @@ class Alphabet:
 
     def decode(self, codes: NDArray[np.uint8]) -> str:
         """Return the symbols of an array of codes."""
-        return "".join(self.symbols[code] for code in codes)
+        return self._symbols[codes].tobytes().decode("ascii")
 
 
 AMINO = Alphabet(
