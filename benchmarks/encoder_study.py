@@ -1,17 +1,17 @@
 """Which network and which objective learns most in the same processor time? Prints a table.
 
-    python benchmarks/encoder_study.py --corpus CORPUS --homologs HOMOLOGS [--minutes 4] [--threads 2]
+    python benchmarks/encoder_study.py TRAINING [--minutes 4] [--threads 2]
 
-CORPUS is a corpus artifact and HOMOLOGS the homologs that were mined of it: a training leaves both in its
-folder, as `seqscan pretrain FASTA... -o X --steps 1` does in `X.training/`. Every network is trained with the
-package's objective, and the package's network with every objective (`--cross`: all with all), for the same
-minutes of processor time (of all threads together) and with each seed, on nine proteins in ten.
+TRAINING is the folder of a training, with its corpus, homologs and communities, as `seqscan pretrain FASTA...
+-o X --steps 1` leaves it in `X.training/`. Every network is trained with the package's objective, and the
+package's network with every objective (`--cross`: all with all), for the same minutes of processor time (all
+threads together) and with each seed, on nine proteins in ten.
 
-Judged without labels, on the tenth that no run trained on: how often the nearest of 1,024 views is that of a
-homolog that MMseqs2 found, and how often the nearest of 1,024 pieces of 100 residues is the next of
-the same protein. The columns in parentheses read labels; they are there to report and must not choose: purity
-of the 20 nearest neighbors on the bundled families, and recall@1 at superfamily on CATH S35, both on random
-parts.
+Judged without labels, on the tenth that no run trained on: how often the nearest of 4,096 segments is of the
+same community, how often the nearest of 1,024 views is that of a homolog that MMseqs2 found, and how often
+the nearest of 1,024 pieces of 100 residues is the next of the same protein. The columns in parentheses read
+labels; they are there to report and must not choose: purity of the 20 nearest neighbors on the bundled
+families, and recall@1 at superfamily on CATH S35, both on random parts.
 
 Finished runs are kept in --output and not done again.
 """
@@ -34,23 +34,35 @@ from encoder_networks import NETWORKS
 from seqscan.artifact import write_atomically
 from seqscan.corpus import Corpus
 from seqscan.encoder import AbstractEncoder
-from seqscan.pretrain import HomologPairs, PairSampler, PretrainConfig, Trainer, recall
+from seqscan.pretrain import (
+    Communities,
+    HomologPairs,
+    PairSampler,
+    PretrainConfig,
+    Trainer,
+    community_recall,
+    recall,
+)
 from seqscan.tokens import random_crop
 
 DEFAULT_NETWORK = "conv+trimers"
-DEFAULT_OBJECTIVE = "masked+crops+homologs"
+DEFAULT_OBJECTIVE = "communities+masked+crops+homologs"
+NO_COMMUNITIES = {"community_fraction": 0.0}
 OBJECTIVES: dict[str, dict[str, Any]] = {
     DEFAULT_OBJECTIVE: {},
-    "masked": {"contrastive_weight": 0.0, "masked_weight": 1.0, "homolog_fraction": 0.0},
-    "crops": {"masked_weight": 0.0, "homolog_fraction": 0.0},
-    "homologs": {"masked_weight": 0.0, "homolog_fraction": 1.0},
-    "crops+homologs": {"masked_weight": 0.0},
-    "masked+crops": {"homolog_fraction": 0.0},
-    "masked+crops+homologs, hard negatives": {"n_candidates": 8},
+    "communities": {"community_fraction": 1.0, "contrastive_weight": 0.0, "masked_weight": 0.0},
+    "pairs of one community": {"community_fraction": 1.0, "prototype_weight": 0.0, "masked_weight": 0.0},
+    "masked": NO_COMMUNITIES | {"contrastive_weight": 0.0, "masked_weight": 1.0, "homolog_fraction": 0.0},
+    "crops": NO_COMMUNITIES | {"masked_weight": 0.0, "homolog_fraction": 0.0},
+    "homologs": NO_COMMUNITIES | {"masked_weight": 0.0, "homolog_fraction": 1.0},
+    "masked+crops+homologs": NO_COMMUNITIES,
+    "masked+crops+homologs, hard negatives": NO_COMMUNITIES | {"n_candidates": 8},
 }
 HELD_OUT = 0.1
 N_VIEWS = 1024
+N_SEGMENTS = 4096
 FIGURES = {
+    "community_recall": "community recall",
     "homolog_recall": "homolog recall",
     "crop_recall": "next-piece recall",
     "masked": "masked, nats",
@@ -68,8 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--homologs", type=Path, required=True)
+    parser.add_argument("training", type=Path, help="folder with corpus, homologs and communities")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--output", type=Path, default=Path("out/encoder_study"))
     parser.add_argument(
@@ -84,8 +95,9 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=3000, help="labelled domains of each set, at most")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    corpus = Corpus.open(options.corpus)
-    training, held_out = split(corpus, HomologPairs.read(options.homologs, corpus))
+    corpus = Corpus.open(options.training / "corpus")
+    homologs = HomologPairs.read(options.training / "homologs", corpus)
+    communities = Communities.read(options.training / "communities")
     sets = [s.sample(options.records) for name in ("pfam10", "cath") if (s := read_set(name, options.data))]
     runs = [
         (network, objective, seed)
@@ -105,6 +117,7 @@ def main() -> None:
                 learning_rate=options.learning_rate,
                 **OBJECTIVES[objective],
             )
+            training, held_out = split(corpus, homologs, communities, config)
             row = {"network": network, "objective": objective, "seed": seed} | measure(
                 network, config, training, held_out, sets
             )
@@ -117,13 +130,22 @@ def main() -> None:
         )
 
 
-def split(corpus: Corpus, homologs: HomologPairs) -> tuple[PairSampler, PairSampler]:
+def split(
+    corpus: Corpus, homologs: HomologPairs, communities: Communities, config: PretrainConfig
+) -> tuple[PairSampler, PairSampler]:
     """Hold a tenth of the proteins out; return samplers of the others and of these."""
     held_out = np.random.default_rng(53).random(len(corpus)) < HELD_OUT
-    return (
-        PairSampler(corpus, np.flatnonzero(~held_out), homologs.restricted_to(~held_out)),
-        PairSampler(corpus, np.flatnonzero(held_out), homologs.restricted_to(held_out)),
+    training, other = (
+        PairSampler(
+            corpus,
+            np.flatnonzero(kept),
+            homologs.restricted_to(kept),
+            communities=communities.restricted_to(kept),
+            community_fraction=share,
+        )
+        for kept, share in ((~held_out, config.community_fraction), (held_out, 0.0))
     )
+    return training, other
 
 
 def measure(
@@ -148,6 +170,7 @@ def measure(
         "parameters": sum(p.numel() for p in encoder.parameters()) / 1e6,
         # Without its term in the loss the layer that guesses has learned nothing.
         "masked": float(np.mean(masked[-20:])) if config.masked_weight else None,
+        "community_recall": community_recall(encoder.embed, held_out, n_segments=N_SEGMENTS, seed=0),
         "homolog_recall": recall(encoder.embed, held_out, n_pairs=N_VIEWS, homologs=True, key=(0, 1)),
         "crop_recall": next_piece_recall(encoder, held_out),
     }
@@ -179,11 +202,11 @@ def next_piece_recall(encoder: AbstractEncoder, held_out: PairSampler, length: i
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return means over seeds, with their range, best homolog recall first."""
+    """Return means over seeds, with their range, best community recall first."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["network"], row["objective"]), []).append(row)
-    ordered = sorted(groups.items(), key=lambda item: -np.mean([r["homolog_recall"] for r in item[1]]))
+    ordered = sorted(groups.items(), key=lambda item: -np.mean([r["community_recall"] for r in item[1]]))
     lines = []
     for (network, objective), members in ordered:
         cells = []

@@ -30,6 +30,7 @@ __all__ = [
     "find_mmseqs",
     "mmseqs_clusters",
     "mmseqs_version",
+    "representatives",
     "write_rows",
 ]
 
@@ -225,13 +226,19 @@ def align_to(
 
 
 def mmseqs_clusters(
-    sequences: Sequence[NDArray[np.uint8]], *, options: Sequence[str] = (), threads: int = 2
+    sequences: Sequence[NDArray[np.uint8]],
+    *,
+    command: str = "easy-cluster",
+    options: Sequence[str] = (),
+    threads: int = 2,
 ) -> NDArray[np.int64]:
-    """Cluster sequences with `mmseqs easy-cluster`.
+    """Cluster sequences with MMseqs2.
 
     Parameters
     ----------
     sequences : N arrays of codes, each (L_i,)
+    command : str
+        `easy-cluster`, or `easy-linclust`, whose time grows with the number of sequences alone.
     options : sequence of str
         Further options of the program, for instance `["-s", "7.5"]`.
 
@@ -240,15 +247,33 @@ def mmseqs_clusters(
     labels : (N,), int64
         0 to the number of clusters - 1.
     """
+    return np.unique(_representative(sequences, command, options, threads), return_inverse=True)[1]
+
+
+def representatives(
+    sequences: Sequence[NDArray[np.uint8]], *, min_identity: float, threads: int = 2
+) -> NDArray[np.int64]:
+    """Return one of each group of near-identical sequences, (R,), ascending, in time linear in their number.
+
+    Parameters
+    ----------
+    sequences : N arrays of codes, each (L_i,)
+    min_identity : share of identical residues, over four fifths of both sequences
+    threads : int
+    """
+    options = ("--min-seq-id", str(min_identity), "-c", "0.8")
+    return np.unique(_representative(sequences, "easy-linclust", options, threads))
+
+
+def _representative(
+    sequences: Sequence[NDArray[np.uint8]], command: str, options: Sequence[str], threads: int
+) -> NDArray[np.int64]:
+    """Return the row of each sequence's representative, (N,); its own for one that the program leaves out."""
     with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
         folder = Path(name)
         write_rows(sequences, np.arange(len(sequences)), folder / "in.fasta")
-        _mmseqs(
-            "easy-cluster", folder / "in.fasta", folder / "out", folder / "tmp",
-            *options, "--threads", threads,
-        )  # fmt: skip
+        _mmseqs(command, folder / "in.fasta", folder / "out", folder / "tmp", *options, "--threads", threads)
         pairs = np.loadtxt(folder / "out_cluster.tsv", dtype=np.int64, delimiter="\t", ndmin=2)
-    # Its own cluster for a sequence that the program leaves out.
-    representatives = np.arange(len(sequences))
-    representatives[pairs[:, 1]] = pairs[:, 0]
-    return np.unique(representatives, return_inverse=True)[1]
+    rows = np.arange(len(sequences))
+    rows[pairs[:, 1]] = pairs[:, 0]
+    return rows

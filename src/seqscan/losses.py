@@ -17,6 +17,7 @@ __all__ = [
     "contrastive_loss",
     "local_mean",
     "masked_residue_loss",
+    "prototype_loss",
     "scan_loss",
     "self_label_loss",
 ]
@@ -158,6 +159,50 @@ def contrastive_loss(
         never |= known[:, None] == known[None, :]
         never[torch.arange(2 * n), positives] = False
     return F.cross_entropy(logits.masked_fill(never, -torch.inf), positives)
+
+
+def prototype_loss(
+    vectors: Tensor,
+    prototypes: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float,
+    ignored: Tensor | None = None,
+) -> Tensor:
+    """Draw vectors to the prototype of their class and away from all others.
+
+    Parameters
+    ----------
+    vectors : (B, D)
+    prototypes : (C, D)
+    labels : (B,), int64
+        The class of each vector; rows with -1 do not count.
+    temperature : dimensionless, > 0
+    ignored : (B, C), bool, optional
+        Classes that are not told apart from a vector's own.
+
+    Returns
+    -------
+    loss : 0-d tensor, nats
+        0 if no row counts.
+
+    Notes
+    -----
+    Cross-entropy of cosines, as in Wang et al., ACM MM 2017 (arXiv 1704.06369).
+    """
+    if vectors.ndim != 2 or prototypes.ndim != 2 or vectors.shape[1] != prototypes.shape[1]:
+        raise ShapeMismatch(
+            f"vectors {tuple(vectors.shape)} and prototypes {tuple(prototypes.shape)} "
+            "must be (B, D) and (C, D)."
+        )
+    counted = labels >= 0
+    if not counted.any():
+        return vectors.sum() * 0.0
+    logits = F.normalize(vectors[counted].float(), dim=1) @ F.normalize(prototypes.float(), dim=1).T
+    logits = logits / temperature
+    if ignored is not None:
+        logits = logits.masked_fill(ignored[counted], -torch.inf)
+    return F.cross_entropy(logits, labels[counted])
 
 
 def masked_residue_loss(logits: Tensor, codes: Tensor) -> Tensor:

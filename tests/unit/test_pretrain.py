@@ -60,6 +60,11 @@ def few_validation_pairs(monkeypatch):
     monkeypatch.setattr("seqscan.pretrain.run.N_VALIDATION_PAIRS", 16)
 
 
+def homologs(pairs):
+    pairs = np.asarray(pairs, np.int32)
+    return HomologPairs(pairs, np.full(len(pairs), 0.5, np.float32))
+
+
 def rows_of(output):
     log = output.with_name(output.name + ".training") / "log.jsonl"
     return [json.loads(line) for line in log.read_text().splitlines()]
@@ -249,7 +254,7 @@ def test_training_with_homologs(corpus, tmp_path, found):
 
 
 def test_held_out_proteins_are_in_no_training_pair():
-    pairs = HomologPairs(np.array([[0, 0, 9, 1, 0, 9], [1, 0, 9, 2, 0, 9], [2, 0, 9, 3, 0, 9]], np.int32))
+    pairs = homologs([[0, 0, 9, 1, 0, 9], [1, 0, 9, 2, 0, 9], [2, 0, 9, 3, 0, 9]])
     allowed = np.array([True, True, True, False])
     assert pairs.restricted_to(allowed).pairs[:, [0, 3]].tolist() == [[0, 1], [1, 2]]
 
@@ -257,10 +262,10 @@ def test_held_out_proteins_are_in_no_training_pair():
 def test_alignments_of_whole_proteins_make_groups():
     lengths = np.array([100, 100, 100, 300, 50])
     rows = [[0, 0, 90, 1, 5, 95], [1, 10, 90, 2, 0, 80], [2, 0, 100, 3, 0, 100], [3, 0, 60, 4, 0, 50]]
-    groups = HomologPairs(np.array(rows, np.int32)).groups(lengths)
+    groups = homologs(rows).groups(lengths)
     assert groups[0] == groups[1] == groups[2], "linked by steps"
     assert len(set(groups.tolist())) == 3, "a shared domain of a longer protein links nothing"
-    empty = HomologPairs(np.empty((0, 6), np.int32)).groups(lengths)
+    empty = HomologPairs.none().groups(lengths)
     assert sorted(empty.tolist()) == [0, 1, 2, 3, 4]
 
 
@@ -271,7 +276,7 @@ def test_remote_pairs_are_the_corresponding_parts_of_a_homologs_homologs(tmp_pat
     texts = [core, "W" * 40 + core, "P" * 20 + core + "P" * 30]
     small = write_corpus(tmp_path / "corpus", (Record(f"p{i}", "", text) for i, text in enumerate(texts)))
     pairs = np.array([[0, 0, 60, 1, 40, 100], [1, 40, 100, 2, 20, 80]], np.int32)
-    sampler = PairSampler(small, np.arange(3), HomologPairs(pairs), remote_fraction=1.0)
+    sampler = PairSampler(small, np.arange(3), homologs(pairs), remote_fraction=1.0)
     reached = False
     for left, right, *_ in sampler.draw(np.arange(60), 40, 1.0, (0,)):
         left, right = AMINO.decode(left), AMINO.decode(right)
@@ -283,7 +288,7 @@ def test_remote_pairs_are_the_corresponding_parts_of_a_homologs_homologs(tmp_pat
         assert abs(at_left - at_right) <= 30
     assert reached, "the first protein is paired with its homolog's homolog"
     broken = np.array([[0, 0, 60, 1, 40, 100], [1, 0, 60, 2, 0, 60]], np.int32)
-    sampler = PairSampler(small, np.arange(3), HomologPairs(broken), remote_fraction=1.0)
+    sampler = PairSampler(small, np.arange(3), homologs(broken), remote_fraction=1.0)
     for left, right, *_ in sampler.draw(np.arange(60), 40, 1.0, (0,)):
         left, right = AMINO.decode(left), AMINO.decode(right)
         assert not (left in core and "P" in right), "alignments of different places make no pair"
@@ -292,7 +297,7 @@ def test_remote_pairs_are_the_corresponding_parts_of_a_homologs_homologs(tmp_pat
 def test_views_are_parts_of_their_proteins(corpus):
     query = np.arange(0, 60, dtype=np.int32)
     pairs = np.stack([query, query * 0 + 2, query * 0 + 38, query + 16, query * 0, query * 0 + 36], axis=1)
-    sampler = PairSampler(corpus, np.arange(80), HomologPairs(pairs.astype(np.int32)))
+    sampler = PairSampler(corpus, np.arange(80), homologs(pairs))
     texts = [corpus.residues(i) for i in range(80)]
     for share in (0.0, 1.0):
         for left, right, *_ in sampler.draw(np.arange(50), 32, share, (0,)):
@@ -347,7 +352,7 @@ def test_training_goes_on_from_an_encoder(corpus, tmp_path):
 
 
 def test_hard_negatives_are_alike_in_composition(corpus):
-    sampler = PairSampler(corpus, np.arange(80), HomologPairs(np.empty((0, 6), np.int32)))
+    sampler = PairSampler(corpus, np.arange(80), HomologPairs.none())
 
     def spread(pairs):
         shares = np.stack([np.bincount(pair.left, minlength=25) / len(pair.left) for pair in pairs])

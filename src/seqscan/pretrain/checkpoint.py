@@ -34,6 +34,8 @@ def save_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[
         Shape of the network, JSON values.
     """
     tensors = {f"encoder.{name}": tensor for name, tensor in trainer.encoder.state_dict().items()}
+    if trainer.prototypes is not None:
+        tensors["prototypes.weight"] = trainer.prototypes.weight
     metadata = {
         "config": json.dumps(asdict(trainer.config)),
         "state": json.dumps(asdict(trainer.place)),
@@ -68,6 +70,8 @@ def load_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[
             str(path), "was made with other proteins", remedy="Resume with the input the training began with."
         )
     trainer.encoder.load_state_dict(checkpoint.part("encoder"))
+    if trainer.prototypes is not None:
+        trainer.prototypes.load_state_dict(checkpoint.part("prototypes"))
     checkpoint.restore(trainer.optimizer)
     place = Place(**json.loads(metadata["state"]))
     if any(name in CYCLE for name in changed):

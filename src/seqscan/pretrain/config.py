@@ -29,8 +29,10 @@ class PretrainConfig:
     crop_lengths : tuple of int, residues
         One is drawn for each step.
     mask_fraction : share of the residues
-    homolog_fraction : share of the pairs
-        The others are two crops of one protein.
+    community_fraction : share of the pairs
+        That are two members of one community of segments, where there are any.
+    homolog_fraction : share of the other pairs
+        That are of two homologs; what is left are two crops of one protein.
     remote_fraction : share of the pairs of homologs
         That are of a homolog's homolog.
     n_homolog_proteins : int
@@ -38,10 +40,10 @@ class PretrainConfig:
     n_candidates : int
         Pairs drawn for each that is kept; more than 1 keeps those whose composition is nearest to that of a
         random one, so that composition tells a batch's proteins apart less well (hard negatives).
-    contrastive_weight, masked_weight : dimensionless
-        Weights of the two losses.
-    temperature : dimensionless
-        Of the contrastive loss.
+    prototype_weight, contrastive_weight, masked_weight : dimensionless
+        Weights of the losses: to know a segment's community, a view's partner, and hidden residues.
+    prototype_temperature, temperature : dimensionless
+        Of the first and of the second.
     learning_rate : float
         Peak of each cycle; rises over `warmup_steps`, falls along a cosine to a twentieth.
     table_scale : dimensionless
@@ -58,12 +60,15 @@ class PretrainConfig:
     accumulate: int = 1
     crop_lengths: tuple[int, ...] = (64, 96, 128, 192)
     mask_fraction: float = 0.1
+    community_fraction: float = 0.8
     homolog_fraction: float = 0.8
     remote_fraction: float = 0.5
     n_homolog_proteins: int = 100_000
     n_candidates: int = 1
+    prototype_weight: float = 1.0
     contrastive_weight: float = 1.0
     masked_weight: float = 0.25
+    prototype_temperature: float = 0.05
     temperature: float = 0.1
     learning_rate: float = 1e-3
     table_scale: float = 3.0

@@ -5,18 +5,25 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from seqscan.alignment import Alignments, align_all, find_mmseqs, mmseqs_version
+from seqscan.alignment import (
+    Alignments,
+    align_all,
+    find_mmseqs,
+    mmseqs_version,
+    representatives,
+)
 from seqscan.alphabet import AMINO
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.corpus import Corpus
 from seqscan.errors import ArtifactError
+from seqscan.pretrain.communities import Communities
 from seqscan.tokens import pad, random_crop
 
 __all__ = ["HomologPairs", "PairSampler", "ViewBatch", "corpus_checksum", "join_views", "mine_homologs"]
@@ -25,6 +32,8 @@ logger = logging.getLogger("seqscan.pretrain")
 
 WHOLE = 0.7
 """Share of both proteins that an alignment covers if they are taken to be alike as a whole."""
+MIN_FILL = 0.6
+"""Share of a view that a segment must fill: what is padding is computed in vain."""
 SHORTEST_OVERLAP = 40
 """Residues that two alignments of one protein must share for its two homologs to be a pair."""
 
@@ -38,31 +47,55 @@ class HomologPairs:
     pairs : (M, 6), int32
         Query row, its part's start and end, target row, its part's start and end; 0-based, half-open.
         Ordered by query.
+    identity : (M,), float32
+        Share of identical residues in each alignment.
     """
 
     pairs: NDArray[np.int32]
+    identity: NDArray[np.float32]
 
     @classmethod
     def from_alignments(cls, a: Alignments) -> HomologPairs:
         """Keep the places of alignments."""
         columns = (a.query, a.query_start, a.query_end, a.target, a.target_start, a.target_end)
-        return cls(np.stack(columns, axis=1).astype(np.int32))
+        return cls(np.stack(columns, axis=1).astype(np.int32), a.identity)
+
+    @classmethod
+    def none(cls) -> HomologPairs:
+        """Return no pairs."""
+        return cls(np.empty((0, 6), dtype=np.int32), np.empty(0, dtype=np.float32))
 
     @classmethod
     def read(cls, path: str | Path, corpus: Corpus) -> HomologPairs:
         """Open pairs that were mined before; raises `ArtifactError` if they are of another corpus."""
-        content = read_manifest(path, "homologs").content
-        checksum = corpus_checksum(corpus)
-        # The first such artifacts hold no checksum.
-        if content["corpus"] != len(corpus) or content.get("checksum", checksum) != checksum:
+        manifest = read_manifest(path, "homologs")
+        if manifest.content.get("checksum") != corpus_checksum(corpus):
             raise ArtifactError(
                 str(path), "holds homologs of other proteins", remedy="Give those of this corpus, or none."
             )
-        return cls(np.load(Path(path) / "pairs.npy", mmap_mode="r"))
+        if "identity.npy" not in manifest.files:
+            raise ArtifactError(
+                str(path), "was made by a version that kept no identities", remedy="Mine the homologs again."
+            )
+        folder = Path(path)
+        return cls(np.load(folder / "pairs.npy", mmap_mode="r"), np.load(folder / "identity.npy"))
+
+    def write(self, path: Path, content: dict[str, Any]) -> None:
+        """Write an artifact; `content` says which corpus (checksum), how many proteins, and the seed."""
+        with write_artifact(path, "homologs", content) as directory:
+            np.save(directory / "pairs.npy", self.pairs)
+            np.save(directory / "identity.npy", self.identity)
+
+    def alignments(self) -> Alignments:
+        """Return the pairs as alignments; their bit scores are not known (nan)."""
+        query, q_start, q_end, target, t_start, t_end = np.ascontiguousarray(np.asarray(self.pairs).T)
+        bits = np.full(len(self.pairs), np.nan, dtype=np.float32)
+        return Alignments(query, target, q_start, q_end, t_start, t_end, self.identity, bits)
 
     def restricted_to(self, allowed: NDArray[np.bool_]) -> HomologPairs:
         """Return the pairs both of whose proteins are allowed, (N,) bool."""
-        return HomologPairs(self.pairs[allowed[self.pairs[:, 0]] & allowed[self.pairs[:, 3]]])
+        kept = allowed[self.pairs[:, 0]] & allowed[self.pairs[:, 3]]
+        return HomologPairs(self.pairs[kept], self.identity[kept])
 
     def groups(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Number the proteins, (N,) -> (N,), so that relatives by whole length have one number.
@@ -79,34 +112,27 @@ class HomologPairs:
 
 
 def mine_homologs(corpus: Corpus, path: Path, *, n_proteins: int, seed: int, threads: int) -> HomologPairs:
-    """Search a random sample of the corpus against itself with MMseqs2; done once, kept at `path`.
+    """Search a part of the corpus against itself with MMseqs2; done once, kept at `path`.
+
+    The part is drawn at random from representatives, no two of which were found to be half identical: what is
+    near-identical teaches little, and families of few proteins are met more often.
 
     Without MMseqs2 there are no pairs, and a warning is logged.
     """
-    if path.exists():
-        content = read_manifest(path, "homologs").content
-        checksum = corpus_checksum(corpus)
-        expected = {"corpus": len(corpus), "n_proteins": n_proteins, "seed": seed, "checksum": checksum}
-        if expected.items() <= ({"checksum": checksum} | content).items():
-            return HomologPairs.read(path, corpus)
+    asked = {"checksum": corpus_checksum(corpus), "n_proteins": n_proteins, "seed": seed}
+    if path.exists() and asked.items() <= read_manifest(path, "homologs").content.items():
+        return HomologPairs.read(path, corpus)
     if n_proteins == 0 or find_mmseqs() is None:
         if n_proteins:
             logger.warning("MMseqs2 is not installed: training on crops of single proteins alone")
-        return HomologPairs(np.empty((0, 6), dtype=np.int32))
-    size = min(n_proteins, len(corpus))
-    rows = np.sort(np.random.default_rng((seed, 3)).choice(len(corpus), size, replace=False, shuffle=False))
+        return HomologPairs.none()
+    rows = representatives(corpus, min_identity=0.5, threads=threads)
+    size = min(n_proteins, len(rows))
+    rows = np.sort(np.random.default_rng((seed, 3)).choice(rows, size, replace=False, shuffle=False))
     logger.info("searching %d proteins against each other with MMseqs2 %s", len(rows), mmseqs_version())
-    alignments = align_all(corpus, rows=rows, sensitivity=4.0, max_hits=60, max_evalue=1e-4, threads=threads)
+    alignments = align_all(corpus, rows=rows, sensitivity=4.0, max_hits=100, max_evalue=1e-4, threads=threads)
     homologs = HomologPairs.from_alignments(alignments)
-    content = {
-        "corpus": len(corpus),
-        "checksum": corpus_checksum(corpus),
-        "n_proteins": n_proteins,
-        "seed": seed,
-        "mmseqs2": mmseqs_version(),
-    }
-    with write_artifact(path, "homologs", content) as directory:
-        np.save(directory / "pairs.npy", homologs.pairs)
+    homologs.write(path, asked | {"mmseqs2": mmseqs_version()})
     return homologs
 
 
@@ -116,13 +142,15 @@ def corpus_checksum(corpus: Corpus) -> str:
 
 
 class _Pair(NamedTuple):
-    """Two views (L_i,), for each residue a number in [0, 1), below `mask_fraction` hidden, and the group."""
+    """Two views (L_i,), for each residue a number in [0, 1), below `mask_fraction` hidden, the group, and the
+    community or -1."""
 
     left: NDArray[np.uint8]
     right: NDArray[np.uint8]
     left_chance: NDArray[np.float64]
     right_chance: NDArray[np.float64]
     group: int
+    community: int
 
 
 class ViewBatch(NamedTuple):
@@ -142,6 +170,8 @@ class ViewBatch(NamedTuple):
         Which rows of the whole step's views these are.
     groups : (2 B,), int64
         Views with one number are of relatives.
+    communities : (2 B,), int64
+        Of the views' segments; -1 where a view was not drawn from one.
     """
 
     codes: NDArray[np.int64]
@@ -150,6 +180,7 @@ class ViewBatch(NamedTuple):
     hidden: NDArray[np.bool_]
     rows: NDArray[np.int64]
     groups: NDArray[np.int64]
+    communities: NDArray[np.int64]
 
 
 def join_views(
@@ -166,8 +197,9 @@ def join_views(
     masked = np.where(hidden, AMINO.mask, batch.codes)
     told = hidden & (batch.codes <= AMINO.n_residues)
     groups = np.array([pair.group for pair in pairs] * 2, dtype=np.int64)
+    communities = np.array([pair.community for pair in pairs] * 2, dtype=np.int64)
     rows = np.concatenate([numbers, numbers + n_pairs])
-    return ViewBatch(batch.codes, masked, batch.mask, told, rows, groups)
+    return ViewBatch(batch.codes, masked, batch.mask, told, rows, groups, communities)
 
 
 class PairSampler:
@@ -183,19 +215,35 @@ class PairSampler:
     remote_fraction : share of the pairs of homologs
         That are of a homolog's homolog instead, where both align to the same part of it: relatives that the
         search did not find by itself.
+    communities : Communities, optional
+        Whose segments may be drawn.
+    community_fraction : share of the pairs
+        That are two members of one community.
     """
 
     def __init__(
-        self, corpus: Corpus, rows: NDArray[np.int64], homologs: HomologPairs, *, remote_fraction: float = 0.0
+        self,
+        corpus: Corpus,
+        rows: NDArray[np.int64],
+        homologs: HomologPairs,
+        *,
+        remote_fraction: float = 0.0,
+        communities: Communities | None = None,
+        community_fraction: float = 0.0,
     ) -> None:
         self.corpus = corpus
         self.rows = rows
         self.pairs = homologs.pairs
         self.remote_fraction = remote_fraction
         self.groups = homologs.groups(corpus.lengths)
+        self.n_groups = int(self.groups.max(initial=-1)) + 1
         self.queries, self.first, self.counts = np.unique(
             homologs.pairs[:, 0], return_index=True, return_counts=True
         )
+        self.communities = communities
+        known = communities is not None and len(communities.segments) > 0
+        self.community_fraction = community_fraction if known else 0.0
+        self._members: dict[int, _Members] = {}
 
     def draw(
         self,
@@ -221,18 +269,23 @@ class PairSampler:
         pairs = []
         for number in numbers:
             generator = np.random.default_rng((*key, int(number)))
-            if generator.random() < share:
+            community = -1
+            if self.community_fraction and generator.random() < self.community_fraction:
+                left, right, community = self._segments(length, generator)
+                group = self.n_groups + community
+            elif generator.random() < share:
                 which = generator.integers(len(self.queries))
                 pair = self.pairs[self.first[which] + generator.integers(self.counts[which])]
                 if generator.random() < self.remote_fraction:
                     pair = self._remote(pair, generator)
-                row = int(pair[0])
+                group = int(self.groups[pair[0]])
                 left, right = self._homologs(pair, length, generator)
             else:
                 row = int(self.rows[generator.integers(len(self.rows))])
+                group = int(self.groups[row])
                 left, right = self._crops(self.corpus[row], length, generator)
             chances = generator.random(len(left)), generator.random(len(right))
-            pairs.append(_Pair(left, right, *chances, int(self.groups[row])))
+            pairs.append(_Pair(left, right, *chances, group, community))
         return pairs
 
     def draw_alike(
@@ -245,6 +298,20 @@ class PairSampler:
         )
         distance = np.square(np.sqrt(shares) - np.sqrt(shares[0])).sum(axis=1)
         return [candidates[i] for i in np.argsort(distance, kind="stable")[:n_pairs]]
+
+    def _segments(
+        self, length: int, generator: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+        """Two members of a random community, and which it is."""
+        if length not in self._members:
+            assert self.communities is not None
+            self._members[length] = _Members.of(self.communities.segments, length)
+        community, chosen = self._members[length].draw(generator)
+        place = generator.random()
+        left, right = (
+            self._part(self.corpus[row], start, end, length, place, generator) for row, start, end in chosen
+        )
+        return left, right, community
 
     def _crops(
         self, protein: NDArray[np.uint8], length: int, generator: np.random.Generator
@@ -300,6 +367,45 @@ class PairSampler:
         start = max(0, start + int(generator.integers(-min(spare, 20), 10)))
         end = min(len(protein), end + int(generator.integers(-9, min(spare, 20) + 1)))
         return protein[start:end] if end - start >= 20 else protein[:length]
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Segments for views of one length, by community.
+
+    Attributes
+    ----------
+    segments : (M, 4)
+        Row, start, end, community; ordered by community.
+    first : (C + 1,)
+        Where each community that has any begins.
+    chances : (C,)
+        Up to which number in [0, 1) each is drawn: in proportion to the root of its size.
+    """
+
+    segments: NDArray[np.int32]
+    first: NDArray[np.int64]
+    chances: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, segments: NDArray[np.int32], length: int) -> _Members:
+        """Choose the segments that fill a view of `length` residues well; all if none does."""
+        long = segments[:, 2] - segments[:, 1] >= MIN_FILL * length
+        if long.any():
+            segments = segments[long]
+        segments = segments[np.argsort(segments[:, 3], kind="stable")]
+        _, first, counts = np.unique(segments[:, 3], return_index=True, return_counts=True)
+        chances = np.cumsum(np.sqrt(counts))
+        return cls(segments, np.append(first, len(segments)), chances / chances[-1])
+
+    def draw(self, generator: np.random.Generator) -> tuple[int, list[list[int]]]:
+        """Return a community and row, start and end of two members; of one twice if it has no other."""
+        which = int(np.searchsorted(self.chances, generator.random(), side="right"))
+        low, high = int(self.first[which]), int(self.first[which + 1])
+        one = int(generator.integers(low, high))
+        # One of the others, by a step around the ring of members.
+        other = low + (one - low + int(generator.integers(1, max(2, high - low)))) % (high - low)
+        return int(self.segments[one, 3]), self.segments[[one, other], :3].tolist()
 
 
 def _corresponding(low: int, high: int, of: tuple[int, int], to: tuple[int, int]) -> tuple[int, int]:

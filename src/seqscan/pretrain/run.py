@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,11 +20,12 @@ from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
 from seqscan.encoder import ConvEncoder, ConvEncoderConfig, encoder_path, load_conv_encoder, save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.pretrain.checkpoint import cut_log, load_checkpoint, save_checkpoint
+from seqscan.pretrain.communities import Communities, find_communities
 from seqscan.pretrain.config import PretrainConfig
 from seqscan.pretrain.pairs import HomologPairs, PairSampler, corpus_checksum, mine_homologs
 from seqscan.pretrain.plot import plot_training
 from seqscan.pretrain.throughput import flops_per_residue, matrix_peak
-from seqscan.pretrain.trainer import Trainer, mean_losses, recall
+from seqscan.pretrain.trainer import Trainer, community_recall, mean_losses, recall
 
 __all__ = ["pretrain"]
 
@@ -32,6 +34,7 @@ logger = logging.getLogger("seqscan.pretrain")
 CHECKPOINT_SECONDS = 300.0
 VALIDATION_STEPS = 200
 N_VALIDATION_PAIRS = 512
+N_VALIDATION_SEGMENTS = 2000
 
 
 def pretrain(
@@ -116,13 +119,21 @@ def _pretrain(
     if held_out.all():
         raise InvalidParameter("corpus", len(corpus), "too few proteins: none is left to train on")
     mined = _homologs(corpus, folder, homologs, config, threads)
+    communities = _communities(corpus, folder, mined, config)
     training = PairSampler(
         corpus,
         np.flatnonzero(~held_out),
         mined.restricted_to(~held_out),
         remote_fraction=config.remote_fraction,
+        communities=communities.restricted_to(~held_out),
+        community_fraction=config.community_fraction,
     )
-    validation = PairSampler(corpus, np.flatnonzero(held_out), mined.restricted_to(held_out))
+    validation = PairSampler(
+        corpus,
+        np.flatnonzero(held_out),
+        mined.restricted_to(held_out),
+        communities=communities.restricted_to(held_out),
+    )
     del mined
 
     encoder, origin = _begin(encoder_config, parent, config.seed)
@@ -161,7 +172,7 @@ def _pretrain(
         save_checkpoint(checkpoint, trainer, **names)
         plot_training(log, folder / "log.svg")
         provenance = {
-            "objective": "masked residues and contrastive pairs (crops of one protein; homologs)",
+            "objective": "communities of recurring segments, contrastive pairs and masked residues",
             "config": asdict(config),
             "corpus": {"n_proteins": len(corpus), "n_residues": int(corpus.offsets[-1]),
                        "checksum": names["corpus"]},
@@ -184,6 +195,17 @@ def _homologs(
         mine_homologs(corpus, folder / "homologs", **options)
     wait_for_all()
     return mine_homologs(corpus, folder / "homologs", **options)
+
+
+def _communities(corpus: Corpus, folder: Path, homologs: HomologPairs, config: PretrainConfig) -> Communities:
+    """Return the communities of the homologs' segments; found once, kept in the training's folder."""
+    path = folder / "communities"
+    if config.community_fraction == 0.0 or not len(homologs.pairs):
+        return Communities.none()
+    if rank() == 0 and not path.exists():
+        find_communities(corpus, homologs.alignments()).write(path, {"corpus": corpus_checksum(corpus)})
+    wait_for_all()
+    return Communities.read(path)
 
 
 def _begin(
@@ -213,4 +235,5 @@ def _validate(encoder: ConvEncoder, sampler: PairSampler, config: PretrainConfig
     found["validation_recall"] = recall(
         encoder.embed, sampler, n_pairs=N_VALIDATION_PAIRS, homologs=True, key=(config.seed, 5)
     )
-    return found
+    known = community_recall(encoder.embed, sampler, n_segments=N_VALIDATION_SEGMENTS, seed=config.seed)
+    return found if math.isnan(known) else found | {"validation_community": known}

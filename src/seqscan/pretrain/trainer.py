@@ -13,14 +13,61 @@ from torch import Tensor, nn
 
 from seqscan.distributed import n_ranks, rank, sum_over_ranks
 from seqscan.encoder import AbstractEncoder, EncoderOutput, fast_dtype
-from seqscan.losses import contrastive_loss, masked_residue_loss
+from seqscan.losses import contrastive_loss, masked_residue_loss, prototype_loss
+from seqscan.pretrain.communities import Communities
 from seqscan.pretrain.config import Place, PretrainConfig, learning_rate, progress
 from seqscan.pretrain.pairs import PairSampler, ViewBatch, join_views
 
-__all__ = ["Trainer", "mean_losses", "recall"]
+__all__ = ["Prototypes", "Trainer", "community_recall", "mean_losses", "recall"]
 
 TABLE_ROWS = 1000
 """An embedding with more rows than this is a table, each row of which is seen rarely."""
+
+
+class Prototypes(nn.Module):
+    """A vector for each community of segments, which views of its members are drawn to.
+
+    Parameters
+    ----------
+    communities : Communities
+    n_dimensions : int
+        Length P of a vector.
+
+    Attributes
+    ----------
+    weight : (C, P)
+    """
+
+    def __init__(self, communities: Communities, n_dimensions: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(communities.n_communities, n_dimensions))
+        nn.init.normal_(self.weight)
+        self._relations = communities.relations()
+
+    @torch.no_grad()
+    def begin(self, encoder: AbstractEncoder, sampler: PairSampler) -> None:
+        """Take the mean of two members of each community, as the encoder sees them now."""
+        segments = sampler.communities.segments if sampler.communities is not None else np.empty((0, 4), int)
+        order = np.argsort(segments[:, 3], kind="stable")
+        place = np.arange(len(order)) - np.searchsorted(segments[order, 3], segments[order, 3])
+        rows = order[place < 2]
+        vectors = encoder.embed([sampler.corpus[row][start:end] for row, start, end, _ in segments[rows]])
+        known = torch.from_numpy(segments[rows, 3].astype(np.int64)).to(self.weight.device)
+        self.weight.index_fill_(0, known, 0.0)
+        unit = nn.functional.normalize(torch.from_numpy(vectors), dim=1).to(self.weight.device)
+        self.weight.index_add_(0, known, unit)
+
+    def related(self, labels: NDArray[np.int64]) -> Tensor:
+        """Return which communities are related to each of some, (B,), -1 to none -> (B, C), bool."""
+        found = np.zeros((len(labels), len(self.weight)), dtype=bool)
+        told = labels >= 0
+        found[told] = self._relations[labels[told]].toarray()
+        return torch.from_numpy(found).to(self.weight.device)
+
+    def loss(self, vectors: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        """Return `prototype_loss` of vectors (B, P) with communities (B,), nats."""
+        ignored = self.related(labels.cpu().numpy())
+        return prototype_loss(vectors, self.weight, labels, temperature=temperature, ignored=ignored)
 
 
 class Trainer:
@@ -38,6 +85,8 @@ class Trainer:
 
     Attributes
     ----------
+    prototypes : Prototypes or None
+        None if the sampler draws from no communities, or they do not count.
     place : Place
     optimizer : torch.optim.AdamW
     """
@@ -51,7 +100,11 @@ class Trainer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.encoder, self.sampler, self.config = encoder, sampler, config
-        self.optimizer = _optimizer(encoder, config)
+        self.prototypes: Prototypes | None = None
+        if sampler.communities is not None and sampler.community_fraction and config.prototype_weight:
+            self.prototypes = Prototypes(sampler.communities, encoder.n_dimensions)
+            self.prototypes.to(encoder.project.weight.device).begin(encoder, sampler)
+        self.optimizer = _optimizer(encoder, self.prototypes, config)
         self.dtype = fast_dtype(encoder.project.weight.device)
         self.place = Place()
         self._clock = clock
@@ -74,7 +127,7 @@ class Trainer:
             group["lr"] = rate * group["scale"]
         parts, n_pairs = self._draw()
         self.encoder.train()
-        row = _backward(self.encoder, parts, n_pairs, config, self.dtype)
+        row = _backward(self.encoder, self.prototypes, parts, n_pairs, config, self.dtype)
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -115,7 +168,9 @@ class Trainer:
         return parts, n_pairs
 
 
-def _optimizer(encoder: AbstractEncoder, config: PretrainConfig) -> torch.optim.AdamW:
+def _optimizer(
+    encoder: AbstractEncoder, prototypes: Prototypes | None, config: PretrainConfig
+) -> torch.optim.AdamW:
     tables = [
         module.weight
         for module in encoder.modules()
@@ -127,6 +182,7 @@ def _optimizer(encoder: AbstractEncoder, config: PretrainConfig) -> torch.optim.
         {"params": decayed, "weight_decay": config.weight_decay, "scale": 1.0},
         {"params": others, "weight_decay": 0.0, "scale": 1.0},
         {"params": tables, "weight_decay": 0.0, "scale": config.table_scale},
+        {"params": list(prototypes.parameters()) if prototypes else [], "weight_decay": 0.0, "scale": 1.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
 
@@ -143,6 +199,7 @@ def _forward(encoder: AbstractEncoder, part: ViewBatch, dtype: torch.dtype) -> t
 
 def _backward(
     encoder: AbstractEncoder,
+    prototypes: Prototypes | None,
     parts: Sequence[ViewBatch],
     n_pairs: int,
     config: PretrainConfig,
@@ -160,12 +217,22 @@ def _backward(
     vectors = torch.zeros(2 * n_pairs, encoder.n_dimensions, device=device)
     for part, (output, _) in zip(parts, outputs, strict=True):
         vectors[torch.from_numpy(part.rows).to(device)] = output.pooled.detach().float()
-    groups = torch.zeros(2 * n_pairs, dtype=torch.int64, device=device)
+    # Group and community of each row; each is in one part of one process, so that the sum is its own.
+    marks = torch.zeros(2 * n_pairs, 2, dtype=torch.int64, device=device)
     for part in parts:
-        groups[torch.from_numpy(part.rows).to(device)] = torch.from_numpy(part.groups).to(device)
-    vectors, groups = sum_over_ranks(vectors).requires_grad_(), sum_over_ranks(groups)
-    contrast = contrastive_loss(*vectors.chunk(2), temperature=config.temperature, groups=groups[:n_pairs])
-    (pulls,) = torch.autograd.grad(config.contrastive_weight * contrast, vectors)
+        own = np.stack([part.groups, part.communities + 1], axis=1)
+        marks[torch.from_numpy(part.rows).to(device)] = torch.from_numpy(own).to(device)
+    vectors, marks = sum_over_ranks(vectors).requires_grad_(), sum_over_ranks(marks)
+    contrast = contrastive_loss(*vectors.chunk(2), temperature=config.temperature, groups=marks[:n_pairs, 0])
+    loss = config.contrastive_weight * contrast
+    prototype = None
+    if prototypes is None:
+        (pulls,) = torch.autograd.grad(loss, vectors)
+    else:
+        prototype = prototypes.loss(vectors, marks[:, 1] - 1, config.prototype_temperature)
+        pulls, prototypes.weight.grad = torch.autograd.grad(
+            loss + config.prototype_weight * prototype, (vectors, prototypes.weight)
+        )
 
     sizes = [(part.hidden.sum(), part.mask.sum()) for part in parts]
     counts = sum_over_ranks(torch.tensor(np.sum(sizes, axis=0, dtype=np.float64), device=device))
@@ -185,7 +252,7 @@ def _backward(
         "contrastive": float(contrast.detach()) - math.log(2 * n_pairs - 1),
         "masked": float(sum_over_ranks(guessed)),
         "residues": n_residues,
-    }
+    } | ({} if prototype is None else {"prototype": float(prototype.detach())})
 
 
 def _sum_gradients(encoder: AbstractEncoder) -> None:
@@ -249,3 +316,41 @@ def recall(
     right = torch.from_numpy(embed([pair.right for pair in pairs]))
     cosine = nn.functional.normalize(left) @ nn.functional.normalize(right).T
     return float((cosine.argmax(dim=1) == torch.arange(len(left))).float().mean())
+
+
+def community_recall(
+    embed: Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]],
+    sampler: PairSampler,
+    *,
+    n_segments: int,
+    seed: int,
+) -> float:
+    """Return how often the nearest of some segments, whole, is of the same community.
+
+    Parameters
+    ----------
+    embed : callable
+        From sequences of codes to vectors (N, P).
+    sampler : PairSampler
+        Of proteins that were held out.
+    n_segments : int
+        Drawn at random. One whose community has no second among them is not asked for, but can be found.
+    seed : int
+
+    Returns
+    -------
+    share : nan if nothing can be asked for
+    """
+    segments = sampler.communities.segments if sampler.communities is not None else np.empty((0, 4), int)
+    generator = np.random.default_rng((seed, 6))
+    chosen = segments[generator.permutation(len(segments))[:n_segments]]
+    community = chosen[:, 3]
+    asked = np.flatnonzero(np.bincount(community)[community] > 1) if len(chosen) else np.empty(0, int)
+    if not len(asked):
+        return math.nan
+    vectors = torch.from_numpy(embed([sampler.corpus[row][start:end] for row, start, end, _ in chosen]))
+    vectors = nn.functional.normalize(vectors)
+    cosine = vectors[asked] @ vectors.T
+    cosine[torch.arange(len(asked)), torch.from_numpy(asked)] = -torch.inf
+    nearest = cosine.argmax(dim=1).numpy()
+    return float((community[nearest] == community[asked]).mean())
