@@ -174,7 +174,6 @@ def _rotated(x: Tensor) -> Tensor:
     ).to(x.dtype)
 
 
-WORDS = ((-1, 0, 1), (-1, 0, 2), (-4, 0, 3))
 FAR = 512
 """Margin of a network that sees the whole protein: what lies further is taken to say nothing."""
 
@@ -205,9 +204,7 @@ def _transformer(trimers: bool) -> AbstractEncoder:
 
 NETWORKS: dict[str, Callable[[], AbstractEncoder]] = {
     "conv+trimers": lambda: ConvEncoder(ConvEncoderConfig()),
-    "conv+2 tables": lambda: ConvEncoder(ConvEncoderConfig(words=WORDS[:2])),
-    "conv+3 tables": lambda: ConvEncoder(ConvEncoderConfig(words=WORDS)),
-    "deeper conv+trimers": lambda: ConvEncoder(ConvEncoderConfig(dilations=(1, 2, 4, 8, 16))),
+    "conv+trimers, deeper": lambda: ConvEncoder(ConvEncoderConfig(dilations=(1, 2, 4, 8, 16))),
     "conv": lambda: _conv(False),
     "dilated": lambda: _dilated(False),
     "dilated+trimers": lambda: _dilated(True),

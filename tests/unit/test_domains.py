@@ -32,12 +32,12 @@ def motif_model():
             parameter.zero_()
         encoder.project.weight[:3, :3] = torch.eye(3)
         n = len(AMINO)
-        encoder.words[0].weight[:, 2] = 1.0
+        encoder.trimers.weight[:, 2] = 1.0
         for feature, letter in enumerate("WH"):
             code = int(AMINO.encode(letter)[0])
             number = (code * n + code) * n + code
-            encoder.words[0].weight[number, feature] = 1.0
-            encoder.words[0].weight[number, 2] = 0.0
+            encoder.trimers.weight[number, feature] = 1.0
+            encoder.trimers.weight[number, 2] = 0.0
     eye = np.eye(3, dtype=np.float32)
     head = ClusterHead(eye[:2], np.zeros(3, np.float32), eye, 0.1)
     prior = DomainPrior(np.log([40.0, 80.0]), np.array([0.2, 0.2]), 5.0)
@@ -92,7 +92,7 @@ def test_logit_of_a_window_is_that_of_its_residues_alone():
     torch.manual_seed(0)
     encoder = ConvEncoder(ConvEncoderConfig(width=4, n_features=6, kernel=1, dilations=(1,), n_dimensions=5))
     with torch.no_grad():
-        encoder.words[0].weight.zero_()
+        encoder.trimers.weight.zero_()
         encoder.features.weight.normal_()
         encoder.embed_codes.weight.normal_()
     generator = np.random.default_rng(0)

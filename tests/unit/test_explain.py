@@ -79,7 +79,7 @@ def test_what_makes_the_cluster_gets_the_credit():
             parameter.zero_()
         model.encoder.project.weight[0, 0] = 1.0
         w = AMINO.encode("W")[0]
-        model.encoder.words[0].weight[(int(w) * len(AMINO) + int(w)) * len(AMINO) + int(w), 0] = 1.0
+        model.encoder.trimers.weight[(int(w) * len(AMINO) + int(w)) * len(AMINO) + int(w), 0] = 1.0
     eye = np.eye(5, dtype=np.float32)
     head = ClusterHead(eye[:2], np.zeros(5, np.float32), eye, 0.1)
     (map,) = check(Model(model.encoder, head), ["AAWWWAAA"])

@@ -1,4 +1,4 @@
-"""The package's own network: residual dilated convolutions beside tables of words of three residues."""
+"""The package's own network: residual dilated convolutions beside a table of trimers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,6 @@ class ConvEncoderConfig:
         Odd.
     dilations : tuple of int
         One block each.
-    words : tuple of (int, int, int), residues
-        Places of a word's three residues, relative to the residue it speaks for; a table each.
     n_dimensions : int
         Length P of a protein's vector.
     """
@@ -40,12 +38,10 @@ class ConvEncoderConfig:
     n_features: int = 256
     kernel: int = 5
     dilations: tuple[int, ...] = (1, 2, 4)
-    words: tuple[tuple[int, int, int], ...] = ((-1, 0, 1),)
     n_dimensions: int = 192
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dilations", tuple(self.dilations))
-        object.__setattr__(self, "words", tuple((a, b, c) for a, b, c in self.words))  # lists from JSON
         if self.kernel % 2 == 0:
             raise InvalidParameter("kernel", self.kernel, "must be odd")
 
@@ -90,37 +86,28 @@ class ConvEncoder(AbstractEncoder):
         self.blocks = nn.ModuleList(_Block(self.config, dilation) for dilation in self.config.dilations)
         self.norm = nn.LayerNorm(width)
         self.features = nn.Linear(width, self.config.n_features)
-        # What three residues say by themselves: a table costs no arithmetic, and it is learned long before
-        # the convolutions are.
-        self.words = nn.ModuleList(
-            nn.Embedding(len(AMINO) ** 3, self.config.n_features) for _ in self.config.words
-        )
-        for table in self.words:
-            nn.init.normal_(table.weight, std=0.3 / math.sqrt(len(self.words)))
+        # What three residues in a row say by themselves: a table costs no arithmetic, and it is learned long
+        # before the convolutions are.
+        self.trimers = nn.Embedding(len(AMINO) ** 3, self.config.n_features)
+        nn.init.normal_(self.trimers.weight, std=0.3)
         nn.init.normal_(self.features.weight, std=0.1 / math.sqrt(width))
         # From a plain mean to nearly a maximum; learned from there.
         self.sharpness = nn.Parameter(torch.linspace(0.0, 3.0, self.config.n_features))
         self.predict_residue = nn.Linear(self.config.n_features, AMINO.n_residues + 1)
         self.project = nn.Linear(self.config.n_features, self.config.n_dimensions)
-        seen = [sum(self.config.dilations) * (self.config.kernel // 2)]
-        self.margin = self.reach = max(seen + [abs(place) for word in self.config.words for place in word])
+        self.margin = self.reach = sum(self.config.dilations) * (self.config.kernel // 2)
 
     def residue_vectors(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         present = mask.unsqueeze(-1)
         hidden = self.embed_codes(codes)
         for block in self.blocks:
             hidden = block(hidden, present)
-        residues = self.features(self.norm(hidden))
-        for places, table in zip(self.config.words, self.words, strict=True):
-            residues = residues + table(_words(codes, places))
-        residues = residues * present
+        residues = (self.features(self.norm(hidden)) + self.trimers(_trimers(codes))) * present
         return residues, residues * self.sharpness
 
 
-def _words(codes: Tensor, places: tuple[int, int, int]) -> Tensor:
-    """Number each residue's word, the three residues at `places` relative to it; (B, L) -> (B, L)."""
-    n, length = len(AMINO), codes.shape[1]
-    reach = max(abs(place) for place in places)
-    around = F.pad(codes, (reach, reach), value=AMINO.pad)
-    first, second, third = (around[:, reach + place : reach + place + length] for place in places)
-    return (first * n + second) * n + third
+def _trimers(codes: Tensor) -> Tensor:
+    """Number each residue's trimer: the one before it, itself, the one after it; (B, L) -> (B, L)."""
+    n = len(AMINO)
+    around = F.pad(codes, (1, 1), value=AMINO.pad)
+    return (around[:, :-2] * n + codes) * n + around[:, 2:]
