@@ -16,6 +16,8 @@ from seqscan.distributed import mean_over_ranks, n_ranks, process_group, rank, w
 from seqscan.encoder import load_encoder
 from seqscan.fasta import Record
 from seqscan.losses import scan_loss
+from seqscan.pretrain import HomologPairs
+from seqscan.pretrain.pairs import corpus_checksum
 from seqscan.results import Assignments
 from seqscan.scaling import ScalingConfig, cluster_store
 from seqscan.store import write_store
@@ -73,7 +75,9 @@ from seqscan.pretrain import PretrainConfig, pretrain
 config = PretrainConfig(max_steps=12, n_homolog_proteins=0, batch_residues=1056, crop_lengths=(32,),
                         warmup_steps=2, learning_rate=1e-2, validation_fraction=0.1)
 shape = ConvEncoderConfig(width=16, n_features=16, kernel=3, dilations=(1, 2), n_dimensions=16)
-pretrain(Corpus.open(sys.argv[1]), sys.argv[2], config, encoder_config=shape, threads=1)
+pretrain(
+    Corpus.open(sys.argv[1]), sys.argv[2], config, encoder_config=shape, homologs=sys.argv[3], threads=1
+)
 """
 
 
@@ -83,14 +87,22 @@ def test_pretraining_in_two_processes_has_the_loss_curve_of_one(torchrun, tmp_pa
         Record(f"p{i}", "", "".join(generator.choice(list("ACDEFGHIKLMNPQRSTVWY"), 60))) for i in range(40)
     ]
     corpus = write_corpus(tmp_path / "corpus", records)
-    torchrun(PRETRAIN, str(corpus.path), str(tmp_path / "two"))
-    subprocess.run([sys.executable, "-c", PRETRAIN, corpus.path, tmp_path / "one"], check=True)
+    # Ten communities of four proteins.
+    whole = [(i, 0, 60, j, 0, 60) for i in range(40) for j in range(40) if i != j and i // 4 == j // 4]
+    pairs = HomologPairs(np.array(whole, np.int32), np.full(len(whole), 0.5, np.float32))
+    pairs.write(tmp_path / "homologs", {"checksum": corpus_checksum(corpus)})
+    arguments = [str(corpus.path), str(tmp_path / "two"), str(tmp_path / "homologs")]
+    torchrun(PRETRAIN, *arguments)
+    arguments[1] = str(tmp_path / "one")
+    subprocess.run([sys.executable, "-c", PRETRAIN, *arguments], check=True)
     curves = []
     for name in ("one", "two"):
         log = (tmp_path / f"{name}.training" / "log.jsonl").read_text()
         rows = [json.loads(line) for line in log.splitlines()]
         assert [row["step"] for row in rows] == list(range(1, 13))
-        curves.append([[row[key] for key in ("contrastive", "masked", "residues")] for row in rows])
+        curves.append(
+            [[row[key] for key in ("contrastive", "masked", "prototype", "residues")] for row in rows]
+        )
     one, two = np.array(curves)
     np.testing.assert_allclose(two, one, atol=2e-4)
     assert one[-1, 0] < one[0, 0] - 0.1, "something was learned"

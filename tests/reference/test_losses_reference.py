@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqscan.losses import contrastive_loss, masked_residue_loss, scan_loss
+from seqscan.losses import contrastive_loss, masked_residue_loss, prototype_loss, scan_loss
 
 
 def softmax(row):
@@ -108,3 +108,38 @@ def test_masked_residue_loss():
     expected = -sum(math.log(softmax(row)[code]) for row, code in zip(logits, codes, strict=True)) / 9
     found = masked_residue_loss(torch.tensor(logits, dtype=torch.float32), torch.from_numpy(codes))
     assert float(found) == pytest.approx(expected, abs=1e-5)
+
+
+def prototype_loops(vectors, prototypes, labels, temperature, ignored):
+    """Cross-entropy of cosines, over the classes that are told apart."""
+    losses = []
+    for vector, label, left_out in zip(vectors, labels, ignored, strict=True):
+        if label < 0:
+            continue
+        powers = [
+            0.0 if left_out[c]
+            else math.exp(np.dot(vector, p) / np.linalg.norm(vector) / np.linalg.norm(p) / temperature)
+            for c, p in enumerate(prototypes)
+        ]  # fmt: skip
+        losses.append(-math.log(powers[label] / sum(powers)))
+    return sum(losses) / len(losses)
+
+
+def test_prototype_loss():
+    generator = np.random.default_rng(3)
+    vectors, prototypes = generator.normal(size=(6, 4)), generator.normal(size=(5, 4))
+    labels = np.array([0, 3, -1, 4, 4, 1])
+    ignored = generator.random((6, 5)) < 0.3
+    ignored[np.arange(6), labels] = False
+    a, b = (torch.tensor(x, dtype=torch.float32, requires_grad=True) for x in (vectors, prototypes))
+    loss = prototype_loss(a, b, torch.from_numpy(labels), temperature=0.2, ignored=torch.from_numpy(ignored))
+    assert loss.item() == pytest.approx(prototype_loops(vectors, prototypes, labels, 0.2, ignored), abs=1e-4)
+    loss.backward()
+    expected = gradient_by_differences(
+        lambda x: prototype_loops(x, prototypes, labels, 0.2, ignored), vectors
+    )
+    np.testing.assert_allclose(a.grad.numpy(), expected, atol=1e-4)
+    expected = gradient_by_differences(
+        lambda x: prototype_loops(vectors, x, labels, 0.2, ignored), prototypes
+    )
+    np.testing.assert_allclose(b.grad.numpy(), expected, atol=1e-4)

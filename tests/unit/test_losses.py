@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from seqscan.errors import ShapeMismatch
-from seqscan.losses import contrastive_loss, masked_residue_loss, scan_loss, self_label_loss
+from seqscan.losses import (
+    contrastive_loss,
+    masked_residue_loss,
+    prototype_loss,
+    scan_loss,
+    self_label_loss,
+)
 
 SURE = torch.eye(4) * 40.0
 
@@ -111,6 +117,15 @@ def test_known_relatives_are_no_negatives():
     assert loss(0, 1, 2, 3) == pytest.approx(plain)
     assert 0 < loss(0, 1, 0, 3) < plain
     assert loss(0, 0, 0, 0) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_views_without_a_class_do_not_count():
+    vectors = torch.randn(3, 4, requires_grad=True)
+    loss = prototype_loss(vectors, torch.randn(5, 4), torch.full((3,), -1), temperature=0.1)
+    loss.backward()
+    assert loss.item() == 0.0
+    with pytest.raises(ShapeMismatch):
+        prototype_loss(vectors, torch.zeros(5, 3), torch.zeros(3, dtype=torch.int64), temperature=0.1)
 
 
 def test_contrast_shapes():
