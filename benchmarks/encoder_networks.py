@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqscan.alphabet import AMINO
-from seqscan.encoder import AbstractEncoder, ConvEncoder, ConvEncoderConfig
+from seqscan.encoder import AbstractEncoder, ConvEncoder, ConvEncoderConfig, WordEncoder, WordEncoderConfig
 
 
 class StudyEncoder(AbstractEncoder):
@@ -203,6 +203,7 @@ def _transformer(trimers: bool) -> AbstractEncoder:
 
 
 NETWORKS: dict[str, Callable[[], AbstractEncoder]] = {
+    "words": lambda: WordEncoder(WordEncoderConfig()),
     "conv+trimers": lambda: ConvEncoder(ConvEncoderConfig()),
     "conv+trimers, deeper": lambda: ConvEncoder(ConvEncoderConfig(dilations=(1, 2, 4, 8, 16))),
     "conv": lambda: _conv(False),
@@ -213,4 +214,4 @@ NETWORKS: dict[str, Callable[[], AbstractEncoder]] = {
     "transformer": lambda: _transformer(False),
     "transformer+trimers": lambda: _transformer(True),
 }
-"""By name; `conv+trimers` is the package's own."""
+"""By name; `words` is the package's default and `conv+trimers` its other one."""

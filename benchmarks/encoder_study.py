@@ -45,19 +45,32 @@ from seqscan.pretrain import (
 )
 from seqscan.tokens import random_crop
 
-DEFAULT_NETWORK = "conv+trimers"
-DEFAULT_OBJECTIVE = "communities+masked+crops+homologs"
-NO_COMMUNITIES = {"community_fraction": 0.0}
+DEFAULT_NETWORK = "words"
+DEFAULT_OBJECTIVE = "communities+crops+homologs"
+PAIRS = {"community_fraction": 0.0, "contrastive_weight": 1.0}
+MASKED = {"masked_weight": 0.25, "mask_fraction": 0.1}
 OBJECTIVES: dict[str, dict[str, Any]] = {
     DEFAULT_OBJECTIVE: {},
-    "communities": {"community_fraction": 1.0, "contrastive_weight": 0.0, "masked_weight": 0.0},
-    "pairs of one community": {"community_fraction": 1.0, "prototype_weight": 0.0, "masked_weight": 0.0},
-    "masked": NO_COMMUNITIES | {"contrastive_weight": 0.0, "masked_weight": 1.0, "homolog_fraction": 0.0},
-    "crops": NO_COMMUNITIES | {"masked_weight": 0.0, "homolog_fraction": 0.0},
-    "homologs": NO_COMMUNITIES | {"masked_weight": 0.0, "homolog_fraction": 1.0},
-    "masked+crops+homologs": NO_COMMUNITIES,
-    "masked+crops+homologs, hard negatives": NO_COMMUNITIES | {"n_candidates": 8},
+    "communities": {"community_fraction": 1.0, "contrastive_weight": 0.0},
+    "communities, no mutations": {
+        "community_fraction": 1.0,
+        "contrastive_weight": 0.0,
+        "mutation_fraction": 0.0,
+    },
+    "communities+masked+crops+homologs": MASKED,
+    "pairs of one community": {
+        "community_fraction": 1.0,
+        "prototype_weight": 0.0,
+        "contrastive_weight": 1.0,
+    },
+    "masked": PAIRS | MASKED | {"contrastive_weight": 0.0, "masked_weight": 1.0, "homolog_fraction": 0.0},
+    "crops": PAIRS | {"homolog_fraction": 0.0},
+    "homologs": PAIRS | {"homolog_fraction": 1.0},
+    "masked+crops+homologs": PAIRS | MASKED,
+    "crops+homologs, hard negatives": PAIRS | {"n_candidates": 8},
 }
+SMALL_BATCHES = {"batch_residues": 16_384, "crop_lengths": (64, 96, 128, 192), "table_scale": 3.0}
+"""For networks that take a hundred times as long for a residue; larger ones would leave them few steps."""
 HELD_OUT = 0.1
 N_VIEWS = 1024
 N_SEGMENTS = 4096
@@ -115,6 +128,7 @@ def main() -> None:
                 minutes=options.minutes,
                 seed=seed,
                 learning_rate=options.learning_rate,
+                **(SMALL_BATCHES if network != DEFAULT_NETWORK else {}),
                 **OBJECTIVES[objective],
             )
             training, held_out = split(corpus, homologs, communities, config)
@@ -142,8 +156,12 @@ def split(
             homologs.restricted_to(kept),
             communities=communities.restricted_to(kept),
             community_fraction=share,
+            mutation_fraction=mutations,
         )
-        for kept, share in ((~held_out, config.community_fraction), (held_out, 0.0))
+        for kept, share, mutations in (
+            (~held_out, config.community_fraction, config.mutation_fraction),
+            (held_out, 0.0, 0.0),
+        )
     )
     return training, other
 
@@ -158,8 +176,9 @@ def measure(
     trainer = Trainer(encoder, training, config, clock=time.process_time)
     masked = []
     while trainer.progress < 1.0:
-        masked.append(trainer.step()["masked"])
-        if not np.isfinite(masked[-1]):
+        row = trainer.step()
+        masked.append(row.get("masked", np.nan))
+        if not np.isfinite(row["contrastive"]):
             break
     encoder.eval()
     figures: dict[str, Any] = {

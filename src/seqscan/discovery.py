@@ -22,7 +22,7 @@ from seqscan.artifact import read_manifest, remove_leftovers, write_atomically
 from seqscan.corpus import Corpus
 from seqscan.domains import learn_prior
 from seqscan.embed import embed_corpus
-from seqscan.encoder import AbstractEncoder, ConvEncoder, fast_dtype, load_encoder, save_encoder
+from seqscan.encoder import AbstractEncoder, TrainableEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
 from seqscan.head import ClusterHead
@@ -176,9 +176,9 @@ def discover_categories(
     aligns = _aligns(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_encoder(config.encoder).to(device)
-    if config.finetune and not isinstance(encoder, ConvEncoder):
+    if config.finetune and not isinstance(encoder, TrainableEncoder):
         raise InvalidParameter(
-            "encoder", config.encoder, "joint learning trains the package's own network alone",
+            "encoder", config.encoder, "joint learning trains the package's own networks alone",
             remedy="Add --no-finetune.",
         )  # fmt: skip
     base = {"corpus": corpus_key, "threads": config.threads, "device": device.type}
@@ -209,7 +209,7 @@ def discover_categories(
         log, "scan", store, graph, alignment, folder / "head", [key, alignment_key], config
     )
     if config.finetune:
-        assert isinstance(encoder, ConvEncoder), "asked when it was loaded"
+        assert isinstance(encoder, TrainableEncoder), "asked when it was loaded"
         tuned, start, begin = folder / "encoder", encoder, load_head(head_path)
         near, embedded = graph, store
         joint = asdict(config.joint)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from seqscan.checkpoint import Checkpoint, write_checkpoint
-from seqscan.encoder import ConvEncoder, fast_dtype
+from seqscan.encoder import TrainableEncoder, fast_dtype
 from seqscan.head import ClusterHead
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph
@@ -71,7 +71,7 @@ class FinetuneConfig:
 
 
 def finetune(
-    encoder: ConvEncoder,
+    encoder: TrainableEncoder,
     sequences: Sequence[NDArray[np.uint8]],
     head: ClusterHead,
     graph: NeighborGraph,
@@ -82,12 +82,12 @@ def finetune(
     checkpoint: Path | None = None,
     recipe: str = "",
     on_step: Callable[[dict[str, float]], None] | None = None,
-) -> ConvEncoder:
+) -> TrainableEncoder:
     """Return a copy of the encoder, trained so that neighbors come into one cluster.
 
     Parameters
     ----------
-    encoder : ConvEncoder
+    encoder : TrainableEncoder
         Left as it is.
     sequences : N arrays of codes, each (L_i,)
     head : ClusterHead

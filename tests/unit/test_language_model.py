@@ -8,7 +8,7 @@ import torch
 
 from seqscan.alphabet import AMINO
 from seqscan.artifact import read_manifest
-from seqscan.encoder import load_conv_encoder, load_encoder, save_encoder
+from seqscan.encoder import load_encoder, load_trainable_encoder, save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter, MissingDependency
 
 transformers = pytest.importorskip("transformers")
@@ -99,7 +99,7 @@ def test_artifact_says_where_the_model_is_and_knows_it_again(esm, tmp_path):
     again = load_encoder(tmp_path / "encoder")
     np.testing.assert_array_equal(again.embed(CODES), load_encoder(f"lm:{esm}@1").embed(CODES))
     with pytest.raises(ArtifactError, match="does not train"):
-        load_conv_encoder(tmp_path / "encoder")
+        load_trainable_encoder(tmp_path / "encoder")
     model = transformers.EsmModel.from_pretrained(esm, add_pooling_layer=False)
     with torch.no_grad():
         model.encoder.layer[0].output.dense.bias += 1

@@ -1,13 +1,20 @@
 """From residue codes to residue vectors and one vector per protein.
 
-The package's own network is `ConvEncoder`; `LanguageModelEncoder` is ESM-2 or ProtT5 through `transformers`.
-Both are an `AbstractEncoder`, and `load_encoder` gives either by name.
+The package's own networks are `WordEncoder`, the default, and `ConvEncoder`; `LanguageModelEncoder` is ESM-2
+or ProtT5 through `transformers`. All are an `AbstractEncoder`, and `load_encoder` gives any by name.
 """
 
 from seqscan.encoder.abstract import AbstractEncoder, EncoderOutput, fast_dtype
 from seqscan.encoder.conv import ConvEncoder, ConvEncoderConfig
-from seqscan.encoder.files import encoder_path, load_conv_encoder, load_encoder, save_encoder
+from seqscan.encoder.files import (
+    TrainableEncoder,
+    encoder_path,
+    load_encoder,
+    load_trainable_encoder,
+    save_encoder,
+)
 from seqscan.encoder.language_model import LanguageModelEncoder
+from seqscan.encoder.words import WordEncoder, WordEncoderConfig
 
 __all__ = [
     "AbstractEncoder",
@@ -15,9 +22,12 @@ __all__ = [
     "ConvEncoderConfig",
     "EncoderOutput",
     "LanguageModelEncoder",
+    "TrainableEncoder",
+    "WordEncoder",
+    "WordEncoderConfig",
     "encoder_path",
     "fast_dtype",
-    "load_conv_encoder",
     "load_encoder",
+    "load_trainable_encoder",
     "save_encoder",
 ]

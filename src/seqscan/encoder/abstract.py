@@ -89,6 +89,10 @@ class AbstractEncoder(nn.Module, ABC):
         residues, log_weights = self.residue_vectors(codes, mask)
         return self.pool(residues, log_weights, mask)
 
+    def vectors(self, codes: Tensor, mask: Tensor) -> Tensor:
+        """Return the proteins' vectors alone, (B, P); what `forward` calls pooled."""
+        return self(codes, mask).pooled
+
     def pool(self, residues: Tensor, log_weights: Tensor, mask: Tensor) -> EncoderOutput:
         """Return the weighted mean of residue vectors (B, L, D), mapped to (B, P)."""
         weights = torch.softmax(log_weights.float().masked_fill(~mask.unsqueeze(-1), -torch.inf), dim=1)
@@ -157,8 +161,13 @@ class AbstractEncoder(nn.Module, ABC):
         short = np.array(
             [i for i, codes in enumerate(sequences) if len(codes) <= self.window], dtype=np.int64
         )
-        for rows, output, _ in self.encode([sequences[i] for i in short], max_residues=max_residues):
-            vectors[short[rows]] = output.pooled.float().cpu().numpy()
+        device = self.project.weight.device
+        dtype = fast_dtype(device)
+        self.eval()
+        for batch in token_batches([sequences[i] for i in short], max_residues=max_residues):
+            codes, mask = (torch.from_numpy(array).to(device) for array in (batch.codes, batch.mask))
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                vectors[short[batch.rows]] = self.vectors(codes, mask).float().cpu().numpy()
         for row in np.setdiff1d(np.arange(len(sequences)), short):
             vectors[row] = self._embed_long(sequences[row]).cpu().numpy()
         return vectors

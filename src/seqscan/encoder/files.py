@@ -1,4 +1,4 @@
-"""Encoders on disk: the package's own as weights, a language model as the place where it lies."""
+"""Encoders on disk: the package's own networks as weights, a language model as the place where it lies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from seqscan.artifact import read_manifest, write_artifact
 from seqscan.encoder.abstract import AbstractEncoder
 from seqscan.encoder.conv import ConvEncoder, ConvEncoderConfig
 from seqscan.encoder.language_model import LanguageModelEncoder
+from seqscan.encoder.words import WordEncoder, WordEncoderConfig
 from seqscan.errors import ArtifactError, InvalidParameter
 
-__all__ = ["encoder_path", "load_conv_encoder", "load_encoder", "save_encoder"]
+__all__ = ["TrainableEncoder", "encoder_path", "load_encoder", "load_trainable_encoder", "save_encoder"]
+
+TrainableEncoder = ConvEncoder | WordEncoder
+"""The package's own networks."""
+NETWORKS = {"conv": (ConvEncoder, ConvEncoderConfig), "words": (WordEncoder, WordEncoderConfig)}
 
 PREFIX = "lm:"
 """Begins the name of a language model."""
@@ -34,7 +39,7 @@ def save_encoder(
 
     Parameters
     ----------
-    encoder : ConvEncoder or LanguageModelEncoder
+    encoder : TrainableEncoder or LanguageModelEncoder
     path : path
         Replaced if it is an encoder.
     provenance : dict, optional
@@ -46,8 +51,9 @@ def save_encoder(
     if isinstance(encoder, LanguageModelEncoder):
         with write_artifact(path, "encoder", content | {"language_model": encoder.description()}):
             return
-    if not isinstance(encoder, ConvEncoder):
+    if not isinstance(encoder, TrainableEncoder):
         raise InvalidParameter("encoder", type(encoder).__name__, "is of no kind that can be written")
+    content |= {"network": "words" if isinstance(encoder, WordEncoder) else "conv"}
     with write_artifact(path, "encoder", content | {"config": asdict(encoder.config)}) as directory:
         dtype = torch.float16 if half else torch.float32
         weights = {
@@ -82,7 +88,7 @@ def load_encoder(name: str | Path = "default") -> AbstractEncoder:
     path = encoder_path(name)
     content = read_manifest(path, "encoder", verify=True).content
     if "language_model" not in content:
-        return load_conv_encoder(name)
+        return load_trainable_encoder(name)
     known = dict(content["language_model"])
     checksum = known.pop("checksum")
     encoder = LanguageModelEncoder(**known)
@@ -95,8 +101,8 @@ def load_encoder(name: str | Path = "default") -> AbstractEncoder:
     return encoder.eval()
 
 
-def load_conv_encoder(name: str | Path = "default") -> ConvEncoder:
-    """Load an encoder of the package's own kind, which alone can be trained; otherwise as `load_encoder`."""
+def load_trainable_encoder(name: str | Path = "default") -> TrainableEncoder:
+    """Load one of the package's own networks, which alone can be trained; otherwise as `load_encoder`."""
     path = encoder_path(name)
     manifest = read_manifest(path, "encoder", verify=True)
     if "language_model" in manifest.content:
@@ -104,7 +110,9 @@ def load_conv_encoder(name: str | Path = "default") -> ConvEncoder:
             str(path), "is a language model, which seqscan does not train", remedy="Give another encoder."
         )
     try:
-        encoder = ConvEncoder(ConvEncoderConfig(**manifest.content["config"]))
+        # Encoders of the first versions do not say it: all were convolutional.
+        network, shape = NETWORKS[manifest.content.get("network", "conv")]
+        encoder = network(shape(**manifest.content["config"]))
         weights = load_file(path / "weights.safetensors")
         encoder.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
     except (KeyError, TypeError, RuntimeError) as error:

@@ -28,7 +28,10 @@ class PretrainConfig:
         stay those of the whole batch; for that, more than one part costs another forward pass.
     crop_lengths : tuple of int, residues
         One is drawn for each step.
+    mutation_fraction : share of the residues
+        Replaced at random, on average; from none to twice as many, view by view.
     mask_fraction : share of the residues
+        Hidden.
     community_fraction : share of the pairs
         That are two members of one community of segments, where there are any.
     homolog_fraction : share of the other pairs
@@ -44,10 +47,13 @@ class PretrainConfig:
         Weights of the losses: to know a segment's community, a view's partner, and hidden residues.
     prototype_temperature, temperature : dimensionless
         Of the first and of the second.
+    n_negatives : int
+        Communities drawn at random in each step; views are told from these and from each other's.
     learning_rate : float
         Peak of each cycle; rises over `warmup_steps`, falls along a cosine to a twentieth.
     table_scale : dimensionless
-        Learning rate of the table of trimers, each row of which is seen rarely, in multiples of the others'.
+        Learning rate of tables of words, each row of which is seen rarely, and of communities' prototypes,
+        in multiples of the others'.
     weight_decay : float
     validation_fraction : share of the proteins
         Never trained on.
@@ -56,22 +62,24 @@ class PretrainConfig:
 
     max_steps: int | None = None
     minutes: float | None = None
-    batch_residues: int = 16_384
+    batch_residues: int = 196_608
     accumulate: int = 1
-    crop_lengths: tuple[int, ...] = (64, 96, 128, 192)
-    mask_fraction: float = 0.1
-    community_fraction: float = 0.8
+    crop_lengths: tuple[int, ...] = (96, 144, 192, 256)
+    mutation_fraction: float = 0.1
+    mask_fraction: float = 0.0
+    community_fraction: float = 0.9
     homolog_fraction: float = 0.8
     remote_fraction: float = 0.5
     n_homolog_proteins: int = 100_000
     n_candidates: int = 1
     prototype_weight: float = 1.0
-    contrastive_weight: float = 1.0
-    masked_weight: float = 0.25
+    contrastive_weight: float = 0.25
+    masked_weight: float = 0.0
     prototype_temperature: float = 0.05
     temperature: float = 0.1
+    n_negatives: int = 2048
     learning_rate: float = 1e-3
-    table_scale: float = 3.0
+    table_scale: float = 50.0
     warmup_steps: int = 100
     weight_decay: float = 0.01
     validation_fraction: float = 0.02

@@ -32,6 +32,8 @@ logger = logging.getLogger("seqscan.pretrain")
 
 WHOLE = 0.7
 """Share of both proteins that an alignment covers if they are taken to be alike as a whole."""
+N_COUNTED = 1_000_000
+"""Residues of the corpus that are counted to know how often each occurs."""
 MIN_FILL = 0.6
 """Share of a view that a segment must fill: what is padding is computed in vain."""
 SHORTEST_OVERLAP = 40
@@ -219,6 +221,8 @@ class PairSampler:
         Whose segments may be drawn.
     community_fraction : share of the pairs
         That are two members of one community.
+    mutation_fraction : share of the residues
+        Replaced by random ones, on average; from none to twice as many, view by view.
     """
 
     def __init__(
@@ -230,6 +234,7 @@ class PairSampler:
         remote_fraction: float = 0.0,
         communities: Communities | None = None,
         community_fraction: float = 0.0,
+        mutation_fraction: float = 0.0,
     ) -> None:
         self.corpus = corpus
         self.rows = rows
@@ -244,6 +249,9 @@ class PairSampler:
         known = communities is not None and len(communities.segments) > 0
         self.community_fraction = community_fraction if known else 0.0
         self._members: dict[int, _Members] = {}
+        self.mutation_fraction = mutation_fraction
+        usual = np.bincount(corpus.codes[:N_COUNTED], minlength=len(AMINO))[1 : AMINO.n_residues + 1]
+        self._usual = np.cumsum(usual) / max(1, usual.sum())
 
     def draw(
         self,
@@ -284,6 +292,8 @@ class PairSampler:
                 row = int(self.rows[generator.integers(len(self.rows))])
                 group = int(self.groups[row])
                 left, right = self._crops(self.corpus[row], length, generator)
+            if self.mutation_fraction:
+                left, right = self._mutated(left, generator), self._mutated(right, generator)
             chances = generator.random(len(left)), generator.random(len(right))
             pairs.append(_Pair(left, right, *chances, group, community))
         return pairs
@@ -320,6 +330,14 @@ class PairSampler:
         stretch = random_crop(protein, length + length // 2, generator)
         short = max(1, min(length, int(len(stretch) * 0.8)))
         return random_crop(stretch, short, generator), random_crop(stretch, short, generator)
+
+    def _mutated(self, view: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+        """Replace some residues of a copy by ones drawn as often as they occur."""
+        share = 2.0 * self.mutation_fraction * generator.random()
+        places = np.flatnonzero(generator.random(len(view)) < share)
+        view = view.copy()
+        view[places] = 1 + np.searchsorted(self._usual, generator.random(len(places)), side="right")
+        return view
 
     def _remote(self, pair: NDArray[np.int32], generator: np.random.Generator) -> NDArray[np.int32]:
         """Go from a pair's target on to one of its homologs; the pair itself if that leads nowhere."""

@@ -17,7 +17,16 @@ import torch
 from seqscan.artifact import read_manifest
 from seqscan.corpus import Corpus
 from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
-from seqscan.encoder import ConvEncoder, ConvEncoderConfig, encoder_path, load_conv_encoder, save_encoder
+from seqscan.encoder import (
+    ConvEncoder,
+    ConvEncoderConfig,
+    TrainableEncoder,
+    WordEncoder,
+    WordEncoderConfig,
+    encoder_path,
+    load_trainable_encoder,
+    save_encoder,
+)
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.pretrain.checkpoint import cut_log, load_checkpoint, save_checkpoint
 from seqscan.pretrain.communities import Communities, find_communities
@@ -42,14 +51,14 @@ def pretrain(
     output: str | Path,
     config: PretrainConfig,
     *,
-    encoder_config: ConvEncoderConfig | None = None,
+    encoder_config: ConvEncoderConfig | WordEncoderConfig | None = None,
     parent: str | Path | None = None,
     homologs: str | Path | None = None,
     threads: int = 2,
     resume: bool = False,
     half: bool = False,
     on_step: Callable[[dict[str, float]], None] | None = None,
-) -> ConvEncoder:
+) -> TrainableEncoder:
     """Train an encoder on unlabelled proteins and write it to `output`.
 
     Under `torchrun` every process calls this with the same arguments, and all share each batch.
@@ -61,7 +70,7 @@ def pretrain(
     output : path
         The encoder artifact; a folder `<output>.training` beside it holds homologs, checkpoint, log and plot.
     config : PretrainConfig
-    encoder_config : ConvEncoderConfig, optional
+    encoder_config : WordEncoderConfig or ConvEncoderConfig, optional
         Shape of a new network.
     parent : path or "default", optional
         Encoder artifact whose weights to begin with, instead of a new network.
@@ -97,14 +106,14 @@ def _pretrain(
     output: Path,
     config: PretrainConfig,
     *,
-    encoder_config: ConvEncoderConfig | None,
+    encoder_config: ConvEncoderConfig | WordEncoderConfig | None,
     parent: str | Path | None,
     homologs: str | Path | None,
     threads: int,
     resume: bool,
     half: bool,
     on_step: Callable[[dict[str, float]], None],
-) -> ConvEncoder:
+) -> TrainableEncoder:
     torch.set_num_threads(threads)
     folder = output.with_name(output.name + ".training")
     checkpoint = folder / "checkpoint.safetensors"
@@ -127,6 +136,7 @@ def _pretrain(
         remote_fraction=config.remote_fraction,
         communities=communities.restricted_to(~held_out),
         community_fraction=config.community_fraction,
+        mutation_fraction=config.mutation_fraction,
     )
     validation = PairSampler(
         corpus,
@@ -182,7 +192,7 @@ def _pretrain(
         } | origin  # fmt: skip
         save_encoder(encoder, output, provenance=provenance, half=half)
     wait_for_all()
-    return load_conv_encoder(output)
+    return load_trainable_encoder(output)
 
 
 def _homologs(
@@ -209,21 +219,21 @@ def _communities(corpus: Corpus, folder: Path, homologs: HomologPairs, config: P
 
 
 def _begin(
-    shape: ConvEncoderConfig | None, parent: str | Path | None, seed: int
-) -> tuple[ConvEncoder, dict[str, Any]]:
+    shape: ConvEncoderConfig | WordEncoderConfig | None, parent: str | Path | None, seed: int
+) -> tuple[TrainableEncoder, dict[str, Any]]:
     """Make a network, or read the parent; also return what the provenance says of it."""
     if parent is None:
         torch.manual_seed(seed)
-        return ConvEncoder(shape), {}
+        return (ConvEncoder(shape) if isinstance(shape, ConvEncoderConfig) else WordEncoder(shape)), {}
     if shape is not None:
         raise InvalidParameter("parent", str(parent), "has its shape already; give no encoder_config")
-    encoder = load_conv_encoder(parent)
+    encoder = load_trainable_encoder(parent)
     manifest = read_manifest(encoder_path(parent), "encoder")
     weights = manifest.files["weights.safetensors"]
     return encoder, {"parent": {"checksum": weights, "provenance": manifest.content["provenance"]}}
 
 
-def _validate(encoder: ConvEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
+def _validate(encoder: TrainableEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
     """Losses on held-out proteins, and how often a partner's vector is the nearest.
 
     The partner is a homolog, or another crop where no two held-out proteins are known to be homologs.

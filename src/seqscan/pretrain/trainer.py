@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqscan.distributed import n_ranks, rank, sum_over_ranks
-from seqscan.encoder import AbstractEncoder, EncoderOutput, fast_dtype
+from seqscan.encoder import AbstractEncoder, fast_dtype
 from seqscan.losses import contrastive_loss, masked_residue_loss, prototype_loss
 from seqscan.pretrain.communities import Communities
 from seqscan.pretrain.config import Place, PretrainConfig, learning_rate, progress
@@ -57,17 +57,30 @@ class Prototypes(nn.Module):
         unit = nn.functional.normalize(torch.from_numpy(vectors), dim=1).to(self.weight.device)
         self.weight.index_add_(0, known, unit)
 
-    def related(self, labels: NDArray[np.int64]) -> Tensor:
-        """Return which communities are related to each of some, (B,), -1 to none -> (B, C), bool."""
-        found = np.zeros((len(labels), len(self.weight)), dtype=bool)
-        told = labels >= 0
-        found[told] = self._relations[labels[told]].toarray()
-        return torch.from_numpy(found).to(self.weight.device)
+    def loss(
+        self, vectors: Tensor, labels: NDArray[np.int64], temperature: float, others: NDArray[np.int64]
+    ) -> Tensor:
+        """Return `prototype_loss` of vectors (B, P), nats.
 
-    def loss(self, vectors: Tensor, labels: Tensor, temperature: float) -> Tensor:
-        """Return `prototype_loss` of vectors (B, P) with communities (B,), nats."""
-        ignored = self.related(labels.cpu().numpy())
-        return prototype_loss(vectors, self.weight, labels, temperature=temperature, ignored=ignored)
+        Parameters
+        ----------
+        vectors : (B, P)
+        labels : (B,)
+            The community of each; -1 where it has none.
+        temperature : dimensionless
+        others : (M,)
+            Communities to tell them from, beside those of the other vectors.
+        """
+        classes = np.unique(np.concatenate([labels[labels >= 0], others]))
+        places = np.where(labels >= 0, np.searchsorted(classes, labels), -1)
+        return prototype_loss(
+            vectors,
+            self.weight[torch.from_numpy(classes).to(vectors.device)],
+            torch.from_numpy(places).to(vectors.device),
+            temperature=temperature,
+            # What stands for a row without a community does not count.
+            ignored=torch.from_numpy(self._relations[labels][:, classes].toarray()).to(vectors.device),
+        )
 
 
 class Trainer:
@@ -127,7 +140,12 @@ class Trainer:
             group["lr"] = rate * group["scale"]
         parts, n_pairs = self._draw()
         self.encoder.train()
-        row = _backward(self.encoder, self.prototypes, parts, n_pairs, config, self.dtype)
+        others = np.empty(0, dtype=np.int64)
+        if self.prototypes is not None:
+            n = len(self.prototypes.weight)
+            chance = np.random.default_rng((config.seed, 7, place.step))
+            others = chance.integers(n, size=config.n_negatives) if n > config.n_negatives else np.arange(n)
+        row = _backward(self.encoder, self.prototypes, others, parts, n_pairs, config, self.dtype)
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -182,24 +200,32 @@ def _optimizer(
         {"params": decayed, "weight_decay": config.weight_decay, "scale": 1.0},
         {"params": others, "weight_decay": 0.0, "scale": 1.0},
         {"params": tables, "weight_decay": 0.0, "scale": config.table_scale},
-        {"params": list(prototypes.parameters()) if prototypes else [], "weight_decay": 0.0, "scale": 1.0},
+        {
+            "params": list(prototypes.parameters()) if prototypes else [],
+            "weight_decay": 0.0,
+            "scale": config.table_scale,
+        },
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
 
 
-def _forward(encoder: AbstractEncoder, part: ViewBatch, dtype: torch.dtype) -> tuple[EncoderOutput, Tensor]:
-    """Return what the encoder says of the masked views, and its guesses (M, R) of the hidden residues."""
+def _forward(
+    encoder: AbstractEncoder, part: ViewBatch, config: PretrainConfig, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return the vectors of the views (B, P), and the guesses of the hidden residues (M, R) if they count."""
     device = encoder.project.weight.device
     codes, mask, hidden = (torch.from_numpy(a).to(device) for a in (part.masked, part.mask, part.hidden))
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        if config.masked_weight == 0.0:
+            return encoder.vectors(codes, mask), codes.new_zeros((0, 1), dtype=torch.float32)
         output = encoder(codes, mask)
-        guesses = encoder.predict_residue(output.residues[hidden])
-    return output, guesses
+        return output.pooled, encoder.predict_residue(output.residues[hidden])
 
 
 def _backward(
     encoder: AbstractEncoder,
     prototypes: Prototypes | None,
+    others: NDArray[np.int64],
     parts: Sequence[ViewBatch],
     n_pairs: int,
     config: PretrainConfig,
@@ -213,15 +239,15 @@ def _backward(
     """
     device = encoder.project.weight.device
     with torch.set_grad_enabled(len(parts) == 1):
-        outputs = [_forward(encoder, part, dtype) for part in parts]
+        outputs = [_forward(encoder, part, config, dtype) for part in parts]
     vectors = torch.zeros(2 * n_pairs, encoder.n_dimensions, device=device)
-    for part, (output, _) in zip(parts, outputs, strict=True):
-        vectors[torch.from_numpy(part.rows).to(device)] = output.pooled.detach().float()
+    for part, (own, _) in zip(parts, outputs, strict=True):
+        vectors[torch.from_numpy(part.rows).to(device)] = own.detach().float()
     # Group and community of each row; each is in one part of one process, so that the sum is its own.
     marks = torch.zeros(2 * n_pairs, 2, dtype=torch.int64, device=device)
     for part in parts:
-        own = np.stack([part.groups, part.communities + 1], axis=1)
-        marks[torch.from_numpy(part.rows).to(device)] = torch.from_numpy(own).to(device)
+        mark = np.stack([part.groups, part.communities + 1], axis=1)
+        marks[torch.from_numpy(part.rows).to(device)] = torch.from_numpy(mark).to(device)
     vectors, marks = sum_over_ranks(vectors).requires_grad_(), sum_over_ranks(marks)
     contrast = contrastive_loss(*vectors.chunk(2), temperature=config.temperature, groups=marks[:n_pairs, 0])
     loss = config.contrastive_weight * contrast
@@ -229,7 +255,8 @@ def _backward(
     if prototypes is None:
         (pulls,) = torch.autograd.grad(loss, vectors)
     else:
-        prototype = prototypes.loss(vectors, marks[:, 1] - 1, config.prototype_temperature)
+        labels = marks[:, 1].cpu().numpy() - 1
+        prototype = prototypes.loss(vectors, labels, config.prototype_temperature, others)
         pulls, prototypes.weight.grad = torch.autograd.grad(
             loss + config.prototype_weight * prototype, (vectors, prototypes.weight)
         )
@@ -239,20 +266,27 @@ def _backward(
     n_hidden, n_residues = (float(count) for count in counts)
     guessed = torch.zeros((), device=device)
     for number, part in enumerate(parts):
-        output, guesses = outputs[number] if len(parts) == 1 else _forward(encoder, part, dtype)
+        own, guesses = outputs[number] if len(parts) == 1 else _forward(encoder, part, config, dtype)
+        pull = pulls[torch.from_numpy(part.rows).to(device)].to(own.dtype)
+        if config.masked_weight == 0.0:
+            own.backward(pull)
+            continue
         truth = torch.from_numpy(part.codes[part.hidden]).to(device)
         guess = masked_residue_loss(guesses, truth) * (len(truth) / max(1.0, n_hidden))
-        pull = pulls[torch.from_numpy(part.rows).to(device)].to(output.pooled.dtype)
-        torch.autograd.backward((output.pooled, config.masked_weight * guess), (pull, None))
+        torch.autograd.backward((own, config.masked_weight * guess), (pull, None))
         guessed += guess.detach()
     if n_ranks() > 1:
         _sum_gradients(encoder)
-    return {
+    row = {
         # Relative to chance, so that batches of different sizes compare.
         "contrastive": float(contrast.detach()) - math.log(2 * n_pairs - 1),
-        "masked": float(sum_over_ranks(guessed)),
         "residues": n_residues,
-    } | ({} if prototype is None else {"prototype": float(prototype.detach())})
+    }
+    if config.masked_weight:
+        row["masked"] = float(sum_over_ranks(guessed))
+    if prototype is not None:
+        row["prototype"] = float(prototype.detach())
+    return row
 
 
 def _sum_gradients(encoder: AbstractEncoder) -> None:
@@ -267,23 +301,23 @@ def _sum_gradients(encoder: AbstractEncoder) -> None:
 def mean_losses(
     encoder: AbstractEncoder, sampler: PairSampler, config: PretrainConfig, *, n_batches: int = 4
 ) -> dict[str, float]:
-    """Return both losses on batches that are always the same, computed by this process alone."""
+    """Return the losses on batches that are always the same, computed by this process alone."""
     dtype = fast_dtype(encoder.project.weight.device)
     rows = []
     for number in range(n_batches):
         length = config.crop_lengths[number % len(config.crop_lengths)]
-        numbers = np.arange(max(2, config.batch_residues // (2 * length)))
+        numbers = np.arange(max(2, min(config.batch_residues, 16_384) // (2 * length)))
         pairs = sampler.draw(numbers, length, config.homolog_fraction, (config.seed, 2, number))
         part = join_views(pairs, numbers, len(pairs), config.mask_fraction)
-        output, guesses = _forward(encoder, part, dtype)
-        groups = torch.from_numpy(part.groups[: len(pairs)]).to(output.pooled.device)
-        contrast = contrastive_loss(*output.pooled.chunk(2), temperature=config.temperature, groups=groups)
-        truth = torch.from_numpy(part.codes[part.hidden]).to(guesses.device)
-        rows.append(
-            (float(contrast) - math.log(2 * len(pairs) - 1), float(masked_residue_loss(guesses, truth)))
-        )
-    contrastive, masked = np.mean(rows, axis=0)
-    return {"contrastive": float(contrastive), "masked": float(masked)}
+        vectors, guesses = _forward(encoder, part, config, dtype)
+        groups = torch.from_numpy(part.groups[: len(pairs)]).to(vectors.device)
+        contrast = contrastive_loss(*vectors.chunk(2), temperature=config.temperature, groups=groups)
+        row = {"contrastive": float(contrast) - math.log(2 * len(pairs) - 1)}
+        if config.masked_weight:
+            truth = torch.from_numpy(part.codes[part.hidden]).to(guesses.device)
+            row["masked"] = float(masked_residue_loss(guesses, truth))
+        rows.append(row)
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def recall(

@@ -1,0 +1,93 @@
+"""A network that is a table: what words of three residues, near each other or apart, say of a protein."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqscan.alphabet import AMINO
+from seqscan.encoder.abstract import AbstractEncoder
+from seqscan.errors import InvalidParameter
+
+__all__ = ["WordEncoder", "WordEncoderConfig"]
+
+N_SYMBOLS = AMINO.unknown + 1
+"""Padding, the residues, and one for uncertain and hidden ones alike."""
+
+
+@dataclass(frozen=True)
+class WordEncoderConfig:
+    """Shape of a `WordEncoder`.
+
+    Attributes
+    ----------
+    words : tuple of (int, int, int), residues
+        Places of a word's three residues relative to the residue it speaks for, which is one of them.
+    n_features : int
+        Length D of a residue vector.
+    n_dimensions : int
+        Length P of a protein's vector.
+    """
+
+    words: tuple[tuple[int, int, int], ...] = ((-1, 0, 1), (-1, 0, 2), (-2, 0, 1), (-1, 0, 3))
+    n_features: int = 256
+    n_dimensions: int = 256
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", tuple((a, b, c) for a, b, c in self.words))
+        if not self.words or any(0 not in word for word in self.words):
+            raise InvalidParameter("words", self.words, "each must have the place 0, and one there must be")
+
+
+class WordEncoder(AbstractEncoder):
+    """Sums of learned vectors of words, gapped and not, and their plain mean over the protein.
+
+    A look-up costs no arithmetic, so it learns from ten times as many residues in the same time as a small
+    convolutional network does. Gapped words of three residues survive where mutations break longer ones:
+    spaced seeds, as in PatternHunter (Ma, Tromp and Li, Bioinformatics 18:440, 2002).
+
+    Examples
+    --------
+    >>> encoder = WordEncoder(WordEncoderConfig(n_features=8, n_dimensions=4))
+    >>> encoder.embed([AMINO.encode("MKVL"), AMINO.encode("MK")]).shape
+    (2, 4)
+    """
+
+    def __init__(self, config: WordEncoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or WordEncoderConfig()
+        n_rows = len(self.config.words) * N_SYMBOLS**3
+        # Row 0 is a word of nothing: no residue has it.
+        self.table = nn.Embedding(n_rows, self.config.n_features, padding_idx=0)
+        nn.init.normal_(self.table.weight, std=0.05)
+        with torch.no_grad():
+            self.table.weight[0] = 0.0
+        self.predict_residue = nn.Linear(self.config.n_features, AMINO.n_residues + 1)
+        self.project = nn.Linear(self.config.n_features, self.config.n_dimensions)
+        nn.init.eye_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+        self.margin = self.reach = max(abs(place) for word in self.config.words for place in word)
+
+    def residue_vectors(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        residues = self.table(self._rows(codes, mask)).sum(dim=2)
+        return residues, residues.new_zeros(()).expand(residues.shape)
+
+    def vectors(self, codes: Tensor, mask: Tensor) -> Tensor:
+        rows = self._rows(codes, mask).flatten(1)
+        total = F.embedding_bag(rows, self.table.weight, mode="sum", padding_idx=0)
+        return self.project(total / mask.sum(dim=1, keepdim=True))
+
+    def _rows(self, codes: Tensor, mask: Tensor) -> Tensor:
+        """Return which row of the table each word of each residue has; (B, L) -> (B, L, W)."""
+        codes, length = codes.clamp(max=AMINO.unknown), codes.shape[1]
+        around = F.pad(codes, (self.margin, self.margin), value=AMINO.pad)
+        rows = []
+        for number, places in enumerate(self.config.words):
+            row = torch.full_like(codes, number)
+            for place in places:
+                row = row * N_SYMBOLS + around[:, self.margin + place : self.margin + place + length]
+            rows.append(row)
+        return torch.stack(rows, dim=2) * mask.unsqueeze(-1)
