@@ -148,7 +148,7 @@ def split(
     corpus: Corpus, homologs: HomologPairs, communities: Communities, config: PretrainConfig
 ) -> tuple[PairSampler, PairSampler]:
     """Hold a tenth of the proteins out; return samplers of the others and of these."""
-    held_out = np.random.default_rng(53).random(len(corpus)) < HELD_OUT
+    held_out = (np.random.default_rng(53).random(len(corpus)) < HELD_OUT)[homologs.representative]
     training, other = (
         PairSampler(
             corpus,

@@ -253,16 +253,16 @@ def mmseqs_clusters(
 def representatives(
     sequences: Sequence[NDArray[np.uint8]], *, min_identity: float, threads: int = 2
 ) -> NDArray[np.int64]:
-    """Return one of each group of near-identical sequences, (R,), ascending, in time linear in their number.
+    """Return the row that stands for each sequence, (N,), in time linear in their number.
 
     Parameters
     ----------
     sequences : N arrays of codes, each (L_i,)
-    min_identity : share of identical residues, over four fifths of both sequences
+    min_identity : share of identical residues with the representative, over four fifths of both
     threads : int
     """
     options = ("--min-seq-id", str(min_identity), "-c", "0.8")
-    return np.unique(_representative(sequences, "easy-linclust", options, threads))
+    return _representative(sequences, "easy-linclust", options, threads)
 
 
 def _representative(

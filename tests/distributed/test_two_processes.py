@@ -89,7 +89,8 @@ def test_pretraining_in_two_processes_has_the_loss_curve_of_one(torchrun, tmp_pa
     corpus = write_corpus(tmp_path / "corpus", records)
     # Ten communities of four proteins.
     whole = [(i, 0, 60, j, 0, 60) for i in range(40) for j in range(40) if i != j and i // 4 == j // 4]
-    pairs = HomologPairs(np.array(whole, np.int32), np.full(len(whole), 0.5, np.float32))
+    half = np.full(len(whole), 0.5, np.float32)
+    pairs = HomologPairs(np.array(whole, np.int32), half, np.arange(40))
     pairs.write(tmp_path / "homologs", {"checksum": corpus_checksum(corpus)})
     arguments = [str(corpus.path), str(tmp_path / "two"), str(tmp_path / "homologs")]
     torchrun(PRETRAIN, *arguments)

@@ -124,15 +124,30 @@ def test_communities_with_a_link_are_related(corpus):
     assert found.relations().toarray().tolist() == [[False, True], [True, False]]
 
 
+def test_near_identical_proteins_share_segments(families, corpus):
+    """The last ten proteins are not searched; each is said to be like one that is."""
+    kept = families[2].query < 30
+    kept &= families[2].target < 30
+    hits = Alignments(*(column[kept] for column in vars(families[2]).values()))
+    representative = np.arange(40)
+    representative[30:] = np.arange(10)
+    found = find_communities(corpus, hits, representative).segments
+    assert (np.diff(found[:, 0]) >= 0).all()
+    for follower in range(30, 40):
+        own, of_leader = found[found[:, 0] == follower], found[found[:, 0] == follower - 30]
+        assert len(of_leader) == 2
+        assert own[:, 1:].tolist() == of_leader[:, 1:].tolist()
+
+
 def test_no_alignment_makes_no_community(corpus):
-    empty = HomologPairs.none().alignments()
+    empty = HomologPairs.none(40).alignments()
     assert find_communities(corpus, empty).n_communities == 0
 
 
 def test_views_of_a_pair_are_two_members_of_one_community(families, corpus):
     made, texts, hits = families
     sampler = PairSampler(
-        corpus, np.arange(40), HomologPairs.none(), communities=find_communities(corpus, hits),
+        corpus, np.arange(40), HomologPairs.none(40), communities=find_communities(corpus, hits),
         community_fraction=1.0,
     )  # fmt: skip
     for pair in sampler.draw(np.arange(50), 64, 0.0, (0,)):
@@ -152,7 +167,7 @@ def test_training_learns_the_communities(families, corpus):
     even = np.arange(40) % 2 == 0
     samplers = [
         PairSampler(
-            corpus, np.flatnonzero(kept), HomologPairs.none(), communities=communities.restricted_to(kept),
+            corpus, np.flatnonzero(kept), HomologPairs.none(40), communities=communities.restricted_to(kept),
             community_fraction=0.8,
         )
         for kept in (even, ~even)

@@ -62,7 +62,7 @@ def few_validation_pairs(monkeypatch):
 
 def homologs(pairs):
     pairs = np.asarray(pairs, np.int32)
-    return HomologPairs(pairs, np.full(len(pairs), 0.5, np.float32))
+    return HomologPairs(pairs, np.full(len(pairs), 0.5, np.float32), np.arange(80))
 
 
 def rows_of(output):
@@ -265,7 +265,7 @@ def test_alignments_of_whole_proteins_make_groups():
     groups = homologs(rows).groups(lengths)
     assert groups[0] == groups[1] == groups[2], "linked by steps"
     assert len(set(groups.tolist())) == 3, "a shared domain of a longer protein links nothing"
-    empty = HomologPairs.none().groups(lengths)
+    empty = HomologPairs.none(5).groups(lengths)
     assert sorted(empty.tolist()) == [0, 1, 2, 3, 4]
 
 
@@ -352,7 +352,7 @@ def test_training_goes_on_from_an_encoder(corpus, tmp_path):
 
 
 def test_hard_negatives_are_alike_in_composition(corpus):
-    sampler = PairSampler(corpus, np.arange(80), HomologPairs.none())
+    sampler = PairSampler(corpus, np.arange(80), HomologPairs.none(80))
 
     def spread(pairs):
         shares = np.stack([np.bincount(pair.left, minlength=25) / len(pair.left) for pair in pairs])

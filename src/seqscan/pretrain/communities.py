@@ -83,7 +83,10 @@ class Communities:
 
 
 def find_communities(
-    corpus: Corpus, alignments: Alignments, config: SegmentConfig | None = None
+    corpus: Corpus,
+    alignments: Alignments,
+    representative: NDArray[np.integer] | None = None,
+    config: SegmentConfig | None = None,
 ) -> Communities:
     """Cut the aligned proteins into segments and group these.
 
@@ -92,6 +95,8 @@ def find_communities(
     corpus : Corpus
     alignments : Alignments
         Of its proteins with each other.
+    representative : (N,), optional
+        The row of the protein that stands for each and is alike in its whole length: both have one division.
     config : SegmentConfig, optional
 
     Notes
@@ -124,11 +129,31 @@ def find_communities(
         "%d segments of %d proteins, %d of them in %d communities",
         n, len(np.unique(segments[:, 0])), int(inside.sum()), len(kept),
     )  # fmt: skip
+    found = np.column_stack([segments[inside], community[inside]])
+    if representative is not None:
+        found = _carried_over(found, representative, corpus.lengths)
     return Communities(
-        np.column_stack([segments[inside], community[inside]]),
+        found,
         np.unique(np.concatenate([ties, ties[:, ::-1]]), axis=0),
         len(kept),
     )
+
+
+def _carried_over(
+    segments: NDArray[np.int32], representative: NDArray[np.integer], lengths: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Add the segments of each protein's representative, places in proportion to the lengths."""
+    followers = np.flatnonzero(representative != np.arange(len(representative)))
+    rows = representative[followers]
+    first = np.searchsorted(segments[:, 0], rows)
+    counts = np.searchsorted(segments[:, 0], rows, side="right") - first
+    follower = np.repeat(followers, counts)
+    own = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(len(follower))
+    scale = lengths[follower] / lengths[representative[follower]]
+    places = np.rint(segments[own, 1:3] * scale[:, None])
+    new = np.column_stack([follower, places, segments[own, 3]]).astype(np.int32)
+    joined = np.concatenate([segments, new[new[:, 2] > new[:, 1]]])
+    return joined[np.lexsort((joined[:, 1], joined[:, 0]))]
 
 
 def segment_links(

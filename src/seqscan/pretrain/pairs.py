@@ -51,21 +51,26 @@ class HomologPairs:
         Ordered by query.
     identity : (M,), float32
         Share of identical residues in each alignment.
+    representative : (N,), int32
+        The protein of the corpus that stands for each; only such were searched. Each protein's own row where
+        nothing is known.
     """
 
     pairs: NDArray[np.int32]
     identity: NDArray[np.float32]
+    representative: NDArray[np.int32]
 
     @classmethod
-    def from_alignments(cls, a: Alignments) -> HomologPairs:
+    def from_alignments(cls, a: Alignments, representative: NDArray[np.int64]) -> HomologPairs:
         """Keep the places of alignments."""
         columns = (a.query, a.query_start, a.query_end, a.target, a.target_start, a.target_end)
-        return cls(np.stack(columns, axis=1).astype(np.int32), a.identity)
+        return cls(np.stack(columns, axis=1).astype(np.int32), a.identity, representative.astype(np.int32))
 
     @classmethod
-    def none(cls) -> HomologPairs:
-        """Return no pairs."""
-        return cls(np.empty((0, 6), dtype=np.int32), np.empty(0, dtype=np.float32))
+    def none(cls, n_proteins: int) -> HomologPairs:
+        """Return no pairs among so many proteins."""
+        alone = np.arange(n_proteins, dtype=np.int32)
+        return cls(np.empty((0, 6), dtype=np.int32), np.empty(0, dtype=np.float32), alone)
 
     @classmethod
     def read(cls, path: str | Path, corpus: Corpus) -> HomologPairs:
@@ -75,18 +80,23 @@ class HomologPairs:
             raise ArtifactError(
                 str(path), "holds homologs of other proteins", remedy="Give those of this corpus, or none."
             )
-        if "identity.npy" not in manifest.files:
+        if "representative.npy" not in manifest.files:
             raise ArtifactError(
-                str(path), "was made by a version that kept no identities", remedy="Mine the homologs again."
+                str(path), "was made by an earlier version that kept less", remedy="Mine the homologs again."
             )
         folder = Path(path)
-        return cls(np.load(folder / "pairs.npy", mmap_mode="r"), np.load(folder / "identity.npy"))
+        return cls(
+            np.load(folder / "pairs.npy", mmap_mode="r"),
+            np.load(folder / "identity.npy"),
+            np.load(folder / "representative.npy"),
+        )
 
     def write(self, path: Path, content: dict[str, Any]) -> None:
         """Write an artifact; `content` says which corpus (checksum), how many proteins, and the seed."""
         with write_artifact(path, "homologs", content) as directory:
             np.save(directory / "pairs.npy", self.pairs)
             np.save(directory / "identity.npy", self.identity)
+            np.save(directory / "representative.npy", self.representative)
 
     def alignments(self) -> Alignments:
         """Return the pairs as alignments; their bit scores are not known (nan)."""
@@ -97,7 +107,7 @@ class HomologPairs:
     def restricted_to(self, allowed: NDArray[np.bool_]) -> HomologPairs:
         """Return the pairs both of whose proteins are allowed, (N,) bool."""
         kept = allowed[self.pairs[:, 0]] & allowed[self.pairs[:, 3]]
-        return HomologPairs(self.pairs[kept], self.identity[kept])
+        return HomologPairs(self.pairs[kept], self.identity[kept], self.representative)
 
     def groups(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Number the proteins, (N,) -> (N,), so that relatives by whole length have one number.
@@ -127,13 +137,14 @@ def mine_homologs(corpus: Corpus, path: Path, *, n_proteins: int, seed: int, thr
     if n_proteins == 0 or find_mmseqs() is None:
         if n_proteins:
             logger.warning("MMseqs2 is not installed: training on crops of single proteins alone")
-        return HomologPairs.none()
-    rows = representatives(corpus, min_identity=0.5, threads=threads)
+        return HomologPairs.none(len(corpus))
+    representative = representatives(corpus, min_identity=0.5, threads=threads)
+    rows = np.unique(representative)
     size = min(n_proteins, len(rows))
     rows = np.sort(np.random.default_rng((seed, 3)).choice(rows, size, replace=False, shuffle=False))
     logger.info("searching %d proteins against each other with MMseqs2 %s", len(rows), mmseqs_version())
     alignments = align_all(corpus, rows=rows, sensitivity=4.0, max_hits=100, max_evalue=1e-4, threads=threads)
-    homologs = HomologPairs.from_alignments(alignments)
+    homologs = HomologPairs.from_alignments(alignments, representative)
     homologs.write(path, asked | {"mmseqs2": mmseqs_version()})
     return homologs
 

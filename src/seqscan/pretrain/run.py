@@ -124,10 +124,12 @@ def _pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     wait_for_all()  # none may look for the checkpoint after another has begun to write
 
-    held_out = np.random.default_rng((config.seed, 0)).random(len(corpus)) < config.validation_fraction
+    mined = _homologs(corpus, folder, homologs, config, threads)
+    # Near-identical proteins together: what is learned of one is known of the other.
+    chance = np.random.default_rng((config.seed, 0)).random(len(corpus))
+    held_out = (chance < config.validation_fraction)[mined.representative]
     if held_out.all():
         raise InvalidParameter("corpus", len(corpus), "too few proteins: none is left to train on")
-    mined = _homologs(corpus, folder, homologs, config, threads)
     communities = _communities(corpus, folder, mined, config)
     training = PairSampler(
         corpus,
@@ -213,7 +215,8 @@ def _communities(corpus: Corpus, folder: Path, homologs: HomologPairs, config: P
     if config.community_fraction == 0.0 or not len(homologs.pairs):
         return Communities.none()
     if rank() == 0 and not path.exists():
-        find_communities(corpus, homologs.alignments()).write(path, {"corpus": corpus_checksum(corpus)})
+        found = find_communities(corpus, homologs.alignments(), homologs.representative)
+        found.write(path, {"corpus": corpus_checksum(corpus)})
     wait_for_all()
     return Communities.read(path)
 
