@@ -47,7 +47,7 @@ def pretrain(
         Path | None, typer.Option("--mined", help="Homologs of this corpus that were mined before.")
     ] = None,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak.")] = 1e-3,
-    batch_residues: Annotated[int, typer.Option(min=64, help="Residues of a step.")] = 16_384,
+    batch_residues: Annotated[int, typer.Option(min=64, help="Residues of a step.")] = 196_608,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts a batch is cut into, to save memory.")] = 1,
     half: Annotated[bool, typer.Option(help="Store half precision.")] = True,
     seed: Seed = 0,
