@@ -50,6 +50,8 @@ class FinetuneConfig:
         Weight of the self-labelling loss beside the SCAN loss.
     encoder_learning_rate, prototype_learning_rate : float
         Of AdamW; rise over a tenth of the steps, fall along a cosine.
+    table_scale : dimensionless
+        Learning rate of tables of words, in multiples of the encoder's.
     checkpoint_seconds : float, seconds
         How much work a kill may cost; changes nothing in the result.
     """
@@ -63,6 +65,7 @@ class FinetuneConfig:
     label_weight: float = 1.0
     encoder_learning_rate: float = 5e-4
     prototype_learning_rate: float = 5e-3
+    table_scale: float = 10.0
     checkpoint_seconds: float = 300.0
 
     def total_steps(self, n_clusters: int) -> int:
@@ -113,9 +116,12 @@ def finetune(
     center = torch.from_numpy(head.center).to(device)
     projection = torch.from_numpy(head.projection).to(device)
     prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone().to(device))
+    tables = encoder.tables
+    others = [p for p in encoder.parameters() if not any(p is table for table in tables)]
     optimizer = torch.optim.AdamW(
         [
-            {"params": list(encoder.parameters()), "peak": config.encoder_learning_rate},
+            {"params": others, "peak": config.encoder_learning_rate},
+            {"params": tables, "peak": config.table_scale * config.encoder_learning_rate},
             {"params": [prototypes], "peak": config.prototype_learning_rate},
         ],
         betas=(0.9, 0.98),
@@ -148,9 +154,9 @@ def finetune(
         batch, _ = mask_residues(pad(views), config.mask_fraction, generator)
         encoder.train()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            pooled = encoder(
+            pooled = encoder.vectors(
                 torch.from_numpy(batch.codes).to(device), torch.from_numpy(batch.mask).to(device)
-            ).pooled
+            )
         points = F.normalize((pooled - center) @ projection, dim=1)
         anchors, neighbors = points.chunk(2)
         directions = F.normalize(prototypes, dim=1) / head.temperature

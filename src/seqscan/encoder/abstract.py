@@ -21,6 +21,8 @@ from seqscan.tokens import token_batches
 
 __all__ = ["WINDOW", "AbstractEncoder", "EncoderOutput", "fast_dtype"]
 
+TABLE_ROWS = 1000
+"""An embedding with more rows than this is a table, each row of which is seen rarely."""
 WINDOW = 2048
 """Residues of a long protein that are encoded at a time, without the margins."""
 
@@ -83,6 +85,15 @@ class AbstractEncoder(nn.Module, ABC):
     def n_dimensions(self) -> int:
         """Length P of a protein's vector."""
         return self.project.out_features
+
+    @property
+    def tables(self) -> list[nn.Parameter]:
+        """The tables of words among the parameters: each row is met rarely, so they take larger steps."""
+        return [
+            module.weight
+            for module in self.modules()
+            if isinstance(module, nn.Embedding) and module.num_embeddings > TABLE_ROWS
+        ]
 
     def forward(self, codes: Tensor, mask: Tensor) -> EncoderOutput:
         """Encode a batch: codes and mask (B, L) -> `EncoderOutput`."""

@@ -250,6 +250,7 @@ class PairSampler:
         self.corpus = corpus
         self.rows = rows
         self.pairs = homologs.pairs
+        self.representative = homologs.representative
         self.remote_fraction = remote_fraction
         self.groups = homologs.groups(corpus.lengths)
         self.n_groups = int(self.groups.max(initial=-1)) + 1

@@ -20,9 +20,6 @@ from seqscan.pretrain.pairs import PairSampler, ViewBatch, join_views
 
 __all__ = ["Prototypes", "Trainer", "community_recall", "mean_losses", "recall"]
 
-TABLE_ROWS = 1000
-"""An embedding with more rows than this is a table, each row of which is seen rarely."""
-
 
 class Prototypes(nn.Module):
     """A vector for each community of segments, which views of its members are drawn to.
@@ -189,11 +186,7 @@ class Trainer:
 def _optimizer(
     encoder: AbstractEncoder, prototypes: Prototypes | None, config: PretrainConfig
 ) -> torch.optim.AdamW:
-    tables = [
-        module.weight
-        for module in encoder.modules()
-        if isinstance(module, nn.Embedding) and module.num_embeddings > TABLE_ROWS
-    ]
+    tables = encoder.tables
     decayed = [p for p in encoder.parameters() if p.ndim > 1 and not any(p is table for table in tables)]
     others = [p for p in encoder.parameters() if p.ndim <= 1]
     groups = [
@@ -376,6 +369,8 @@ def community_recall(
     share : nan if nothing can be asked for
     """
     segments = sampler.communities.segments if sampler.communities is not None else np.empty((0, 4), int)
+    # Not those that follow a near-identical protein: to find that one is easy.
+    segments = segments[sampler.representative[segments[:, 0]] == segments[:, 0]]
     generator = np.random.default_rng((seed, 6))
     chosen = segments[generator.permutation(len(segments))[:n_segments]]
     community = chosen[:, 3]
