@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqscan.encoder import ConvEncoder, ConvEncoderConfig
+from seqscan.encoder import ConvEncoder, ConvEncoderConfig, WordEncoder, WordEncoderConfig
 from seqscan.encoder import abstract as module
 from seqscan.tokens import pad
 
@@ -20,9 +20,11 @@ sequence_lists = st.lists(
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(scope="module")
-def encoder():
+@pytest.fixture(scope="module", params=["conv", "words"])
+def encoder(request):
     torch.manual_seed(0)
+    if request.param == "words":
+        return WordEncoder(WordEncoderConfig(n_features=12, n_dimensions=6)).eval()
     return ConvEncoder(
         ConvEncoderConfig(width=8, n_features=12, kernel=5, dilations=(1, 3), n_dimensions=6)
     ).eval()
@@ -52,7 +54,9 @@ def test_padding_changes_nothing(encoder, sequences, extra):
     with torch.inference_mode():
         wide = encoder(codes, mask)
         narrow = encoder(torch.from_numpy(batch.codes), torch.from_numpy(batch.mask))
+        vectors = encoder.vectors(codes, mask)
     torch.testing.assert_close(wide.pooled, narrow.pooled, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(vectors, narrow.pooled, atol=TOLERANCE, rtol=0)
     length = batch.codes.shape[1]
     torch.testing.assert_close(wide.residues[:, :length], narrow.residues, atol=TOLERANCE, rtol=0)
 

@@ -36,6 +36,11 @@ TINY = ConvEncoderConfig(width=16, n_features=16, kernel=3, dilations=(1, 2), n_
 OPTIONS = {
     "batch_residues": 2048,
     "crop_lengths": (32,),
+    "mask_fraction": 0.1,
+    "mutation_fraction": 0.0,
+    "masked_weight": 0.25,
+    "contrastive_weight": 1.0,
+    "table_scale": 3.0,
     "n_homolog_proteins": 0,
     "learning_rate": 1e-2,
     "warmup_steps": 5,

@@ -87,7 +87,7 @@ class AbstractEncoder(nn.Module, ABC):
         return self.project.out_features
 
     @property
-    def tables(self) -> list[nn.Parameter]:
+    def tables(self) -> list[Tensor]:
         """The tables of words among the parameters: each row is met rarely, so they take larger steps."""
         return [
             module.weight
