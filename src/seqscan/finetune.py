@@ -126,6 +126,7 @@ def finetune(
         ],
         betas=(0.9, 0.98),
         weight_decay=0.0,
+        fused=True,
     )
     mean = RunningMean(head.n_clusters, config.batch_residues // (2 * max(config.crop_lengths)))
     rows: list[dict[str, float]] = []
