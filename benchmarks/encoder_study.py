@@ -69,7 +69,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "masked+crops+homologs": PAIRS | MASKED,
     "crops+homologs, hard negatives": PAIRS | {"n_candidates": 8},
 }
-SMALL_BATCHES = {"batch_residues": 16_384, "crop_lengths": (64, 96, 128, 192), "table_scale": 3.0}
+SMALL_BATCHES = {"batch_residues": 16_384, "crop_lengths": (64, 96, 128, 192)}
 """For networks that take a hundred times as long for a residue; larger ones would leave them few steps."""
 HELD_OUT = 0.1
 N_VIEWS = 1024

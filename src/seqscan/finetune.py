@@ -50,8 +50,6 @@ class FinetuneConfig:
         Weight of the self-labelling loss beside the SCAN loss.
     encoder_learning_rate, prototype_learning_rate : float
         Of AdamW; rise over a tenth of the steps, fall along a cosine.
-    table_scale : dimensionless
-        Learning rate of tables of words, in multiples of the encoder's.
     checkpoint_seconds : float, seconds
         How much work a kill may cost; changes nothing in the result.
     """
@@ -65,7 +63,6 @@ class FinetuneConfig:
     label_weight: float = 1.0
     encoder_learning_rate: float = 5e-4
     prototype_learning_rate: float = 5e-3
-    table_scale: float = 10.0
     checkpoint_seconds: float = 300.0
 
     def total_steps(self, n_clusters: int) -> int:
@@ -121,7 +118,7 @@ def finetune(
     optimizer = torch.optim.AdamW(
         [
             {"params": others, "peak": config.encoder_learning_rate},
-            {"params": tables, "peak": config.table_scale * config.encoder_learning_rate},
+            {"params": tables, "peak": encoder.table_scale * config.encoder_learning_rate},
             {"params": [prototypes], "peak": config.prototype_learning_rate},
         ],
         betas=(0.9, 0.98),

@@ -73,7 +73,7 @@ from seqscan.corpus import Corpus
 from seqscan.encoder import ConvEncoderConfig
 from seqscan.pretrain import PretrainConfig, pretrain
 config = PretrainConfig(max_steps=12, n_homolog_proteins=0, batch_residues=1056, crop_lengths=(32,),
-                        warmup_steps=2, learning_rate=1e-2, table_scale=3.0, validation_fraction=0.1,
+                        warmup_steps=2, learning_rate=1e-2, validation_fraction=0.1,
                         mask_fraction=0.1, masked_weight=0.25, contrastive_weight=1.0)
 shape = ConvEncoderConfig(width=16, n_features=16, kernel=3, dilations=(1, 2), n_dimensions=16)
 pretrain(

@@ -40,7 +40,6 @@ OPTIONS = {
     "mutation_fraction": 0.0,
     "masked_weight": 0.25,
     "contrastive_weight": 1.0,
-    "table_scale": 3.0,
     "n_homolog_proteins": 0,
     "learning_rate": 1e-2,
     "warmup_steps": 5,

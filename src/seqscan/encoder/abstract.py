@@ -57,9 +57,13 @@ class AbstractEncoder(nn.Module, ABC):
     reach : int, residues
         How far to either side a residue map spreads what a residue vector says: the margin of a network that
         looks at all residues within it alike, 0 for one that centers on its own.
+
+    table_scale : dimensionless
+        How much faster than the other parameters its tables of words learn, each row of which is met rarely.
     """
 
     reach: int = 0
+    table_scale: float = 3.0
 
     project: nn.Linear
     predict_residue: nn.Linear
@@ -88,7 +92,7 @@ class AbstractEncoder(nn.Module, ABC):
 
     @property
     def tables(self) -> list[Tensor]:
-        """The tables of words among the parameters: each row is met rarely, so they take larger steps."""
+        """The tables of words among the parameters."""
         return [
             module.weight
             for module in self.modules()

@@ -56,6 +56,8 @@ class WordEncoder(AbstractEncoder):
     (2, 4)
     """
 
+    table_scale = 50.0
+
     def __init__(self, config: WordEncoderConfig | None = None) -> None:
         super().__init__()
         self.config = config or WordEncoderConfig()

@@ -51,9 +51,6 @@ class PretrainConfig:
         Communities drawn at random in each step; views are told from these and from each other's.
     learning_rate : float
         Peak of each cycle; rises over `warmup_steps`, falls along a cosine to a twentieth.
-    table_scale : dimensionless
-        Learning rate of tables of words, each row of which is seen rarely, and of communities' prototypes,
-        in multiples of the others'.
     weight_decay : float
     validation_fraction : share of the proteins
         Never trained on.
@@ -79,7 +76,6 @@ class PretrainConfig:
     temperature: float = 0.1
     n_negatives: int = 2048
     learning_rate: float = 1e-3
-    table_scale: float = 50.0
     warmup_steps: int = 100
     weight_decay: float = 0.01
     validation_fraction: float = 0.02

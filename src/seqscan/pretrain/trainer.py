@@ -192,11 +192,11 @@ def _optimizer(
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay, "scale": 1.0},
         {"params": others, "weight_decay": 0.0, "scale": 1.0},
-        {"params": tables, "weight_decay": 0.0, "scale": config.table_scale},
+        {"params": tables, "weight_decay": 0.0, "scale": encoder.table_scale},
         {
             "params": list(prototypes.parameters()) if prototypes else [],
             "weight_decay": 0.0,
-            "scale": config.table_scale,
+            "scale": encoder.table_scale,
         },
     ]
     # Fused: a table of ten million numbers takes a tenth of the time.
