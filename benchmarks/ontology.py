@@ -37,12 +37,13 @@ from seqscan.knowledge.annotate import Predictions, annotate
 from seqscan.knowledge.annotations import propagate, read_annotations
 from seqscan.knowledge.audit import audit, corrupted, disagreement
 from seqscan.knowledge.candidates import Knowledge, propose
-from seqscan.knowledge.categories import Category, categories, cluster_means, linkage
+from seqscan.knowledge.categories import Category, categories, cluster_means
 from seqscan.knowledge.enrich import enrich
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Surroundings, aligned, nearest
 from seqscan.scan import ScanConfig
 from seqscan.stages import StageLog
+from seqscan.store import unit
 
 N_CLUSTERS = 150
 PARTS = ("proteins", "wrong", "rebuild", "terms", "scale", "tree")
@@ -91,7 +92,6 @@ def read_world(data: Path, folder: Path, n: int, seed: int) -> World:
     head = found.model.head
     assigned = head.assign(corpus.ids, found.vectors)
     points = head.points(found.vectors)
-    numbers = np.unique(assigned.labels)
     carried = matched.propagated
     counts = np.asarray(carried.sum(axis=0)).ravel()
     # How much a term says beyond its parents, as in CAFA.
@@ -103,7 +103,7 @@ def read_world(data: Path, folder: Path, n: int, seed: int) -> World:
     return World(
         corpus.ids, ontology, matched.direct, carried, np.maximum(information, 0), points, assigned.labels,
         assigned.probabilities, sparse.csr_array(sparse.load_npz(kept)),
-        categories(assigned.labels, cluster_means(points, assigned.labels, numbers), numbers),
+        _categories(found.vectors, assigned.labels),
     )  # fmt: skip
 
 
@@ -367,69 +367,113 @@ def enrichment_at_scale(data: Path, seed: int) -> list[list[str]]:
     ]
 
 
-def sequence_trees(data: Path, folder: Path, seed: int) -> list[list[str]]:
-    """Compare trees of CATH domains, found without labels, with CATH's own."""
-    fasta, levels = draw_domains(data, folder, seed)
-    corpus, found = clusters_of(fasta, folder / "cath", seed)
-    truth = [np.unique([levels[id][: i + 1] for id in corpus.ids], axis=0, return_inverse=True)[1].ravel()
-             for i in range(4)]  # fmt: skip
-    head = found.model.head
-    points = head.points(found.vectors)
-    labels = head.assign(corpus.ids, found.vectors).labels
-    numbers = np.unique(labels)
-    tree = linkage(cluster_means(points, labels, numbers))
-    place = np.searchsorted(numbers, labels)
-    ours = [fcluster(tree, k, "maxclust")[place] for k in _counts(len(numbers))]
-    ours += [place + 1]
+def sequence_trees(data: Path, folder: Path, seed: int, source: str) -> list[list[str]]:
+    """Compare trees of domains, found without labels, with those of CATH or Pfam."""
+    fasta, levels = DRAWS[source](data, folder / source, seed)
+    corpus, found = clusters_of(fasta, folder / source, seed)
+    truth = [np.unique([levels[id][i] for id in corpus.ids], return_inverse=True)[1] for i in range(
+        len(levels[corpus.ids[0]]))]  # fmt: skip
+    labels = found.model.head.assign(corpus.ids, found.vectors).labels
+    ours = _together(_categories(found.vectors, labels), len(corpus))
     plain = average(pdist(found.vectors - found.vectors.mean(axis=0), "cosine"))
-    generator = np.random.default_rng(seed)
-    mixed = generator.permutation(len(corpus))
+    mixed = np.random.default_rng(seed).permutation(len(corpus))
     methods = {
         "seqscan ontology": ours,
-        "average linkage, same vectors": [fcluster(plain, k, "maxclust") for k in _counts(len(corpus))],
-        "MMseqs2 cascade": [
-            mmseqs_clusters(
-                corpus, options=["-s", "7.5", "-c", "0.5", "--min-seq-id", str(identity)], threads=1
+        "average linkage, same vectors": (
+            _same(fcluster(plain, k, "maxclust")) for k in _counts(len(corpus))
+        ),
+        "MMseqs2 cascade": (
+            _same(
+                mmseqs_clusters(
+                    corpus, options=["-s", "7.5", "-c", "0.5", "--min-seq-id", str(identity)], threads=1
+                )
             )
             for identity in (0.5, 0.3, 0.2, 0.0)
-        ],
-        "random tree of seqscan's shape": [cut[mixed] for cut in ours],
+        ),
+        "random tree of seqscan's shape": (cut[mixed][:, mixed] for cut in ours),
     }
     lines = []
     for name, cuts in methods.items():
-        best = [max((pair_figures(t, cut) for cut in cuts), key=lambda f: f[2]) for t in truth]
-        weights = np.arange(1, 5) / 10
-        total = weights @ np.array(best)
-        lines.append([name, *(f"{f[2]:.3f}" for f in best), *(f"{v:.3f}" for v in total)])
+        figures = np.array([[pair_figures(_same(t), cut) for t in truth] for cut in cuts])
+        # For each level of the truth the level of the tree that fits it best.
+        best = figures[figures[:, :, 2].argmax(axis=0), np.arange(len(truth))]
+        weights = np.arange(1, len(truth) + 1) / np.arange(1, len(truth) + 1).sum()
+        lines.append([source, name, *(f"{f:.3f}" for f in best[:, 2]), *[""] * (4 - len(truth)),
+                      *(f"{v:.3f}" for v in weights @ best)])  # fmt: skip
     return lines
 
 
-def pair_figures(truth: NDArray[Any], cut: NDArray[Any]) -> tuple[float, float, float]:
-    """Return precision, recall and F1 of the pairs of proteins that a cut puts under one ancestor."""
-    table = sparse.coo_array((np.ones(len(truth)), (truth, np.unique(cut, return_inverse=True)[1]))).tocsr()
-    table.sum_duplicates()
-    pairs = lambda counts: float((counts * (counts - 1)).sum() / 2)  # noqa: E731
-    both = pairs(table.data)
-    found, real = pairs(np.asarray(table.sum(axis=0)).ravel()), pairs(np.asarray(table.sum(axis=1)).ravel())
-    precision, recall = both / max(found, 1), both / max(real, 1)
+def pair_figures(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return precision, recall and F1 of the pairs of proteins under one ancestor, (N, N) each."""
+    both = np.triu(truth & found, 1).sum()
+    precision, recall = both / max(np.triu(found, 1).sum(), 1), both / max(np.triu(truth, 1).sum(), 1)
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-12)
+
+
+def _same(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    return labels[:, None] == labels[None, :]
+
+
+def _together(made: list[Category], n: int) -> list[NDArray[np.bool_]]:
+    """Return which pairs of proteins share a category, at levels of falling cohesion, (N, N) each."""
+    closest = np.full((n, n), -np.inf, np.float32)
+    for category in made:
+        block = np.ix_(category.rows, category.rows)
+        closest[block] = np.maximum(closest[block], category.cohesion)
+    heights = np.unique([category.cohesion for category in made])
+    return [closest >= height for height in heights[np.linspace(0, len(heights) - 1, 40).astype(int)]]
+
+
+def _categories(vectors: NDArray[np.float32], labels: NDArray[np.int32]) -> list[Category]:
+    numbers = np.unique(labels)
+    return categories(labels, cluster_means(unit(vectors - vectors.mean(axis=0)), labels, numbers), numbers)
 
 
 def _counts(n: int) -> list[int]:
     return sorted({int(k) for k in np.geomspace(2, n, 40)})
 
 
-def draw_domains(data: Path, folder: Path, seed: int, n: int = 1200) -> tuple[Path, dict[str, list[str]]]:
+def draw_cath(data: Path, folder: Path, seed: int) -> tuple[Path, dict[str, list[str]]]:
     """Write whole random superfamilies of CATH with ten domains and more, at most `MAX_GROUP` each."""
     records = {}
     levels: dict[str, list[str]] = {}
     for record in read_fasta(data / "cath" / "cath41_s35.fasta.gz", rejected=RejectionLedger()):
         code = record.description.split()[0].split(".")
-        records[record.id] = record
+        records[record.id] = record.sequence
         levels[record.id] = [".".join(code[: i + 1]) for i in range(4)]
+    return _draw_groups(
+        records, {id: level[3] for id, level in levels.items()}, folder / "cath.fasta", seed
+    ), levels
+
+
+def draw_pfam(data: Path, folder: Path, seed: int) -> tuple[Path, dict[str, list[str]]]:
+    """Write whole random clans of Pfam with two families and more; the levels are clan and family."""
+    table = gzip.decompress((data / "pfam_domains_dev.tsv.gz").read_bytes()).decode().splitlines()[1:]
+    clan_of = {family: clan for _, family, _, clan, *_ in (line.split("\t") for line in table)}
+    families = gzip.decompress((data / "pfam_all_dev" / "pfam_all_dev.labels.tsv.gz").read_bytes()).decode()
+    family_of = dict(line.split("\t")[:2] for line in families.splitlines()[1:])
+    records = {
+        r.id: r.sequence
+        for r in read_fasta(data / "pfam_all_dev" / "pfam_all_dev.fasta.gz", rejected=RejectionLedger())
+        if clan_of.get(family_of.get(r.id, ""), "")
+    }
+    levels = {id: [clan_of[family_of[id]], family_of[id]] for id in records}
+    n_families: dict[str, set[str]] = {}
+    for clan, family in levels.values():
+        n_families.setdefault(clan, set()).add(family)
+    groups = {id: clan for id, (clan, _) in levels.items() if len(n_families[clan]) > 1}
+    return _draw_groups(records, groups, folder, seed), levels
+
+
+DRAWS = {"cath": draw_cath, "pfam": draw_pfam}
+
+
+def _draw_groups(
+    records: dict[str, str], group_of: dict[str, str], folder: Path, seed: int, n: int = 1200
+) -> Path:
     groups: dict[str, list[str]] = {}
-    for id, level in levels.items():
-        groups.setdefault(level[3], []).append(id)
+    for id, group in group_of.items():
+        groups.setdefault(group, []).append(id)
     names = sorted(name for name, ids in groups.items() if len(ids) >= 10)
     generator = np.random.default_rng((seed, 89))
     chosen: list[str] = []
@@ -438,9 +482,10 @@ def draw_domains(data: Path, folder: Path, seed: int, n: int = 1200) -> tuple[Pa
             break
         members = groups[names[place]]
         chosen += [members[i] for i in generator.permutation(len(members))[:MAX_GROUP]]
+    folder.mkdir(parents=True, exist_ok=True)
     target = folder / "domains.fasta"
-    target.write_text("".join(f">{i}\n{records[i].sequence}\n" for i in chosen))
-    return target, levels
+    target.write_text("".join(f">{i}\n{records[i]}\n" for i in chosen))
+    return target
 
 
 def _masked(matrix: Any, keep: NDArray[np.bool_]) -> Any:
@@ -492,6 +537,11 @@ def main() -> None:
     needed = {
         "go": ["go/annotations_2014.tsv.gz", "go/go-basic_2022-07.obo.gz", "corpus/swissprot_nr90.fasta.gz"],
         "cath": ["cath/cath41_s35.fasta.gz"],
+        "pfam": [
+            "pfam_domains_dev.tsv.gz",
+            "pfam_all_dev/pfam_all_dev.fasta.gz",
+            "pfam_all_dev/pfam_all_dev.labels.tsv.gz",
+        ],
     }
     missing = {part: [f for f in names if not (options.data / f).exists()] for part, names in needed.items()}
     for part, names in missing.items():
@@ -531,20 +581,15 @@ def main() -> None:
         print_table(
             "Enrichment of a million proteins", header, enrichment_at_scale(options.data, options.seed)
         )
-    if not missing["cath"] and "tree" in wanted:
-        header = [
-            "method",
-            "F class",
-            "F architecture",
-            "F topology",
-            "F superfamily",
-            "precision",
-            "recall",
-            "F",
-        ]
+    if "tree" in wanted:
+        lines = [
+            line for source in DRAWS if not missing[source]
+            for line in sequence_trees(options.data, options.output, options.seed, source)
+        ]  # fmt: skip
         print_table(
-            "Ontology from sequences alone, against CATH; the last three weighted by depth",
-            header, sequence_trees(options.data, options.output, options.seed),
+            "Ontology from sequences alone: F of pairs under one ancestor for each level of CATH (class, "
+            "architecture, topology, superfamily) and Pfam (clan, family); the last three weighted by depth",
+            ["truth", "method", *(f"level {i}" for i in range(1, 5)), "precision", "recall", "F"], lines,
         )  # fmt: skip
     print(f"\n{time.process_time() - begun:.0f} CPU seconds, MMseqs2 not counted")
 
