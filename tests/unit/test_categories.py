@@ -6,6 +6,8 @@ import fastobo
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.cluster.hierarchy import average, cophenet
+from scipy.spatial.distance import pdist
 
 from seqscan.alphabet import AMINO
 from seqscan.errors import InputError, InvalidParameter
@@ -14,6 +16,7 @@ from seqscan.knowledge.candidates import Candidate, Knowledge, propose
 from seqscan.knowledge.categories import (
     categories,
     cluster_means,
+    linkage,
     motif,
     shared_phrase,
     stable_id,
@@ -74,6 +77,30 @@ def test_means_give_the_mean_cosine_between_members():
     labels = np.array([3] * 8 + [7] * 10 + [-1] * 2)
     means = cluster_means(points, labels, np.array([3, 7]))
     assert means[0] @ means[1] == pytest.approx((points[:8] @ points[8:18].T).mean(), abs=1e-6)
+
+
+def test_linkage_counts_every_member():
+    """Joined from its clusters on, a tree is that of the members: the height is their mean cosine."""
+    generator = np.random.default_rng(1)
+    sizes = np.array([1, 9, 4, 2, 6])
+    centers = unit(generator.normal(size=(5, 6)))
+    labels = np.repeat(np.arange(5), sizes)
+    points = unit((centers[labels] + 0.1 * generator.normal(size=(len(labels), 6))).astype(np.float32))
+    tree = linkage(cluster_means(points, labels, np.arange(5)), sizes)
+    held = {i: np.flatnonzero(labels == i) for i in range(5)}
+    for step, (left, right, distance, _) in enumerate(tree):
+        mean = (points[held[left]] @ points[held[right]].T).mean()
+        assert distance == pytest.approx(1 - mean, abs=1e-5)
+        held[5 + step] = np.concatenate([held[left], held[right]])
+    assert (np.diff(tree[:, 2]) >= 0).all()
+
+
+def test_linkage_of_equal_sizes_is_scipys():
+    points = unit(np.random.default_rng(0).normal(size=(40, 5)))
+    expected = average(pdist(points, "cosine"))
+    found = linkage(points, np.ones(40, int))
+    assert cophenet(found) == pytest.approx(cophenet(expected), abs=1e-6)
+    assert found[:, 3].tolist() == expected[:, 3].tolist()
 
 
 def test_id_depends_on_the_members_alone():

@@ -5,11 +5,12 @@ import pytest
 from scipy import sparse
 
 from seqscan.errors import InputError
-from seqscan.knowledge.annotate import annotate, upward
+from seqscan.knowledge.annotate import annotate
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.audit import audit, corrupted, term_verdicts
 from seqscan.knowledge.ontology import Ontology, Term
 from seqscan.knowledge.support import FEATURES, Surroundings, nearest
+from seqscan.knowledge.weights import upward
 from seqscan.store import unit
 
 N_FAMILIES, N_MEMBERS = 12, 20
