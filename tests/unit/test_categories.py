@@ -14,6 +14,7 @@ from seqscan.errors import InputError, InvalidParameter
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.candidates import Candidate, Knowledge, propose
 from seqscan.knowledge.categories import (
+    Category,
     categories,
     cluster_means,
     linkage,
@@ -24,6 +25,7 @@ from seqscan.knowledge.categories import (
 )
 from seqscan.knowledge.enrich import enrich
 from seqscan.knowledge.export import document, write_members, write_ontology
+from seqscan.knowledge.fits import narrowed
 from seqscan.knowledge.ontology import Ontology, Term
 from seqscan.knowledge.page import enrichment_part, ontology_part, update_page
 from seqscan.store import unit
@@ -168,6 +170,37 @@ def test_categories_are_matched_or_proposed(world):
     assert len({c.name for c in made if c.status != "existing"}) == len(
         [c for c in made if c.status != "existing"]
     )
+
+
+def test_members_that_carry_a_term_are_a_category_below_it(world):
+    """Of a family, twelve carry term 2, none of the narrower terms, and eight a term of another branch."""
+    _, known, _ = world
+    ontology = known.ontology
+    terms = [*["GO:2"] * 12, *["GO:6"] * 8, *["GO:4"] * 20, *["GO:6"] * 120]
+    direct = sparse.lil_array((len(terms), len(ontology)), dtype=bool)
+    for row, term in enumerate(terms):
+        direct[row, ontology.row(term)] = True
+    carried = propagate(direct.tocsr(), ontology)
+    family, narrow, rest = (
+        Category((0,), np.arange(20), (), 1.0),
+        Category((1,), np.arange(20, 40), (), 1.0),
+        Category((2,), np.arange(40, 160), (), 1.0),
+    )
+    made = narrowed([family, narrow, rest], carried, ontology)
+    assert [(c.rows.tolist(), c.parents) for c in made] == [(list(range(12)), (0,))]
+    ids = [f"P{i}" for i in range(len(terms))]
+    new = propose([family, narrow, rest], Knowledge(ids, ontology=ontology, carried=carried))
+    assert [(c.status, c.match) for c in new] == [
+        ("new", "GO:2"), ("existing", "GO:4"), ("existing", "GO:6"), ("new", "GO:2")
+    ]  # fmt: skip
+    assert new[3].parents == (new[0].id, "GO:2")
+    # Where a narrower term holds four fifths of them there is nothing to propose.
+    for row in range(10):
+        direct[row, ontology.row("GO:5")] = True
+    carried = propagate(direct.tocsr(), ontology)
+    assert [len(c.rows) for c in narrowed([family, narrow, rest], carried, ontology)] == [10]
+    again = propose([family, narrow, rest], Knowledge(ids, ontology=ontology, carried=carried))
+    assert len(again) == 3
 
 
 def test_without_any_ontology(world):

@@ -1,8 +1,8 @@
 """A directed acyclic graph of categories from clusters, and what each has in common.
 
 Clusters are the leaves. What is above them comes from an average linkage of their members, where only groups
-that hold together over a range of similarity become categories. A category gets a second parent if it is as near to that parent's members as they are to
-each other.
+that hold together over a range of similarity become categories. A category gets a second parent if it is as
+near to that parent's members as they are to each other.
 """
 
 from __future__ import annotations
