@@ -185,7 +185,8 @@ def missing_proteins(world: World, seed: int) -> list[list[str]]:
     hit = np.diff(evidence.alignments[hidden].indptr) > 0
     methods = {
         "seqscan annotate": _dense(
-            annotate(around, carried, world.ontology, hidden, min_probability=0.01), hidden
+            annotate(around, _masked(world.direct, known), world.ontology, hidden, min_probability=0.01),
+            hidden,
         ),
         "naive frequency": sparse.csr_array(np.tile(naive.astype(np.float32), (len(hidden), 1))),
         "MMseqs2 best hit": _best_hit(around, carried, hidden),
@@ -219,9 +220,7 @@ def missing_terms(world: World, seed: int, n_scored: int = 500) -> list[list[str
     evidence = around.evidence(carried)
     naive = np.asarray(carried.sum(axis=0)).ravel() / n
     methods = {
-        "seqscan annotate": _dense(
-            annotate(around, carried, world.ontology, rows, min_probability=0.01), rows
-        ),
+        "seqscan annotate": _dense(annotate(around, kept, world.ontology, rows, min_probability=0.01), rows),
         "naive frequency": sparse.csr_array(np.tile(naive.astype(np.float32), (len(rows), 1))),
         "MMseqs2 best hit": _best_hit(around, carried, rows),
         "nearest neighbors, same vectors": evidence.vectors[rows] @ carried.astype(np.float32),

@@ -116,7 +116,7 @@ def annotate(
     row_of = {id: row for row, id in enumerate(around.ids)}
     queries = np.array([row_of[record.id] for record in records], dtype=np.int64)
     found = predict(
-        around, matched.propagated, matched.ontology, queries,
+        around, matched.direct, matched.ontology, queries,
         negated=matched.negated, min_probability=min_probability, seed=seed,
     )  # fmt: skip
     shown = (

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError
+from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.company import Company
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
@@ -103,7 +104,7 @@ class Predictions:
 
 def annotate(
     around: Surroundings,
-    carried: Any,
+    direct: Any,
     ontology: Ontology,
     queries: NDArray[np.int64],
     *,
@@ -117,8 +118,8 @@ def annotate(
     ----------
     around : Surroundings
         Of N proteins.
-    carried : (N, T) sparse bool
-        What is known of them, propagated; empty rows for new proteins.
+    direct : (N, T) sparse bool
+        What they are annotated with; empty rows for new proteins. What it implies is worked out here.
     ontology : Ontology
     queries : (R,), int64
         Rows to predict.
@@ -139,6 +140,7 @@ def annotate(
     few of them is left out. For a term that a protein is not known to carry, the terms it is known to carry
     speak too. At last a term is raised to the most probable of its descendants, across aspects.
     """
+    carried = propagate(direct, ontology)
     evidence = around.evidence(carried)
     company = Company(carried, ontology)
     learnt = []
@@ -148,7 +150,7 @@ def annotate(
         own.eliminate_zeros()
         within = around.evidence(own.astype(bool))
         if within.known.sum() >= MIN_ANNOTATED:
-            learnt.append(Weights.learn(within, company, seed=seed))
+            learnt.append(Weights.learn(within, company, direct, seed=seed))
     if not learnt:
         raise InputError(
             "annotations",

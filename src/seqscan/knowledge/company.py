@@ -13,9 +13,21 @@ from scipy import sparse
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import at, expand
 
-__all__ = ["COMPANY_FEATURES", "Company"]
+__all__ = ["COMPANY_FEATURES", "Company", "specific"]
 
 COMPANY_FEATURES = ("company_best", "company_mean", "n_held", "n_held_in_aspect")
+
+
+def specific(carried: Any, ontology: Ontology) -> Any:
+    """Drop from each protein's terms those that another one of them implies, (N, T) sparse bool."""
+    links = ontology.ancestors.astype(np.int32)
+    links = links - sparse.eye_array(len(ontology), dtype=np.int32, format="csr")
+    links.eliminate_zeros()
+    carried = carried.astype(np.int32)
+    rest = (carried - carried.multiply(carried @ links > 0)).tocsr()
+    rest.eliminate_zeros()
+    rest.sort_indices()
+    return rest.astype(bool)
 
 
 @dataclass(frozen=True)
@@ -31,19 +43,6 @@ class Company:
 
     carried: Any
     ontology: Ontology
-
-    @cached_property
-    def specific(self) -> Any:
-        """The most specific of the terms each protein carries, (N, T) sparse bool."""
-        links = self.ontology.ancestors.astype(np.int32)
-        links = links - sparse.eye_array(len(self.ontology), dtype=np.int32, format="csr")
-        links.eliminate_zeros()
-        carried = self.carried.astype(np.int32)
-        implied = ((carried @ links) > 0).astype(np.int32)
-        rest = (carried - carried.multiply(implied)).tocsr()
-        rest.eliminate_zeros()
-        rest.sort_indices()
-        return rest.astype(bool)
 
     @cached_property
     def _together(self) -> Any:

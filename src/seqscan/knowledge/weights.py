@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from seqscan.knowledge.annotations import propagate
-from seqscan.knowledge.company import COMPANY_FEATURES, Company
+from seqscan.knowledge.company import COMPANY_FEATURES, Company, specific
+from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import FEATURES, Evidence, at, expand
 
 __all__ = ["MISSING_SHARE", "Weights", "upward"]
 
 MISSING_SHARE = 0.2
 """Of the terms of a protein that has some, so many are taken to be missing; nobody knows how many are."""
+_HIDDEN_SHARE = MISSING_SHARE / (1 - MISSING_SHARE)
+"""Of the known terms, so many are hidden to learn from: as many as are missing already."""
 _N_FOLDS = 3
 _MAX_LEARNT_FROM = 4000
 _MAX_PAIRS = 300_000
@@ -45,8 +48,16 @@ class Weights:
     folds: list[tuple[Any, list[Any]]]
 
     @classmethod
-    def learn(cls, evidence: Evidence, company: Company, *, seed: int = 0) -> Weights:
-        """Hide all, the aspect, or a share of each protein's terms, and learn what betrays them.
+    def learn(cls, evidence: Evidence, company: Company, direct: Any, *, seed: int = 0) -> Weights:
+        """Hide all, the aspect, or a share of each protein's annotations, and learn what betrays them.
+
+        Parameters
+        ----------
+        evidence : Evidence
+        company : Company
+        direct : (N, T) sparse bool
+            As annotated.
+        seed : int
 
         Notes
         -----
@@ -61,7 +72,7 @@ class Weights:
         fold_of = generator.permutation(len(rows)) % _N_FOLDS
         ontology = company.ontology
         views = []
-        for held in _views(rows, evidence, company, generator):
+        for held in _views(direct[rows], evidence, ontology, generator):
             # What follows from what is known is no question.
             open = at(propagate(held, ontology).astype(np.int32), place, terms) == 0
             more = company.features(rows, held, place[open], terms[open])
@@ -91,7 +102,7 @@ class Weights:
         only others speak.
         """
         ontology = self.company.ontology
-        held = self.company.specific[rows]
+        held = specific(self.company.carried[rows], ontology)
         aspect = ontology.aspects[terms[0]] if len(terms) else 0
         row_of, term_of = held.nonzero()
         here = np.bincount(row_of[ontology.aspects[term_of] == aspect], minlength=len(rows)) > 0
@@ -106,13 +117,18 @@ class Weights:
             features = np.hstack([base[own], more])
             for trees, calibrated in self.folds:
                 raw = upward(place[own], terms[own], trees(features), ontology)
+                value = calibrated[number](raw)
+                if number == 2:
+                    # Of the terms that were not known when this was learnt, those missing already counted as
+                    # wrong. There are as many of them as were hidden, so the odds are the probability.
+                    value = np.minimum(value / np.maximum(1.0 - value, 1e-9), 1.0)
                 # Isotonic regression has steps; a little of the raw value keeps the order within a step.
-                p[own] += (0.99 * calibrated[number](raw) + 0.01 * raw) / len(self.folds)
+                p[own] += (0.99 * value + 0.01 * raw) / len(self.folds)
         return p
 
 
 def upward(
-    place: NDArray[np.int64], terms: NDArray[np.int64], p: NDArray[np.float64], ontology: Any
+    place: NDArray[np.int64], terms: NDArray[np.int64], p: NDArray[np.float64], ontology: Ontology
 ) -> NDArray[np.float64]:
     """Raise each probability to the highest of the term's descendants in the same protein, (M,) -> (M,)."""
     if not len(terms):
@@ -129,18 +145,16 @@ def upward(
     return raised
 
 
-def _views(
-    rows: NDArray[np.int64], evidence: Evidence, company: Company, generator: np.random.Generator
-) -> list[Any]:
-    """Return what counts as known in each view, (R, T) sparse bool each."""
-    specific = company.specific[rows]
-    row_of, term_of = specific.nonzero()
+def _views(direct: Any, evidence: Evidence, ontology: Ontology, generator: np.random.Generator) -> list[Any]:
+    """Return the most specific terms that count as known in each view, (R, T) sparse bool each."""
+    row_of, term_of = direct.nonzero()
     here = np.asarray(evidence.carried.sum(axis=0)).ravel()[term_of] > 0
-    kept = (np.zeros(len(row_of), bool), ~here, generator.random(len(row_of)) >= MISSING_SHARE)
-    return [
-        sparse.csr_array((np.ones(int(k.sum()), bool), (row_of[k], term_of[k])), shape=specific.shape)
+    kept = (np.zeros(len(row_of), bool), ~here, generator.random(len(row_of)) >= _HIDDEN_SHARE)
+    shown = [
+        sparse.csr_array((np.ones(int(k.sum()), bool), (row_of[k], term_of[k])), shape=direct.shape)
         for k in kept
     ]
+    return [specific(propagate(known, ontology), ontology) for known in shown]
 
 
 def _trees(
