@@ -38,14 +38,17 @@ class Weights:
         Of the terms of the aspect alone: a protein without any says nothing about it.
     company : Company
         Of all terms.
-    folds : list of (trees, list of isotonic regression)
-        Each learnt from two thirds of the proteins and calibrated on the last third, for each of the three
-        views of a protein: nothing is known of it, nothing in this aspect, or some terms in this aspect.
+    trees : function of features
+        Gives raw values.
+    calibrated : list of function
+        From raw values to probabilities, for each of three views of a protein: nothing is known of it,
+        nothing in this aspect, or some terms in this aspect.
     """
 
     evidence: Evidence
     company: Company
-    folds: list[tuple[Any, list[Any]]]
+    trees: Any
+    calibrated: list[Any]
 
     @classmethod
     def learn(cls, evidence: Evidence, company: Company, direct: Any, *, seed: int = 0) -> Weights:
@@ -62,7 +65,8 @@ class Weights:
         Notes
         -----
         Boosted trees on `support.FEATURES` and `company.COMPANY_FEATURES`; more support never speaks against
-        a term. Out of their fold they are carried up the hierarchy and calibrated by isotonic regression.
+        a term. What trees say of proteins of another fold is carried up the hierarchy and calibrated by
+        isotonic regression; the trees that are kept have learnt from all folds.
         """
         generator = np.random.default_rng((seed, 61))
         rows = np.sort(generator.permutation(np.flatnonzero(evidence.known))[:_MAX_LEARNT_FROM])
@@ -77,21 +81,19 @@ class Weights:
             open = at(propagate(held, ontology).astype(np.int32), place, terms) == 0
             more = company.features(rows, held, place[open], terms[open])
             views.append((place[open], terms[open], np.hstack([base[open], more]), truth[open]))
-        folds = []
-        for fold in range(_N_FOLDS):
-            others = [fold_of[p] != fold for p, _, _, _ in views]
-            trees = _trees(
-                np.concatenate([view[2][own] for view, own in zip(views, others, strict=True)]),
-                np.concatenate([view[3][own] for view, own in zip(views, others, strict=True)]),
-                generator,
-                seed,
+        features = np.concatenate([view[2] for view in views])
+        right = np.concatenate([view[3] for view in views])
+        fold = np.concatenate([fold_of[view[0]] for view in views])
+        raw = np.empty(len(right))
+        for out in range(_N_FOLDS):
+            raw[fold == out] = _trees(features[fold != out], right[fold != out], generator, seed)(
+                features[fold == out]
             )
-            calibrated = []
-            for (p, t, features, right), own in zip(views, others, strict=True):
-                raw = upward(p[~own], t[~own], trees(features[~own]), ontology)
-                calibrated.append(_isotonic(raw, right[~own]))
-            folds.append((trees, calibrated))
-        return cls(evidence, company, folds)
+        calibrated = []
+        ends = np.cumsum([len(view[0]) for view in views])
+        for (p, t, _, truth), part in zip(views, np.split(raw, ends[:-1]), strict=True):
+            calibrated.append(_isotonic(upward(p, t, part, ontology), truth))
+        return cls(evidence, company, _trees(features, right, generator, seed), calibrated)
 
     def probabilities(
         self, rows: NDArray[np.int64], place: NDArray[np.int64], terms: NDArray[np.int64]
@@ -115,15 +117,14 @@ class Weights:
             own = view == number
             more = self.company.features(rows, held if number else nothing, place[own], terms[own])
             features = np.hstack([base[own], more])
-            for trees, calibrated in self.folds:
-                raw = upward(place[own], terms[own], trees(features), ontology)
-                value = calibrated[number](raw)
-                if number == 2:
-                    # Of the terms that were not known when this was learnt, those missing already counted as
-                    # wrong. There are as many of them as were hidden, so the odds are the probability.
-                    value = np.minimum(value / np.maximum(1.0 - value, 1e-9), 1.0)
-                # Isotonic regression has steps; a little of the raw value keeps the order within a step.
-                p[own] += (0.99 * value + 0.01 * raw) / len(self.folds)
+            raw = upward(place[own], terms[own], self.trees(features), ontology)
+            value = self.calibrated[number](raw)
+            if number == 2:
+                # Of the terms that were not known when this was learnt, those missing already counted as
+                # wrong. There are as many of them as were hidden, so the odds are the probability.
+                value = np.minimum(value / np.maximum(1.0 - value, 1e-9), 1.0)
+            # Isotonic regression has steps; a little of the raw value keeps the order within a step.
+            p[own] = 0.99 * value + 0.01 * raw
         return p
 
 
