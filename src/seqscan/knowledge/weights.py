@@ -20,6 +20,8 @@ MISSING_SHARE = 0.2
 """Of the terms of a protein that has some, so many are taken to be missing; nobody knows how many are."""
 _HIDDEN_SHARE = MISSING_SHARE / (1 - MISSING_SHARE)
 """Of the known terms, so many are hidden to learn from: as many as are missing already."""
+_NOTHING_KNOWN, _OTHER_ASPECTS_KNOWN, _SOME_KNOWN = range(3)
+"""Views of a protein."""
 _N_FOLDS = 3
 _MAX_LEARNT_FROM = 4000
 _MAX_PAIRS = 300_000
@@ -41,8 +43,8 @@ class Weights:
     trees : function of features
         Gives raw values.
     calibrated : list of function
-        From raw values to probabilities, for each of three views of a protein: nothing is known of it,
-        nothing in this aspect, or some terms in this aspect.
+        From raw values to probabilities, for each view of a protein: nothing is known of it, nothing in this
+        aspect, or some terms in this aspect.
     """
 
     evidence: Evidence
@@ -108,18 +110,21 @@ class Weights:
         aspect = ontology.aspects[terms[0]] if len(terms) else 0
         row_of, term_of = held.nonzero()
         here = np.bincount(row_of[ontology.aspects[term_of] == aspect], minlength=len(rows)) > 0
-        view = np.where(here, 2, np.minimum(np.diff(held.indptr), 1))[place]
-        view[at(self.company.carried[rows], place, terms) > 0] = 0
+        elsewhere = np.where(np.diff(held.indptr) > 0, _OTHER_ASPECTS_KNOWN, _NOTHING_KNOWN)
+        view = np.where(here, _SOME_KNOWN, elsewhere)[place]
+        view[at(self.company.carried[rows], place, terms) > 0] = _NOTHING_KNOWN
         nothing = sparse.csr_array(held.shape, dtype=bool)
         base = self.evidence.features(rows, place, terms)
         p = np.zeros(len(place))
         for number in np.unique(view):
             own = view == number
-            more = self.company.features(rows, held if number else nothing, place[own], terms[own])
+            more = self.company.features(
+                rows, nothing if number == _NOTHING_KNOWN else held, place[own], terms[own]
+            )
             features = np.hstack([base[own], more])
             raw = upward(place[own], terms[own], self.trees(features), ontology)
             value = self.calibrated[number](raw)
-            if number == 2:
+            if number == _SOME_KNOWN:
                 # Of the terms that were not known when this was learnt, those missing already counted as
                 # wrong. There are as many of them as were hidden, so the odds are the probability.
                 value = np.minimum(value / np.maximum(1.0 - value, 1e-9), 1.0)
