@@ -135,7 +135,13 @@ def world():
     """Two clusters that are a term each, one below both of two branches, and one without annotations."""
     parents = {"1": [], "2": ["1"], "3": ["1"], "4": ["2"], "5": ["2"], "6": ["1"]}
     ontology = Ontology.of(
-        Term(f"GO:{i}", f"term {i}", "molecular_function", "", tuple(("is_a", f"GO:{p}") for p in ps))
+        Term(
+            f"GO:{i}",
+            f"term {i}",
+            "molecular_function",
+            "",
+            tuple(("part_of" if i == "3" else "is_a", f"GO:{p}") for p in ps),
+        )
         for i, ps in parents.items()
     )
     # The last keep the others from being what everything carries.

@@ -223,6 +223,9 @@ def ontology(
     write_ontology(candidates, output, ontology=terms)
     write_members(candidates, known.ids, output.with_name(f"{output.stem}.members.tsv"))
     update_page(_page(page, output), "ontology", ontology_part(candidates, terms, notes))
+    if terms is None:
+        typer.echo(f"{len(candidates)} categories from sequences alone")
+        return
     counts = Counter(candidate.status for candidate in candidates)
     typer.echo(
         f"{len(candidates)} categories: {counts['existing']} are existing terms, {counts['new']} new, "

@@ -110,7 +110,7 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
     overlap is not chance. If not, its parents are the most specific terms that four fifths of its annotated
     members carry, several if no one of them implies the others, and its parents among the categories. Where
     fewer carry a term, those that do may be a new category below it, see `fits.narrowed`. A name that the
-    ontology has already is told apart by the representative.
+    ontology or another candidate has already gets the id added.
     """
     n_whole = len(found)
     if known.ontology is not None and known.carried is not None:
@@ -137,9 +137,9 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
         traits = background.traits(category)
         representative = _representative(category, known)
         name = _name(own, traits, known, representative, status)
-        if status != "existing" and _normal(name) in taken:
-            name = f"{name}, as {representative}"
         if status != "existing":
+            if _normal(name) in taken:
+                name = f"{name} ({ids[place]})"
             taken.add(_normal(name))
         evidence = _evidence(category, own, traits, known)
         candidates.append(
@@ -219,8 +219,10 @@ class _Background:
 
 
 def _representative(category: Category, known: Knowledge) -> str:
+    members = [known.ids[int(row)] for row in category.rows]
     named = [known.representatives[c] for c in category.clusters if c in known.representatives]
-    return named[0] if named else known.ids[int(category.rows[0])]
+    # That of a cluster need not be among the members that a term leaves.
+    return next((id for id in named if id in members), members[0])
 
 
 def _name(fit: Fit, traits: _Traits, known: Knowledge, representative: str, status: str) -> str:
@@ -230,7 +232,7 @@ def _name(fit: Fit, traits: _Traits, known: Knowledge, representative: str, stat
     if traits.phrase:
         genus = traits.phrase
     elif status == "new" and fit.above:
-        genus = " and ".join(_plain(terms[t].name) for t in fit.above[:2])
+        genus = " and ".join(terms[t].name for t in fit.above[:2])
     else:
         return f"{representative}-like protein" + (f" with {traits.motif} motif" if traits.motif else "")
     return f"{genus}, {representative} type" + (f" with {traits.motif} motif" if traits.motif else "")
@@ -277,10 +279,6 @@ def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -
             f"{traits.motif_share:.0%} hold the residues {traits.motif}, of all {traits.motif_usual:.1%}"
         )
     return tuple(said)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"\s+activity$", "", name)
 
 
 def _normal(name: str) -> str:
