@@ -173,9 +173,7 @@ def test_categories_are_matched_or_proposed(world):
     assert "'term 2'" in new.definition
     assert made[3].status == "unknown"
     assert made[3].n_annotated == 0
-    assert len({c.name for c in made if c.status != "existing"}) == len(
-        [c for c in made if c.status != "existing"]
-    )
+    assert len({c.name for c in made} | {t.name for t in known.ontology.terms}) == len(made) + 6
 
 
 def test_members_that_carry_a_term_are_a_category_below_it(world):
@@ -275,6 +273,8 @@ def test_page_keeps_its_other_parts_and_escapes(world, tmp_path):
     assert evil not in html
     assert 'id="ontology"' in html
     assert 'id="enrichment"' in html
+    nothing = enrich(labels, known.carried, known.ontology, max_q=0.0)
+    assert enrichment_part(nothing, [])["clusters"] == []
     assert not any(word in html for word in ('src="', "http://", "https://", "@import", "url("))
     assert "default-src &#39;none&#39;" in html
     broken = tmp_path / "other.html"

@@ -137,10 +137,9 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
         traits = background.traits(category)
         representative = _representative(category, known)
         name = _name(own, traits, known, representative, status)
-        if status != "existing":
-            if _normal(name) in taken:
-                name = f"{name} ({ids[place]})"
-            taken.add(_normal(name))
+        if _normal(name) in taken:
+            name = f"{name} ({ids[place]})"
+        taken.add(_normal(name))
         evidence = _evidence(category, own, traits, known)
         candidates.append(
             Candidate(
@@ -228,7 +227,8 @@ def _representative(category: Category, known: Knowledge) -> str:
 def _name(fit: Fit, traits: _Traits, known: Knowledge, representative: str, status: str) -> str:
     terms = known.ontology.terms if known.ontology else ()
     if status == "existing":
-        return terms[fit.match].name
+        # Editors refuse two terms of one name.
+        return f"{terms[fit.match].name}, as found by sequence"
     if traits.phrase:
         genus = traits.phrase
     elif status == "new" and fit.above:
