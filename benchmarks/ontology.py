@@ -17,7 +17,7 @@ import argparse
 import gzip
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -462,8 +462,7 @@ def sequence_trees(data: Path, folder: Path, seed: int, source: str) -> list[lis
         # For each level of the truth the level of the tree that fits it best.
         best = figures[figures[:, :, 2].argmax(axis=0), np.arange(len(truth))]
         weights = np.arange(1, len(truth) + 1) / np.arange(1, len(truth) + 1).sum()
-        lines.append([source, name, *(f"{f:.3f}" for f in best[:, 2]), *[""] * (4 - len(truth)),
-                      *(f"{v:.3f}" for v in weights @ best)])  # fmt: skip
+        lines.append([name, *(f"{f:.3f}" for f in (*best[:, 2], *(weights @ best)))])
     return lines
 
 
@@ -505,9 +504,8 @@ def draw_cath(data: Path, folder: Path, seed: int) -> tuple[Path, dict[str, list
         code = record.description.split()[0].split(".")
         records[record.id] = record.sequence
         levels[record.id] = [".".join(code[: i + 1]) for i in range(4)]
-    return _draw_groups(
-        records, {id: level[3] for id, level in levels.items()}, folder / "cath.fasta", seed
-    ), levels
+    groups = {id: level[3] for id, level in levels.items()}
+    return _draw_groups(records, groups, folder, seed), levels
 
 
 def draw_pfam(data: Path, folder: Path, seed: int) -> tuple[Path, dict[str, list[str]]]:
@@ -530,6 +528,7 @@ def draw_pfam(data: Path, folder: Path, seed: int) -> tuple[Path, dict[str, list
 
 
 DRAWS = {"cath": draw_cath, "pfam": draw_pfam}
+LEVELS = {"cath": ("class", "architecture", "topology", "superfamily"), "pfam": ("clan", "family")}
 
 
 def _draw_groups(
@@ -578,11 +577,11 @@ def _best_hit(around: Surroundings, carried: Any, rows: NDArray[np.int64]) -> An
     return (pick @ carried.astype(np.float32)).tocsr()
 
 
-def print_table(title: str, header: list[str], lines: list[list[str]]) -> None:
+def print_table(title: str, header: Sequence[str], lines: list[list[str]]) -> None:
     """Print Markdown."""
     print(f"\n{title}\n\n| {' | '.join(header)} |\n{'|---' * len(header)}|")
     for line in lines:
-        print(f"| {' | '.join(line)} |")
+        print(f"| {' | '.join(line)} |", flush=True)
 
 
 def main() -> None:
@@ -657,16 +656,15 @@ def main() -> None:
         print_table(
             "Enrichment of a million proteins", header, enrichment_at_scale(options.data, options.seed)
         )
-    if "tree" in wanted:
-        lines = [
-            line for source in DRAWS if not missing[source]
-            for line in sequence_trees(options.data, options.output, options.seed, source)
-        ]  # fmt: skip
+    for source in DRAWS:
+        if missing[source] or "tree" not in wanted:
+            continue
         print_table(
-            "Ontology from sequences alone: F of pairs under one ancestor for each level of CATH (class, "
-            "architecture, topology, superfamily) and Pfam (clan, family); the last three weighted by depth",
-            ["truth", "method", *(f"level {i}" for i in range(1, 5)), "precision", "recall", "F"], lines,
-        )  # fmt: skip
+            f"Ontology from sequences alone: F of pairs under one ancestor at the levels of {source}; "
+            "the last three weighted by depth",
+            ["method", *LEVELS[source], "precision", "recall", "F"],
+            sequence_trees(options.data, options.output, options.seed, source),
+        )
     print(f"\n{time.process_time() - begun:.0f} CPU seconds, MMseqs2 not counted")
 
 
