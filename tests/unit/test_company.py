@@ -56,6 +56,17 @@ def test_shares_leave_the_protein_out(ontology):
     assert found["n_held_in_aspect"].tolist() == [0, 0, 0, 0]
 
 
+def test_an_aspect_with_too_few_proteins_is_left_out_and_named(ontology, caplog):
+    rows = [["x:00"] if i % 2 else ["x:11"] for i in range(40)]
+    rows[3] = ["x:00", "y:00"]
+    n = len(rows)
+    empty = sparse.csr_array((n, n), dtype=np.float32)
+    around = Surroundings([f"P{i}" for i in range(n)], np.arange(n) % 2, np.ones(n, np.float32), empty, empty)
+    found = annotate(around, table(ontology, rows), ontology, np.arange(4))
+    assert {ontology.namespaces[a] for a in ontology.aspects[found.terms]} == {"x"}
+    assert "y (1 proteins)" in caplog.text
+
+
 def test_known_terms_decide_between_two_that_a_family_has(ontology):
     """Half of each family carry one pair of terms, half another; what is known of a protein tells which."""
     n = 240

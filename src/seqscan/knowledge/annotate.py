@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from seqscan.knowledge.weights import Weights, upward
 from seqscan.results import write_tsv
 
 __all__ = ["PREDICTION_COLUMNS", "Predictions", "annotate", "marked_residues"]
+
+logger = logging.getLogger(__name__)
 
 PREDICTION_COLUMNS = (
     "protein", "term", "probability", "name", "aspect", "known", "cluster", "cluster_carriers",
@@ -143,20 +146,29 @@ def annotate(
     carried = propagate(direct, ontology)
     evidence = around.evidence(carried)
     company = Company(carried, ontology)
-    learnt = []
+    learnt, left_out = [], []
     for aspect in range(len(ontology.namespaces)):
         columns = ((ontology.aspects == aspect) & ~ontology.roots).astype(np.float32)
         own = (carried.astype(np.float32) @ sparse.diags_array(columns)).tocsr()
         own.eliminate_zeros()
         within = around.evidence(own.astype(bool))
-        if within.known.sum() >= MIN_ANNOTATED:
+        n_known = int(within.known.sum())
+        if n_known >= MIN_ANNOTATED:
             learnt.append(Weights.learn(within, company, direct, seed=seed))
+        elif n_known:
+            left_out.append(f"{ontology.namespaces[aspect]} ({n_known} proteins)")
     if not learnt:
         raise InputError(
             "annotations",
             f"only {int(evidence.known.sum())} proteins have them; {MIN_ANNOTATED} are needed in an aspect "
             "to weigh evidence",
             remedy="Give annotations of more of the proteins, or a larger reference.",
+        )
+    if left_out:
+        logger.warning(
+            "nothing is predicted in an aspect with terms of fewer than %d proteins: %s",
+            MIN_ANNOTATED,
+            ", ".join(left_out),
         )
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
     for start in range(0, len(queries), _BLOCK_ROWS):
