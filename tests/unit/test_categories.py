@@ -6,14 +6,18 @@ import fastobo
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.cluster.hierarchy import average, cophenet
+from scipy.spatial.distance import pdist
 
 from seqscan.alphabet import AMINO
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.candidates import Candidate, Knowledge, propose
 from seqscan.knowledge.categories import (
+    Category,
     categories,
     cluster_means,
+    linkage,
     motif,
     shared_phrase,
     stable_id,
@@ -21,6 +25,7 @@ from seqscan.knowledge.categories import (
 )
 from seqscan.knowledge.enrich import enrich
 from seqscan.knowledge.export import document, write_members, write_ontology
+from seqscan.knowledge.fits import narrowed
 from seqscan.knowledge.ontology import Ontology, Term
 from seqscan.knowledge.page import enrichment_part, ontology_part, update_page
 from seqscan.store import unit
@@ -76,6 +81,30 @@ def test_means_give_the_mean_cosine_between_members():
     assert means[0] @ means[1] == pytest.approx((points[:8] @ points[8:18].T).mean(), abs=1e-6)
 
 
+def test_linkage_counts_every_member():
+    """Joined from its clusters on, a tree is that of the members: the height is their mean cosine."""
+    generator = np.random.default_rng(1)
+    sizes = np.array([1, 9, 4, 2, 6])
+    centers = unit(generator.normal(size=(5, 6)))
+    labels = np.repeat(np.arange(5), sizes)
+    points = unit((centers[labels] + 0.1 * generator.normal(size=(len(labels), 6))).astype(np.float32))
+    tree = linkage(cluster_means(points, labels, np.arange(5)), sizes)
+    held = {i: np.flatnonzero(labels == i) for i in range(5)}
+    for step, (left, right, distance, _) in enumerate(tree):
+        mean = (points[held[left]] @ points[held[right]].T).mean()
+        assert distance == pytest.approx(1 - mean, abs=1e-5)
+        held[5 + step] = np.concatenate([held[left], held[right]])
+    assert (np.diff(tree[:, 2]) >= 0).all()
+
+
+def test_linkage_of_equal_sizes_is_scipys():
+    points = unit(np.random.default_rng(0).normal(size=(40, 5)))
+    expected = average(pdist(points, "cosine"))
+    found = linkage(points, np.ones(40, int))
+    assert cophenet(found) == pytest.approx(cophenet(expected), abs=1e-6)
+    assert found[:, 3].tolist() == expected[:, 3].tolist()
+
+
 def test_id_depends_on_the_members_alone():
     assert stable_id(["a", "b"]) == stable_id(["b", "a"]) != stable_id(["a", "b", "c"])
     assert stable_id(["a"]).startswith("SEQSCAN:")
@@ -106,7 +135,13 @@ def world():
     """Two clusters that are a term each, one below both of two branches, and one without annotations."""
     parents = {"1": [], "2": ["1"], "3": ["1"], "4": ["2"], "5": ["2"], "6": ["1"]}
     ontology = Ontology.of(
-        Term(f"GO:{i}", f"term {i}", "molecular_function", "", tuple(("is_a", f"GO:{p}") for p in ps))
+        Term(
+            f"GO:{i}",
+            f"term {i}",
+            "molecular_function",
+            "",
+            tuple(("part_of" if i == "3" else "is_a", f"GO:{p}") for p in ps),
+        )
         for i, ps in parents.items()
     )
     # The last keep the others from being what everything carries.
@@ -138,9 +173,38 @@ def test_categories_are_matched_or_proposed(world):
     assert "'term 2'" in new.definition
     assert made[3].status == "unknown"
     assert made[3].n_annotated == 0
-    assert len({c.name for c in made if c.status != "existing"}) == len(
-        [c for c in made if c.status != "existing"]
+    assert len({c.name for c in made} | {t.name for t in known.ontology.terms}) == len(made) + 6
+
+
+def test_members_that_carry_a_term_are_a_category_below_it(world):
+    """Of a family, twelve carry term 2, none of the narrower terms, and eight a term of another branch."""
+    _, known, _ = world
+    ontology = known.ontology
+    terms = [*["GO:2"] * 12, *["GO:6"] * 8, *["GO:4"] * 20, *["GO:6"] * 120]
+    direct = sparse.lil_array((len(terms), len(ontology)), dtype=bool)
+    for row, term in enumerate(terms):
+        direct[row, ontology.row(term)] = True
+    carried = propagate(direct.tocsr(), ontology)
+    family, narrow, rest = (
+        Category((0,), np.arange(20), (), 1.0),
+        Category((1,), np.arange(20, 40), (), 1.0),
+        Category((2,), np.arange(40, 160), (), 1.0),
     )
+    made = narrowed([family, narrow, rest], carried, ontology)
+    assert [(c.rows.tolist(), c.parents) for c in made] == [(list(range(12)), (0,))]
+    ids = [f"P{i}" for i in range(len(terms))]
+    new = propose([family, narrow, rest], Knowledge(ids, ontology=ontology, carried=carried))
+    assert [(c.status, c.match) for c in new] == [
+        ("new", "GO:2"), ("existing", "GO:4"), ("existing", "GO:6"), ("new", "GO:2")
+    ]  # fmt: skip
+    assert new[3].parents == (new[0].id, "GO:2")
+    # Where a narrower term holds four fifths of them there is nothing to propose.
+    for row in range(10):
+        direct[row, ontology.row("GO:5")] = True
+    carried = propagate(direct.tocsr(), ontology)
+    assert [len(c.rows) for c in narrowed([family, narrow, rest], carried, ontology)] == [10]
+    again = propose([family, narrow, rest], Knowledge(ids, ontology=ontology, carried=carried))
+    assert len(again) == 3
 
 
 def test_without_any_ontology(world):
@@ -209,6 +273,8 @@ def test_page_keeps_its_other_parts_and_escapes(world, tmp_path):
     assert evil not in html
     assert 'id="ontology"' in html
     assert 'id="enrichment"' in html
+    nothing = enrich(labels, known.carried, known.ontology, max_q=0.0)
+    assert enrichment_part(nothing, [])["clusters"] == []
     assert not any(word in html for word in ('src="', "http://", "https://", "@import", "url("))
     assert "default-src &#39;none&#39;" in html
     broken = tmp_path / "other.html"

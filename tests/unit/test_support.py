@@ -5,11 +5,12 @@ import pytest
 from scipy import sparse
 
 from seqscan.errors import InputError
-from seqscan.knowledge.annotate import annotate, upward
+from seqscan.knowledge.annotate import annotate
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.audit import audit, corrupted, term_verdicts
 from seqscan.knowledge.ontology import Ontology, Term
 from seqscan.knowledge.support import FEATURES, Surroundings, nearest
+from seqscan.knowledge.weights import upward
 from seqscan.store import unit
 
 N_FAMILIES, N_MEMBERS = 12, 20
@@ -87,10 +88,9 @@ def test_hidden_annotations_are_found_and_follow_the_hierarchy(world, ontology):
     hidden = np.arange(0, len(family), 5)
     known = np.ones(len(family), bool)
     known[hidden] = False
-    carried = propagate(direct, ontology).multiply(known[:, None])
-    carried = carried.tocsr()
-    carried.eliminate_zeros()
-    found = annotate(around(family, points, known), carried, ontology, hidden)
+    shown = direct.multiply(known[:, None]).tocsr()
+    shown.eliminate_zeros()
+    found = annotate(around(family, points, known), shown, ontology, hidden)
     truth = propagate(direct, ontology)
     leaf = ontology.depths[found.terms] == 2
     best = {}
@@ -113,18 +113,16 @@ def test_what_is_stated_not_to_hold_is_not_predicted(world, ontology):
     family, points, direct = world
     negated = sparse.lil_array(direct.shape, dtype=bool)
     negated[0, ontology.row("T:0")] = True
-    carried = propagate(direct, ontology)
     surroundings = around(family, points, np.ones(len(family), bool))
-    free = annotate(surroundings, carried, ontology, np.array([0]))
-    bound = annotate(surroundings, carried, ontology, np.array([0]), negated=negated.tocsr())
+    free = annotate(surroundings, direct, ontology, np.array([0]))
+    bound = annotate(surroundings, direct, ontology, np.array([0]), negated=negated.tocsr())
     assert ontology.row("T:00") in free.terms
     assert not {ontology.row("T:0"), ontology.row("T:00")} & set(bound.terms.tolist())
 
 
 def test_tables_of_predictions(world, ontology, tmp_path):
     family, points, direct = world
-    carried = propagate(direct, ontology)
-    found = annotate(around(family, points, np.ones(len(family), bool)), carried, ontology, np.array([3]))
+    found = annotate(around(family, points, np.ones(len(family), bool)), direct, ontology, np.array([3]))
     found.write(tmp_path / "p.tsv", residues={"P3": "4-9"})
     header, first, *_ = [line.split("\t") for line in (tmp_path / "p.tsv").read_text().splitlines()]
     assert header[:3] == ["protein", "term", "probability"]
@@ -149,7 +147,7 @@ def test_too_few_annotations(world, ontology):
     few = direct[:10]
     surroundings = around(family[:10], points[:10], np.ones(10, bool))
     with pytest.raises(InputError, match="only 10 proteins"):
-        annotate(surroundings, propagate(few, ontology), ontology, np.array([0]))
+        annotate(surroundings, few, ontology, np.array([0]))
     with pytest.raises(InputError, match="10 of these proteins' annotations are too few"):
         audit(surroundings, few, ontology)
 

@@ -116,7 +116,7 @@ def annotate(
     row_of = {id: row for row, id in enumerate(around.ids)}
     queries = np.array([row_of[record.id] for record in records], dtype=np.int64)
     found = predict(
-        around, matched.propagated, matched.ontology, queries,
+        around, matched.direct, matched.ontology, queries,
         negated=matched.negated, min_probability=min_probability, seed=seed,
     )  # fmt: skip
     shown = (
@@ -223,6 +223,9 @@ def ontology(
     write_ontology(candidates, output, ontology=terms)
     write_members(candidates, known.ids, output.with_name(f"{output.stem}.members.tsv"))
     update_page(_page(page, output), "ontology", ontology_part(candidates, terms, notes))
+    if terms is None:
+        typer.echo(f"{len(candidates)} categories from sequences alone")
+        return
     counts = Counter(candidate.status for candidate in candidates)
     typer.echo(
         f"{len(candidates)} categories: {counts['existing']} are existing terms, {counts['new']} new, "

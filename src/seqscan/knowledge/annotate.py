@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError
+from seqscan.knowledge.annotations import propagate
+from seqscan.knowledge.company import Company
 from seqscan.knowledge.ontology import Ontology
-from seqscan.knowledge.support import FEATURES, Evidence, Surroundings
+from seqscan.knowledge.support import Evidence, Surroundings
+from seqscan.knowledge.weights import Weights, upward
 from seqscan.results import write_tsv
 
-__all__ = ["PREDICTION_COLUMNS", "Predictions", "annotate", "marked_residues", "upward"]
+__all__ = ["PREDICTION_COLUMNS", "Predictions", "annotate", "marked_residues"]
+
+logger = logging.getLogger(__name__)
 
 PREDICTION_COLUMNS = (
     "protein", "term", "probability", "name", "aspect", "known", "cluster", "cluster_carriers",
@@ -25,8 +32,6 @@ PREDICTION_COLUMNS = (
 
 MIN_ANNOTATED = 20
 """Fewer annotated proteins cannot calibrate anything."""
-_MAX_LEARNT_FROM = 4000
-_MAX_PAIRS = 400_000
 _BLOCK_ROWS = 1024
 
 
@@ -102,7 +107,7 @@ class Predictions:
 
 def annotate(
     around: Surroundings,
-    carried: Any,
+    direct: Any,
     ontology: Ontology,
     queries: NDArray[np.int64],
     *,
@@ -116,11 +121,11 @@ def annotate(
     ----------
     around : Surroundings
         Of N proteins.
-    carried : (N, T) sparse bool
-        What is known of them, propagated; empty rows for new proteins.
+    direct : (N, T) sparse bool
+        What they are annotated with; empty rows for new proteins. What it implies is worked out here.
     ontology : Ontology
     queries : (R,), int64
-        Rows to predict; what is known of these very proteins is not used for them.
+        Rows to predict.
     negated : (N, T) sparse bool, optional
         Stated not to hold: neither such a term nor a descendant is predicted.
     min_probability : probability
@@ -130,31 +135,53 @@ def annotate(
     Raises
     ------
     InputError
-        If fewer than `MIN_ANNOTATED` proteins are annotated.
+        If there is no aspect in which `MIN_ANNOTATED` proteins are annotated.
 
     Notes
     -----
-    The weight of each kind of evidence is learnt from annotated proteins, each one hidden from itself:
-    boosted trees on `support.FEATURES`. On a quarter of those proteins, kept out, the result is carried up
-    the hierarchy and calibrated by isotonic regression.
+    Each aspect is learnt by itself, from the proteins annotated in it, see `weights.Weights`; one with too
+    few of them is left out. For a term that a protein is not known to carry, the terms it is known to carry
+    speak too. At last a term is raised to the most probable of its descendants, across aspects.
     """
+    carried = propagate(direct, ontology)
     evidence = around.evidence(carried)
-    known = np.flatnonzero(evidence.known)
-    if len(known) < MIN_ANNOTATED:
+    company = Company(carried, ontology)
+    learnt, left_out = [], []
+    for aspect in range(len(ontology.namespaces)):
+        columns = ((ontology.aspects == aspect) & ~ontology.roots).astype(np.float32)
+        own = (carried.astype(np.float32) @ sparse.diags_array(columns)).tocsr()
+        own.eliminate_zeros()
+        within = around.evidence(own.astype(bool))
+        n_known = int(within.known.sum())
+        if n_known >= MIN_ANNOTATED:
+            learnt.append(Weights.learn(within, company, direct, seed=seed))
+        elif n_known:
+            left_out.append(f"{ontology.namespaces[aspect]} ({n_known} proteins)")
+    if not learnt:
         raise InputError(
             "annotations",
-            f"only {len(known)} proteins have them; {MIN_ANNOTATED} are needed to weigh evidence",
+            f"only {int(evidence.known.sum())} proteins have them; {MIN_ANNOTATED} are needed in an aspect "
+            "to weigh evidence",
             remedy="Give annotations of more of the proteins, or a larger reference.",
         )
-    score = _learn(evidence, ontology, known, seed)
+    if left_out:
+        logger.warning(
+            "nothing is predicted in an aspect with terms of fewer than %d proteins: %s",
+            MIN_ANNOTATED,
+            ", ".join(left_out),
+        )
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
     for start in range(0, len(queries), _BLOCK_ROWS):
         rows = queries[start : start + _BLOCK_ROWS]
-        place, terms = evidence.pairs(rows)
-        p = score(rows, place, terms)
+        parts = []
+        for weights in learnt:
+            place, terms = weights.evidence.pairs(rows)
+            parts.append((place, terms, weights.probabilities(rows, place, terms)))
+        place, terms, p = (np.concatenate(part) for part in zip(*parts, strict=True))
         if negated is not None:
             p[_at_any(negated[rows], place, terms, ontology)] = 0.0
-        kept = (p >= min_probability) & ~ontology.roots[terms]
+        p = upward(place, terms, p, ontology)
+        kept = p >= min_probability
         place, terms, p = place[kept], terms[kept], p[kept]
         order = np.lexsort((terms, -p, place))
         found.append((rows[place[order]], terms[order], p[order]))
@@ -163,72 +190,6 @@ def annotate(
     )  # fmt: skip
     have = np.asarray(carried[rows, terms]).ravel().astype(bool) if len(rows) else np.empty(0, bool)
     return Predictions(evidence, ontology, rows, terms, p, have)
-
-
-def upward(
-    place: NDArray[np.int64], terms: NDArray[np.int64], p: NDArray[np.float64], ontology: Ontology
-) -> NDArray[np.float64]:
-    """Raise each probability to the highest of the term's descendants in the same protein, (M,) -> (M,)."""
-    ancestors, n_terms = ontology.ancestors, len(ontology)
-    counts = np.diff(ancestors.indptr)[terms]
-    lower = np.repeat(np.arange(len(terms)), counts)
-    within = np.arange(len(lower)) - np.repeat(np.cumsum(counts) - counts, counts)
-    wanted = place[lower] * n_terms + ancestors.indices[np.repeat(ancestors.indptr[terms], counts) + within]
-    keys = place * n_terms + terms
-    order = np.argsort(keys, kind="stable")
-    at = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), max(len(keys) - 1, 0))]
-    hit = keys[at] == wanted
-    raised = p.copy()
-    np.maximum.at(raised, at[hit], p[lower[hit]])
-    return raised
-
-
-def _learn(evidence: Evidence, ontology: Ontology, known: NDArray[np.int64], seed: int) -> Any:
-    """Learn from annotated proteins; return a function of (rows, place, terms) that gives probabilities."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.isotonic import IsotonicRegression
-
-    generator = np.random.default_rng((seed, 61))
-    chosen = generator.permutation(known)[:_MAX_LEARNT_FROM]
-    parts = np.split(chosen, [max(1, len(chosen) * 3 // 4)])
-    drawn: list[tuple[Any, ...]] = []
-    for part in parts:
-        rows = np.sort(part)
-        place, terms = evidence.pairs(rows)
-        informative = ~ontology.roots[terms]
-        place, terms = place[informative], terms[informative]
-        truth = np.asarray(evidence.carried[rows[place], terms]).ravel().astype(bool)
-        drawn.append((rows, place, terms, evidence.features(rows, place, terms), truth))
-    _, _, _, features, truth = drawn[0]
-    sample = np.sort(generator.permutation(len(truth))[:_MAX_PAIRS])
-    if truth[sample].all() or not truth[sample].any():
-        constant = float(truth[sample].mean()) if len(sample) else 0.0
-        return lambda rows, place, terms: np.full(len(place), constant)
-    trees = HistGradientBoostingClassifier(
-        max_iter=80, learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=50, l2_regularization=1.0,
-        early_stopping=False, random_state=seed,
-        # More support never speaks against a term.
-        monotonic_cst=[int(name in _SUPPORTING) for name in FEATURES],
-    )  # fmt: skip
-    trees.fit(features[sample], truth[sample])
-    _, place, terms, features, truth = drawn[1]
-    raw = upward(place, terms, trees.predict_proba(features)[:, 1], ontology)
-    isotonic = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, truth)
-
-    def score(
-        rows: NDArray[np.int64], place: NDArray[np.int64], terms: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        if not len(place):
-            return np.empty(0)
-        raw = trees.predict_proba(evidence.features(rows, place, terms))[:, 1]
-        raised = upward(place, terms, raw, ontology)
-        # Isotonic regression has steps; a little of the raw score keeps the order within a step.
-        return 0.99 * isotonic.predict(raised) + 0.01 * raised
-
-    return score
-
-
-_SUPPORTING = {"neighbors", "nearest", "cluster", "alignments", "best_alignment"}
 
 
 def _at_any(

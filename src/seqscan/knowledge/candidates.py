@@ -10,22 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from seqscan.alphabet import AMINO
 from seqscan.knowledge.categories import Category, motif, phrases, shared_phrase, stable_id, word_shares
-from seqscan.knowledge.enrich import false_discovery, tail
+from seqscan.knowledge.fits import MIN_ANNOTATED, Fit, fit, narrowed
 from seqscan.knowledge.ontology import Ontology
 
 __all__ = ["Candidate", "Knowledge", "propose"]
 
-MIN_JACCARD = 0.5
-"""From this overlap of members on, a category and a term are the same thing."""
-MIN_SHARE = 0.8
-"""Of the annotated members: a term that so many carry stands above the category."""
-MAX_FREQUENCY = 0.25
-MIN_ANNOTATED = 3
-_MAX_PARENTS = 4
 _N_BACKGROUND = 2000
 
 
@@ -99,25 +91,6 @@ class Candidate:
     evidence: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """How one category lies among the terms: rows of terms."""
-
-    n_annotated: int
-    match: int
-    jaccard: float
-    q: float
-    above: tuple[int, ...]
-    shares: tuple[float, ...]
-
-    @property
-    def status(self) -> str:
-        """See `Candidate.status`."""
-        if self.n_annotated < MIN_ANNOTATED:
-            return "unknown"
-        return "existing" if self.jaccard >= MIN_JACCARD and self.q <= 0.05 else "new"
-
-
 def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
     """Turn categories into candidate terms.
 
@@ -135,100 +108,52 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
     -----
     A category is an existing term if they share half of their annotated proteins or more (Jaccard) and the
     overlap is not chance. If not, its parents are the most specific terms that four fifths of its annotated
-    members carry, several if no one of them implies the others, and its parents among the categories. A name
-    that the ontology has already is told apart by the representative.
+    members carry, several if no one of them implies the others, and its parents among the categories. Where
+    fewer carry a term, those that do may be a new category below it, see `fits.narrowed`. A name that the
+    ontology or another candidate has already gets the id added.
     """
+    n_whole = len(found)
+    if known.ontology is not None and known.carried is not None:
+        found = [*found, *narrowed(found, known.carried, known.ontology)]
+        fits = fit(found, known.carried, known.ontology)
+    else:
+        fits = [Fit()] * len(found)
     first: dict[str, int] = {}
     ids = []
     for place, category in enumerate(found):
         id = stable_id(known.ids[row] for row in category.rows)
         ids.append(id)
         first.setdefault(id, place)
-    fits = _fits(found, known)
     background = _Background.of(known)
     taken = {_normal(term.name) for term in known.ontology.terms} if known.ontology else set()
     candidates = []
     for place, category in enumerate(found):
-        if first[ids[place]] != place:
+        own = fits[place]
+        status = own.status
+        # A narrowed category is there to be a new term and else has nothing to say.
+        if first[ids[place]] != place or (place >= n_whole and status != "new"):
             continue
-        fit = fits[place]
-        status = fit.status
         parents = _parents(place, found, fits, ids, known)
         traits = background.traits(category)
         representative = _representative(category, known)
-        name = _name(fit, traits, known, representative, status)
-        if status != "existing" and _normal(name) in taken:
-            name = f"{name}, as {representative}"
-        if status != "existing":
-            taken.add(_normal(name))
-        evidence = _evidence(category, fit, traits, known)
+        name = _name(own, traits, known, representative, status)
+        if _normal(name) in taken:
+            name = f"{name} ({ids[place]})"
+        taken.add(_normal(name))
+        evidence = _evidence(category, own, traits, known)
         candidates.append(
             Candidate(
-                ids[place], name, _definition(fit, traits, known, representative), parents, category.rows,
+                ids[place], name, _definition(own, traits, known, representative), parents, category.rows,
                 category.clusters, representative, status,
-                known.ontology.terms[fit.match].id if known.ontology and fit.match >= 0 else "",
-                fit.jaccard, fit.q, fit.n_annotated, evidence,
+                known.ontology.terms[own.match].id if known.ontology and own.match >= 0 else "",
+                own.jaccard, own.q, own.n_annotated, evidence,
             )
         )  # fmt: skip
     return candidates
 
 
-def _fits(found: Sequence[Category], known: Knowledge) -> list[_Fit]:
-    if known.ontology is None or known.carried is None:
-        return [_Fit(0, -1, 0.0, 1.0, (), ())] * len(found)
-    ontology = known.ontology
-    annotated = np.diff(known.carried.indptr) > 0
-    n = int(annotated.sum())
-    rows = np.concatenate([np.full(len(c.rows), i) for i, c in enumerate(found)])
-    columns = np.concatenate([c.rows for c in found])
-    kept = annotated[columns]
-    members = sparse.csr_array(
-        (np.ones(int(kept.sum()), np.float64), (rows[kept], columns[kept])),
-        shape=(len(found), len(annotated)),
-    )
-    carried = known.carried.astype(np.float64)
-    table = (members @ carried).tocsr()
-    sizes, totals = np.asarray(members.sum(axis=1)).ravel(), np.asarray(carried.sum(axis=0)).ravel()
-    best: list[tuple[int, float, float]] = []
-    for i in range(len(found)):
-        at = slice(table.indptr[i], table.indptr[i + 1])
-        terms, overlap = table.indices[at], table.data[at]
-        inner = ~ontology.roots[terms]
-        terms, overlap = terms[inner], overlap[inner]
-        if not len(terms):
-            best.append((-1, 0.0, 0.0))
-            continue
-        jaccard = overlap / (sizes[i] + totals[terms] - overlap)
-        # Of equal overlap the deepest term.
-        top = np.lexsort((terms, -ontology.depths[terms], -jaccard.round(9)))[0]
-        best.append((int(terms[top]), float(jaccard[top]), float(overlap[top])))
-    matched = np.array([term for term, _, _ in best])
-    p = np.ones(len(found))
-    have = matched >= 0
-    if have.any():
-        overlap = np.array([value for _, _, value in best])[have]
-        p[have] = tail(overlap, n, totals[matched[have]], sizes[have])
-    # Each best was chosen among all terms its members carry: as many tests as that.
-    q = np.minimum(false_discovery(np.minimum(p * np.maximum(np.diff(table.indptr), 1), 1.0)), 1.0)
-    fits = []
-    for i, (term, jaccard, _) in enumerate(best):
-        at = slice(table.indptr[i], table.indptr[i + 1])
-        share = table.data[at] / max(sizes[i], 1.0)
-        common = table.indices[at][(share >= MIN_SHARE) & ~ontology.roots[table.indices[at]]]
-        above = ontology.most_specific(common.tolist())
-        above = sorted(above, key=lambda t: (totals[t], t))
-        # What a quarter of all proteins carry says little; it stands in only where nothing better does.
-        telling = [t for t in above if totals[t] <= MAX_FREQUENCY * n]
-        above = telling[:_MAX_PARENTS] or above[:1]
-        value = dict(zip(table.indices[at].tolist(), share.tolist(), strict=True))
-        fits.append(
-            _Fit(int(sizes[i]), term, jaccard, float(q[i]), tuple(above), tuple(value[t] for t in above))
-        )
-    return fits
-
-
 def _parents(
-    place: int, found: Sequence[Category], fits: list[_Fit], ids: list[str], known: Knowledge
+    place: int, found: Sequence[Category], fits: list[Fit], ids: list[str], known: Knowledge
 ) -> tuple[str, ...]:
     """Return the ids above a category.
 
@@ -293,24 +218,27 @@ class _Background:
 
 
 def _representative(category: Category, known: Knowledge) -> str:
+    members = [known.ids[int(row)] for row in category.rows]
     named = [known.representatives[c] for c in category.clusters if c in known.representatives]
-    return named[0] if named else known.ids[int(category.rows[0])]
+    # That of a cluster need not be among the members that a term leaves.
+    return next((id for id in named if id in members), members[0])
 
 
-def _name(fit: _Fit, traits: _Traits, known: Knowledge, representative: str, status: str) -> str:
+def _name(fit: Fit, traits: _Traits, known: Knowledge, representative: str, status: str) -> str:
     terms = known.ontology.terms if known.ontology else ()
     if status == "existing":
-        return terms[fit.match].name
+        # Editors refuse two terms of one name.
+        return f"{terms[fit.match].name}, as found by sequence"
     if traits.phrase:
         genus = traits.phrase
     elif status == "new" and fit.above:
-        genus = " and ".join(_plain(terms[t].name) for t in fit.above[:2])
+        genus = " and ".join(terms[t].name for t in fit.above[:2])
     else:
         return f"{representative}-like protein" + (f" with {traits.motif} motif" if traits.motif else "")
     return f"{genus}, {representative} type" + (f" with {traits.motif} motif" if traits.motif else "")
 
 
-def _definition(fit: _Fit, traits: _Traits, known: Knowledge, representative: str) -> str:
+def _definition(fit: Fit, traits: _Traits, known: Knowledge, representative: str) -> str:
     """Return genus and differentia, from what is known of the members."""
     terms = known.ontology.terms if known.ontology else ()
     enough = fit.n_annotated >= MIN_ANNOTATED
@@ -327,7 +255,7 @@ def _definition(fit: _Fit, traits: _Traits, known: Knowledge, representative: st
     return text + (f" and that {', '.join(marks)}" if marks else "") + "."
 
 
-def _evidence(category: Category, fit: _Fit, traits: _Traits, known: Knowledge) -> tuple[str, ...]:
+def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -> tuple[str, ...]:
     said = [
         f"{len(category.rows)} members in {len(category.clusters)} cluster{'s'[: len(category.clusters) > 1]}"
         + (f" that join at a cosine of {category.cohesion:.2f}" if len(category.clusters) > 1 else "")
@@ -351,10 +279,6 @@ def _evidence(category: Category, fit: _Fit, traits: _Traits, known: Knowledge) 
             f"{traits.motif_share:.0%} hold the residues {traits.motif}, of all {traits.motif_usual:.1%}"
         )
     return tuple(said)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"\s+activity$", "", name)
 
 
 def _normal(name: str) -> str:

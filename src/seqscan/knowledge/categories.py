@@ -1,9 +1,8 @@
 """A directed acyclic graph of categories from clusters, and what each has in common.
 
-Clusters are the leaves. What is above them comes from the run's own hierarchy if it has one, else from
-average linkage of the clusters' mean vectors, where only groups that hold together over a range of similarity
-become categories. A category gets a second parent if it is as near to that parent's members as they are to
-each other.
+Clusters are the leaves. What is above them comes from an average linkage of their members, where only groups
+that hold together over a range of similarity become categories. A category gets a second parent if it is as
+near to that parent's members as they are to each other.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import average
-from scipy.spatial.distance import squareform
 
 __all__ = ["Category", "categories", "cluster_means", "linkage", "motif", "shared_phrase", "stable_id"]
 
@@ -75,12 +72,60 @@ def cluster_means(
     return means / np.bincount(place[inside], minlength=len(numbers))[:, None]
 
 
-def linkage(means: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return SciPy's average linkage of clusters by the mean cosine of their members, (C - 1, 4)."""
-    cosine = means @ means.T
-    distance = np.clip(1.0 - (cosine + cosine.T) / 2.0, 0.0, None)
-    np.fill_diagonal(distance, 0.0)
-    return average(squareform(distance, checks=False))
+def linkage(means: NDArray[np.floating], sizes: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Join clusters by the mean cosine between their members, every member counting the same.
+
+    Parameters
+    ----------
+    means : (C, Q)
+        Of points of length 1.
+    sizes : (C,), proteins
+
+    Returns
+    -------
+    tree : (C - 1, 4)
+        As SciPy's linkages, whose average one knows no sizes: two nodes, 1 - cosine, clusters.
+
+    Notes
+    -----
+    Chains of nearest neighbors (Murtagh 1983): memory and time grow with the square of C.
+
+    Examples
+    --------
+    >>> linkage(np.array([[1.0, 0], [0.8, 0.6], [0, 1]]), np.array([1, 1, 4])).round(2).tolist()
+    [[0.0, 1.0, 0.2, 2.0], [2.0, 3.0, 0.7, 3.0]]
+    """
+    n = len(means)
+    alike = np.asarray(means @ means.T, dtype=np.float32)
+    np.fill_diagonal(alike, -np.inf)
+    weight = np.asarray(sizes, dtype=np.float32).copy()
+    joins: list[tuple[int, int, float]] = []
+    chain: list[int] = []
+    while len(joins) < n - 1:
+        if not chain:
+            chain.append(int(np.flatnonzero(weight)[0]))
+        row = alike[chain[-1]]
+        near = int(row.argmax())
+        if len(chain) == 1 or row[chain[-2]] < row[near]:
+            chain.append(near)
+            continue
+        one, other = chain.pop(), chain.pop()
+        joins.append((one, other, float(row[other])))
+        mixed = (weight[one] * alike[one] + weight[other] * alike[other]) / (weight[one] + weight[other])
+        alike[one] = alike[:, one] = mixed
+        alike[other] = alike[:, other] = -np.inf
+        weight[one] += weight[other]
+        weight[other] = 0
+    # The chain finds joins of one branch after the other; the tree lists them by height.
+    node, count = np.arange(n), np.ones(2 * n, dtype=np.int64)
+    tree = np.zeros((max(n - 1, 0), 4))
+    for step, i in enumerate(np.argsort([-value for _, _, value in joins], kind="stable").tolist()):
+        one, other, value = joins[i]
+        left, right = sorted((int(node[one]), int(node[other])))
+        count[n + step] = count[left] + count[right]
+        tree[step] = left, right, max(1.0 - value, 0.0), count[n + step]
+        node[one] = n + step
+    return tree
 
 
 def categories(
@@ -107,10 +152,11 @@ def categories(
     list of Category
         The leaves first, by number, then from small to large.
     """
-    rows_of = {int(number): np.flatnonzero(labels == number) for number in numbers}
-    groups, cohesion, up = _merged(means, min_persistence)
+    rows_of = [np.flatnonzero(labels == number) for number in numbers]
+    sizes = np.array([len(rows) for rows in rows_of])
+    groups, cohesion, up = _merged(means, sizes, min_persistence)
     links = {child: {parent} for child, parent in up.items()}
-    for child, parent in _second_parents(groups, cohesion, links, means):
+    for child, parent in _second_parents(groups, cohesion, links, means, sizes):
         links.setdefault(child, set()).add(parent)
     # A category holds what is below it, by every way.
     below = [set(group) for group in groups]
@@ -126,7 +172,7 @@ def categories(
     return [
         Category(
             tuple(sorted(int(numbers[i]) for i in held)),
-            np.sort(np.concatenate([rows_of[int(numbers[i])] for i in held])),
+            np.sort(np.concatenate([rows_of[i] for i in held])),
             tuple(sorted(links.get(place, ()))),
             cohesion[place],
         )
@@ -135,7 +181,7 @@ def categories(
 
 
 def _merged(
-    means: NDArray[np.floating], min_persistence: float
+    means: NDArray[np.floating], sizes: NDArray[np.int64], min_persistence: float
 ) -> tuple[list[set[int]], list[float], dict[int, int]]:
     """Cut the linkage into groups that persist; return groups, cohesions, and the parent of each."""
     n = len(means)
@@ -144,12 +190,11 @@ def _merged(
     up: dict[int, int] = {}
     if n < 2:
         return groups, cohesion, up
-    tree = linkage(means)
+    tree = linkage(means, sizes)
     formed = np.concatenate([np.full(n, np.nan), 1.0 - tree[:, 2]])
     joined = np.zeros(2 * n - 1)
     for step, (left, right, _, _) in enumerate(tree):
         joined[int(left)] = joined[int(right)] = formed[n + step]
-    place = {i: i for i in range(n)}
     held: dict[int, set[int]] = {i: {i} for i in range(n)}
     parts: dict[int, list[int]] = {i: [i] for i in range(n)}
     for step, (left, right, _, _) in enumerate(tree):
@@ -159,22 +204,27 @@ def _merged(
         parts[node] = parts.pop(int(left)) + parts.pop(int(right))
         is_root = step == len(tree) - 1
         if not is_root and formed[node] - joined[node] >= min_persistence:
-            place[node] = len(groups)
+            up |= dict.fromkeys(parts[node], len(groups))
+            parts[node] = [len(groups)]
             groups.append(held[node])
             cohesion.append(float(formed[node]))
-            up |= dict.fromkeys(parts[node], place[node])
-            parts[node] = [place[node]]
     return groups, cohesion, up
 
 
 def _second_parents(
-    groups: list[set[int]], cohesion: list[float], links: dict[int, set[int]], means: NDArray[np.floating]
+    groups: list[set[int]],
+    cohesion: list[float],
+    links: dict[int, set[int]],
+    means: NDArray[np.floating],
+    sizes: NDArray[np.int64],
 ) -> Iterable[tuple[int, int]]:
     """Yield pairs of a category and a further parent that it is near enough to, no cycle among them."""
     inner = [place for place, group in enumerate(groups) if len(group) > 1]
     if not inner:
         return
-    centers = np.stack([np.asarray(means)[sorted(group)].mean(axis=0) for group in groups])
+    centers = np.stack(
+        [np.average(means[sorted(group)], axis=0, weights=sizes[sorted(group)]) for group in groups]
+    )
     near = centers @ centers[inner].T
     below = [set(group) for group in groups]
     for child in range(len(groups)):

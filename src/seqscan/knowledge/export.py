@@ -143,7 +143,8 @@ def _borrowed(ontology: Ontology, row: int) -> Any:
         clauses.append(DefClause(term.definition, fastobo.xref.XrefList([])))
     clauses += [IsAClause(_ident(id)) for relation, id in term.parents if relation == "is_a"]
     clauses += [
-        RelationshipClause(_ident(relation), _ident(id))
+        # By the id that the type is defined with: OBO Graphs turns a bare name into another one.
+        RelationshipClause(_ident(PART_OF if relation == "part_of" else relation), _ident(id))
         for relation, id in term.parents
         if relation != "is_a"
     ]

@@ -157,7 +157,8 @@ def categories_of_run(output: str | Path, head: ClusterHead) -> tuple[list[Categ
     known = Knowledge(table.ids)
     if run is not None:
         rows = run.rows(table.ids, str(path))
-        means = cluster_means(head.points(run.store.vectors()[rows]), table.labels, numbers)
+        # Not whitened as for the heads: the strongest directions, which whitening levels, tell folds apart.
+        means = cluster_means(run.points()[rows], table.labels, numbers)
         texts = run.corpus.descriptions
         known = Knowledge(
             table.ids, [texts[int(row)] for row in rows], [run.corpus[int(row)] for row in rows]

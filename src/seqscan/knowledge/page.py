@@ -79,7 +79,9 @@ def enrichment_part(found: Enrichment, notes: Sequence[str]) -> dict[str, Any]:
     order = kept[np.argsort(found.clusters[kept], kind="stable")]
     numbers, begin = np.unique(found.clusters[order], return_index=True)
     terms = found.ontology.terms
-    for number, rows in zip(numbers.tolist(), np.split(order, begin[1:]), strict=True):
+    # Of nothing, NumPy makes one empty part.
+    parts = np.split(order, begin[1:]) if len(order) else []
+    for number, rows in zip(numbers.tolist(), parts, strict=True):
         shown = [
             [
                 terms[int(found.terms[i])].id, terms[int(found.terms[i])].name,

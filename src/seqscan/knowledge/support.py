@@ -16,7 +16,7 @@ from scipy import sparse
 from seqscan.alignment import align_all
 from seqscan.errors import ShapeMismatch
 
-__all__ = ["FEATURES", "MAX_ALIGNED", "Evidence", "Surroundings", "aligned", "nearest"]
+__all__ = ["FEATURES", "MAX_ALIGNED", "Evidence", "Surroundings", "aligned", "at", "expand", "nearest"]
 
 MAX_ALIGNED = 50_000
 """Up to this many proteins are aligned with each other if nothing else is asked for."""
@@ -111,14 +111,14 @@ class Evidence:
         size = np.where(labels >= 0, sizes[np.clip(labels, 0, len(sizes) - 1)], 0)
         frequency = np.asarray(carried.sum(axis=0)).ravel() / n_known
         columns = (
-            _at(self.vectors[rows] @ carried, place, terms),
-            _at(first @ carried, place, terms),
+            at(self.vectors[rows] @ carried, place, terms),
+            at(first @ carried, place, terms),
             cosine[place],
-            _at(self._cluster_share(rows), place, terms),
+            at(self._cluster_share(rows), place, terms),
             np.log1p(size)[place],
             self.around.probabilities[rows][place],
-            _at(self.alignments[rows] @ carried, place, terms),
-            _at(aligned @ carried, place, terms),
+            at(self.alignments[rows] @ carried, place, terms),
+            at(aligned @ carried, place, terms),
             bits[place],
             np.log(np.maximum(frequency[terms], 1e-9)),
         )
@@ -129,13 +129,13 @@ class Evidence:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how many other annotated members of the cluster carry a term, and how many there are."""
         counts, sizes = self._cluster_counts(rows)
-        return _at(counts, place, terms).astype(np.int64), sizes[place].astype(np.int64)
+        return at(counts, place, terms).astype(np.int64), sizes[place].astype(np.int64)
 
     def witnesses(self, row: int, term: int, limit: int = 3) -> list[tuple[str, float]]:
         """Return the nearest proteins that carry a term, with their cosine, or else bits a residue."""
         for matrix in (self.around.neighbors, self.around.alignments):
-            at = slice(matrix.indptr[row], matrix.indptr[row + 1])
-            near, value = matrix.indices[at], matrix.data[at]
+            own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+            near, value = matrix.indices[own], matrix.data[own]
             if not len(near):
                 continue
             carries = np.asarray(self.carried[near][:, [term]].todense()).ravel()
@@ -237,14 +237,16 @@ def _strongest(votes: Any, values: Any) -> tuple[Any, NDArray[np.float32]]:
     order = np.lexsort((votes.indices, -votes.data, row))
     first = np.ones(len(order), bool)
     first[1:] = row[order][1:] != row[order][:-1]
-    at = order[first]
-    best = sparse.csr_array((np.ones(len(at), np.float32), (row[at], votes.indices[at])), shape=votes.shape)
+    top = order[first]
+    best = sparse.csr_array(
+        (np.ones(len(top), np.float32), (row[top], votes.indices[top])), shape=votes.shape
+    )
     found = np.zeros(n, np.float32)
-    found[row[at]] = np.asarray(values.tocsr()[row[at], votes.indices[at]]).ravel()
+    found[row[top]] = np.asarray(values.tocsr()[row[top], votes.indices[top]]).ravel()
     return best, found
 
 
-def _at(matrix: Any, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
+def at(matrix: Any, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return single elements of a sparse matrix; much faster than its own indexing."""
     matrix = matrix.tocsr()
     matrix.sort_indices()
@@ -255,5 +257,20 @@ def _at(matrix: Any, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDA
     wanted = rows.astype(np.int64) * width + columns
     if not len(keys):
         return np.zeros(len(wanted), np.float32)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, matrix.data[at], 0).astype(np.float32)
+    found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[found] == wanted, matrix.data[found], 0).astype(np.float32)
+
+
+def expand(matrix: Any, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return all entries of some rows of a CSR matrix, as (places in `rows`, columns).
+
+    Examples
+    --------
+    >>> pairs = expand(sparse.csr_array([[1, 0, 1], [0, 0, 0], [0, 1, 0]]), np.array([2, 0, 2]))
+    >>> [part.tolist() for part in pairs]
+    [[0, 1, 1, 2], [1, 0, 2, 1]]
+    """
+    counts = np.diff(matrix.indptr)[rows]
+    place = np.repeat(np.arange(len(rows)), counts)
+    within = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return place, matrix.indices[np.repeat(matrix.indptr[rows], counts) + within].astype(np.int64)

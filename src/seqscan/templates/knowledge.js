@@ -25,7 +25,7 @@
       $("enrichment-list").replaceChildren(...found.slice(0, limit).map(([cluster, size, n, terms]) => {
         const box = element("div", undefined, "cluster"), head = element("div"), table = element("table"), body = element("tbody");
         head.append(element("h3", "Cluster " + cluster), element("p", size + " annotated members", "small"));
-        if (n > terms.length) head.append(element("p", "and " + (n - terms.length) + " terms more", "small"));
+        if (n > terms.length) head.append(element("p", "and " + count(n - terms.length, "term", "terms") + " more", "small"));
         for (const [id, name, aspect, members, annotated, fold, q] of terms) {
           const row = element("tr"), first = element("td", name + " "), share = element("td", members + " of " + size);
           const bar = element("span", undefined, "bar"), fill = element("i");
@@ -124,6 +124,11 @@
       for (const id of above) nodes.get(id).children.push(node);
       if (!above.length) tops.push(node);
     }
+    const newBelow = (node) => {
+      const seen = new Set([node]), waiting = [node];
+      while (waiting.length) for (const child of waiting.pop().children) if (!seen.has(child)) { seen.add(child); waiting.push(child); }
+      return [...seen].filter((other) => other !== node && other.status === "new").length;
+    };
     const order = (list) => list.sort((a, b) => (b.children.length > 0) - (a.children.length > 0) || b.size - a.size || (a.title < b.title ? -1 : 1));
     const tell = (node, line) => {
       for (const other of document.querySelectorAll(".tree .name[aria-selected]")) other.removeAttribute("aria-selected");
@@ -147,6 +152,8 @@
       line.append(opener, element("i", undefined, "dot " + node.status), title);
       if (node.size) line.append(element("span", node.size.toLocaleString("en"), "dim small"));
       if (node.parents.length > 1) line.append(element("span", node.parents.length + " parents", "dim small"));
+      const below = newBelow(node);
+      if (below) line.append(element("span", below.toLocaleString("en") + " new below", "dim small"));
       made.append(line);
       let inner = null;
       const toggle = () => {

@@ -1,0 +1,85 @@
+"""Which terms go together: what a protein's own terms say about its others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from seqscan.knowledge.ontology import Ontology
+from seqscan.knowledge.support import at, expand
+
+__all__ = ["COMPANY_FEATURES", "Company", "specific"]
+
+COMPANY_FEATURES = ("company_best", "company_mean", "n_held", "n_held_in_aspect")
+
+
+def specific(carried: Any, ontology: Ontology) -> Any:
+    """Drop from each protein's terms those that another one of them implies, (N, T) sparse bool."""
+    links = ontology.ancestors.astype(np.int32)
+    links = links - sparse.eye_array(len(ontology), dtype=np.int32, format="csr")
+    links.eliminate_zeros()
+    carried = carried.astype(np.int32)
+    rest = (carried - carried.multiply(carried @ links > 0)).tocsr()
+    rest.eliminate_zeros()
+    rest.sort_indices()
+    return rest.astype(bool)
+
+
+@dataclass(frozen=True)
+class Company:
+    """How often the carriers of one term carry another.
+
+    Attributes
+    ----------
+    carried : (N, T) sparse bool
+        What is known, propagated.
+    ontology : Ontology
+    """
+
+    carried: Any
+    ontology: Ontology
+
+    @cached_property
+    def _together(self) -> Any:
+        carried = self.carried.astype(np.float32)
+        return (carried.T.tocsr() @ carried).tocsr()
+
+    def features(
+        self,
+        rows: NDArray[np.int64],
+        held: Any,
+        place: NDArray[np.int64],
+        terms: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Return the figures `COMPANY_FEATURES` for pairs of a protein, `rows[place]`, and a term, (M, 4).
+
+        Parameters
+        ----------
+        rows : (R,)
+        held : (R, T) sparse bool
+            Terms of each protein that count as known, the most specific ones; the protein itself is left out
+            of what their carriers carry. Without any, the shares are not a number.
+        place, terms : (M,)
+        """
+        aspects = self.ontology.aspects
+        n_held = np.diff(held.indptr)
+        here = np.zeros((len(rows), len(self.ontology.namespaces)))
+        np.add.at(here, (np.repeat(np.arange(len(rows)), n_held), aspects[held.indices]), 1)
+        best, mean = np.full(len(place), np.nan, np.float32), np.full(len(place), np.nan, np.float32)
+        pair, given = expand(held, place)
+        if len(pair):
+            own = at(self.carried[rows], place, terms) > 0
+            counts = np.asarray(self.carried.sum(axis=0)).ravel()
+            joint = at(self._together, given, terms[pair]) - own[pair]
+            # One carrier more that lacks the term, so that a single protein proves nothing.
+            share = (joint / np.maximum(counts[given], 1)).astype(np.float32)
+            np.fmax.at(best, pair, share)
+            n_given = np.where(n_held, n_held, np.nan)[place]
+            mean = (np.bincount(pair, share, minlength=len(place)) / n_given).astype(np.float32)
+        columns = (best, mean, np.log1p(n_held)[place], np.log1p(here[place, aspects[terms]]))
+        return np.stack([np.asarray(column, dtype=np.float32) for column in columns], axis=1)
