@@ -241,19 +241,26 @@ def _summed(
     model: Model, sequences: Sequence[NDArray[np.uint8]], *, step: int, max_residues: int = 8_192
 ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
     """Yield row, weighted residue vectors and weights, each summed over cells of `step` residues."""
-    for rows, output, mask in model.encoder.encode(sequences, max_residues=max_residues):
-        lengths = mask.sum(dim=1).tolist()
-        for line, row in enumerate(rows.tolist()):
-            weights = output.weights[line, : lengths[line]].float()
-            sums = weights * output.residues[line, : lengths[line]].float()
-            yield row, _cells(sums, step), _cells(weights, step)
+    for rows, _, pieces in model.encoder.encode_pieces(sequences, max_residues=max_residues):
+        shapes = [(-(-len(sequences[row]) // step), model.encoder.project.in_features) for row in rows]
+        sums = [np.zeros(shape, np.float32) for shape in shapes]
+        totals = [np.zeros(shape, np.float32) for shape in shapes]
+        start = 0
+        for residues, weights in pieces:
+            for line, row in enumerate(rows.tolist()):
+                n = len(sequences[row]) - start  # what follows is padding
+                _add_cells(sums[line], weights[line, :n].float() * residues[line, :n].float(), start, step)
+                _add_cells(totals[line], weights[line, :n].float(), start, step)
+            start += residues.shape[1]
+        yield from zip(rows.tolist(), sums, totals, strict=True)
 
 
-def _cells(values: torch.Tensor, step: int) -> NDArray[np.float32]:
-    """Sum (L, D) over each `step` residues."""
-    short = -len(values) % step
-    padded = torch.nn.functional.pad(values, (0, 0, 0, short))
-    return padded.reshape(-1, step, values.shape[1]).sum(dim=1).cpu().numpy()
+def _add_cells(cells: NDArray[np.float32], values: torch.Tensor, start: int, step: int) -> None:
+    """Add values (L, D) of the residues from `start` on to the cells of `step` residues they lie in."""
+    first, before = divmod(start, step)
+    padded = torch.nn.functional.pad(values, (0, 0, before, -(before + len(values)) % step))
+    added = padded.reshape(-1, step, values.shape[1]).sum(dim=1).cpu().numpy()
+    cells[first : first + len(added)] += added
 
 
 def _weigh(

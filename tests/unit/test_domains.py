@@ -222,3 +222,14 @@ def test_domain_that_ends_before_it_begins():
     one = np.ones(1, np.int64)
     with pytest.raises(ShapeMismatch, match="begin before it ends"):
         Domains(["a"], one, one, one.astype(np.int32), one.astype(np.float32))
+
+
+@pytest.mark.parametrize("window", [64, 60])
+def test_domains_of_a_protein_that_is_read_in_pieces(monkeypatch, window):
+    """Also where the pieces do not end between two cells."""
+    text = "A" * 64 + "W" * 40 + "A" * 64 + "H" * 80 + "A" * 16
+    records = [Record("long", "", text), Record("short", "", "W" * 40)]
+    whole = list(membership(motif_model(), records, cluster=1))
+    monkeypatch.setattr("seqscan.encoder.abstract.WINDOW", window)
+    for pieces, expected in zip(membership(motif_model(), records, cluster=1), whole, strict=True):
+        np.testing.assert_allclose(pieces, expected, atol=1e-5)
