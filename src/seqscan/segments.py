@@ -124,7 +124,7 @@ def change_points(
     Returns
     -------
     segments : list of (start, end)
-        Those that enough alignments cover.
+        Those that enough alignments cover, each trimmed to what half of these share.
 
     Notes
     -----
@@ -162,6 +162,31 @@ def change_points(
     while end > 0:
         start = int(previous[end])
         if support[end] >= config.min_support and places[end] - places[start] >= config.min_length:
-            segments.append((int(places[start]), int(places[end])))
+            segments.append(_core(int(places[start]), int(places[end]), starts, ends, weights, config))
         end = start
     return segments[::-1]
+
+
+def _core(
+    start: int,
+    end: int,
+    starts: NDArray[np.integer],
+    ends: NDArray[np.integer],
+    weights: NDArray[np.float64],
+    config: SegmentConfig,
+) -> tuple[int, int]:
+    """Trim a segment to what half of the alignments that cover it, by weight, share.
+
+    A tail that few share is too short to pay for a cut of its own, most of all at the end of a protein.
+    """
+    own = np.minimum(ends, end) - np.maximum(starts, start) > (end - start) / 2
+    first, last = np.maximum(starts[own], start), np.minimum(ends[own], end)
+    core = _median(first, weights[own]), _median(last, weights[own])
+    return core if core[1] - core[0] >= config.min_length else (start, end)
+
+
+def _median(values: NDArray[np.integer], weights: NDArray[np.float64]) -> int:
+    """Return the smallest value up to which half of the weight lies."""
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order])
+    return int(values[order[np.searchsorted(below, below[-1] / 2)]])
