@@ -58,7 +58,11 @@ class SegmentConfig:
 
 
 def recurring_segments(
-    sequences: Sequence[NDArray[np.uint8]], config: SegmentConfig | None = None, *, threads: int = 2
+    sequences: Sequence[NDArray[np.uint8]],
+    config: SegmentConfig | None = None,
+    *,
+    context: Sequence[NDArray[np.uint8]] = (),
+    threads: int = 2,
 ) -> NDArray[np.int64]:
     """Align proteins with each other and cut each at the change points of its alignments.
 
@@ -66,6 +70,8 @@ def recurring_segments(
     ----------
     sequences : N arrays of codes, each (L_i,)
     config : SegmentConfig, optional
+    context : sequence of arrays of codes
+        Further proteins that are aligned with but not cut: in few families domains may never part.
     threads : int
 
     Returns
@@ -81,7 +87,12 @@ def recurring_segments(
     """
     config = config or SegmentConfig()
     lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
-    hits = align_all(sequences, sensitivity=config.sensitivity, threads=threads)
+    hits = align_all(
+        [*sequences, *context],
+        queries=np.arange(len(sequences)) if len(context) else None,
+        sensitivity=config.sensitivity,
+        threads=threads,
+    )
     rows = [(row, start, end) for row, start, end in cut_proteins(lengths, hits, config)]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
