@@ -1,6 +1,7 @@
 """Print the tables of residues and domains: maps against domains and catalytic sites, whole proteins cut.
 
     python benchmarks/residues.py [--data FOLDER] [--families 10] [--proteins 25] [--seed 0] [--finetune]
+        [--context FASTA]
 
 Families are drawn at random from `pfam_domains_dev.tsv.gz`, half of them from those with a protein in M-CSA,
 and proteins at random from each. One model is trained on the domains of other proteins of these families,
@@ -49,12 +50,14 @@ from seqscan.store import unit
 N_TRAINED = 60  # domains of a family that the first model is trained on
 WINDOW = 51  # residues of a sliding window
 SMOOTH = 31
+N_SPLICED = 100  # proteins of three members each
 N_RANDOM = 5  # random heads and encoders
 PARTS = {
     "maps": "Contributions against domains",
     "catalytic": "Catalytic residues",
     "sanity": "Sanity",
     "speed": "Speed",
+    "spliced": "Spliced members, without labels",
     "domains": "Domains of whole proteins",
 }
 Segments = dict[str, list[tuple[int, int, int]]]  # protein: (start, end, cluster)
@@ -304,7 +307,7 @@ def part_domains(data: Data, options: argparse.Namespace) -> list[Any]:
     sequences = [AMINO.encode(record.sequence) for record in records]
     proteins = write_corpus(folder / "proteins", records)
     begun = time.monotonic()
-    segments = list(cut_records(proteins, SegmentConfig(), threads=options.threads))
+    segments = list(cut_records(proteins, SegmentConfig(), context=options.context, threads=options.threads))
     model = train(segments, folder, options, SEGMENT_COVERAGE)
     labels = np.concatenate([block.labels for block in model.assign(segments)])
     print(f"  trained on whole proteins in {time.monotonic() - begun:.0f} s", flush=True)
@@ -374,7 +377,7 @@ def recovery(data: Data, found: Segments) -> dict[str, Any]:
     families = {family: row for row, family in enumerate(sorted(f for f in sizes if sizes[f] >= 10))}
     n_clusters = 1 + max((number for parts in found.values() for _, _, number in parts), default=0)
     near = {level: np.zeros((len(families), n_clusters), np.int64) for level in (0.5, 0.8)}
-    best: dict[tuple[str, int], list[tuple[float, int, int]]] = defaultdict(list)
+    best: dict[tuple[str, int], list[tuple[float, int]]] = defaultdict(list)
     n = placed = 0
     for id, parts in data.truth.items():
         for start, end, family in parts:
@@ -383,20 +386,17 @@ def recovery(data: Data, found: Segments) -> dict[str, Any]:
             n += 1
             by_cluster: dict[int, tuple[float, int]] = {}
             for a, b, number in found.get(id, ()):
-                overlap = max(0, min(end, b) - max(start, a)) / (max(end, b) - min(start, a))
-                if overlap > by_cluster.get(number, (0.0, 0))[0]:
-                    by_cluster[number] = (overlap, (abs(a - start) + abs(b - end)) // 2)
-            for number, (overlap, error) in by_cluster.items():
+                shared = overlap((start, end), (a, b))
+                if shared > by_cluster.get(number, (0.0, 0))[0]:
+                    by_cluster[number] = (shared, (abs(a - start) + abs(b - end)) // 2)
+            for number, (shared, error) in by_cluster.items():
                 for level, table in near.items():
-                    table[families[family], number] += overlap >= level
-                best[family, number].append((overlap, error, 0))
-            placed += any(overlap >= 0.5 for overlap, _ in by_cluster.values())
+                    table[families[family], number] += shared >= level
+                best[family, number].append((shared, error))
+            placed += any(shared >= 0.5 for shared, _ in by_cluster.values())
     own = matched(near[0.5])
     errors = [
-        error
-        for family, row in families.items()
-        for overlap, error, _ in best[family, own[row]]
-        if overlap >= 0.5
+        error for family, row in families.items() for shared, error in best[family, own[row]] if shared >= 0.5
     ]
     rows = np.arange(len(families))
     kept = np.array(own) >= 0
@@ -494,6 +494,57 @@ def part_speed(data: Data, model: Model) -> list[Any]:
     return [{"CPU seconds to assign 1,000": assigned, "to map": mapped, "ratio": mapped / assigned}]
 
 
+# Part 6: spliced members
+
+
+def part_spliced(data: Data, model: Model) -> list[Any]:
+    """Find members again that were put between shuffled residues: reads no label, so it may choose."""
+    records = [record for record, _ in data.training]
+    labels = np.concatenate([block.labels for block in model.assign(records)])
+    generator = np.random.default_rng(0)
+
+    def shuffled() -> str:
+        text = records[int(generator.integers(len(records)))].sequence
+        return "".join(generator.permutation(list(text)))[: int(generator.integers(80))]
+
+    spliced, placed = [], []
+    for number in range(N_SPLICED):
+        text = shuffled()
+        for row in generator.integers(0, len(records), 3).tolist():
+            start = len(text)
+            text += records[row].sequence
+            placed.append((number, start, len(text), int(labels[row])))
+            text += shuffled()
+        spliced.append(Record(str(number), "", text))
+    found: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    n_found = 0
+    for block in find_domains(model, spliced):
+        columns = (block.labels.tolist(), block.starts.tolist(), block.ends.tolist())
+        for id, label, start, end in zip(block.proteins, *columns, strict=True):
+            found[int(id), label].append((start, end))
+            n_found += label >= 0
+    overlaps = np.array(
+        [
+            max((overlap((a, b), part) for part in found[number, label]), default=0.0)
+            for number, a, b, label in placed
+        ]
+    )
+    return [
+        {
+            "found at 0.5": (overlaps >= 0.5).mean(),
+            "at 0.8": (overlaps >= 0.8).mean(),
+            "calls for each member": n_found / len(placed),
+            "members": len(placed),
+        }
+    ]
+
+
+def overlap(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """Intersection of two stretches over their union."""
+    shared = min(one[1], other[1]) - max(one[0], other[0])
+    return max(0, shared) / (max(one[1], other[1]) - min(one[0], other[0]))
+
+
 def main() -> None:
     """Do what is not done yet and print all tables."""
     parser = argparse.ArgumentParser(
@@ -506,6 +557,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--context", type=Path, help="proteins to align with when whole ones are cut")
     parser.add_argument("--finetune", action="store_true", help="with joint learning")
     options = parser.parse_args()
     for name in (
@@ -545,6 +597,7 @@ def main() -> None:
         "catalytic": lambda: part_sites(data, *both(), options),
         "sanity": lambda: part_sanity(data, both()[0]),
         "speed": lambda: part_speed(data, both()[0]),
+        "spliced": lambda: part_spliced(data, both()[0]),
         "domains": lambda: part_domains(data, options),
     }
     for name in options.only:

@@ -188,7 +188,7 @@ _SCALE = _HEIGHT / np.log2(20)
 def logo(item: Consensus) -> str:
     """Return a sequence logo with a bar for the mean contribution under each place, an SVG document.
 
-    A letter's height is its share of the bits at its place; a red bar speaks for the cluster, a blue one
+    A letter's height is its share of the bits at its place; an orange bar speaks for the cluster, a blue one
     against it.
     """
     information, shares = item.information, item.counts / np.maximum(item.counts.sum(axis=1), 1)[:, None]
@@ -210,7 +210,7 @@ def logo(item: Consensus) -> str:
                 )
                 y -= height
         size = _BARS * float(np.clip(item.contributions[place] / limit, -1, 1))
-        color = "#c8475a" if size > 0 else "#3d6fb4"
+        color = "#c2601c" if size > 0 else "#2f69ad"  # as in the report's residue maps
         parts.append(
             f'<rect x="{x:g}" y="{base + 3 + _BARS - max(size, 0):.1f}" width="{_STEP - 1:g}" '
             f'height="{abs(size):.1f}" fill="{color}"/>'

@@ -37,6 +37,7 @@ from seqscan.neighbors import (
     vector_neighbors,
 )
 from seqscan.novelty import fit_novelty
+from seqscan.prior import DomainPrior
 from seqscan.scan import ScanConfig, discover, label_pieces, over_provision
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
@@ -268,11 +269,11 @@ def discover_categories(
         {"config": asdict(config), "n_proteins": len(corpus), "encoder": {"parent": weights}},
         fit_novelty(store.gather, assigned, head.center, seed=config.seed),
     )
-    prior_path = folder / "prior.json"
+    prior_path = folder / "prior.safetensors"
     key = log.run(
         "prior", {"from": key}, [prior_path], lambda: _prior(model, corpus, assigned, config.seed, prior_path)
     )
-    model.content["domains"] = json.loads(prior_path.read_text())
+    model = replace(model, prior=DomainPrior.read(prior_path))
     notes = content["notes"] | {
         "neighbors": "alignment and embedding" if aligns else "embedding",
         "mmseqs2": mmseqs_version() if aligns else None,
@@ -429,4 +430,4 @@ def _labels(head: ClusterHead, store: EmbeddingStore) -> NDArray[np.int32]:
 def _prior(model: Model, corpus: Corpus, labels: NDArray[np.int32], seed: int, path: Path) -> None:
     prior = learn_prior(model, corpus, labels, seed=seed)
     with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(prior.to_json()) + "\n")
+        prior.write(temporary)

@@ -1,8 +1,9 @@
 """Which parts of a whole protein belong to which clusters, in constant time for each protein.
 
-The vector of any window is a ratio of sums over its residues, so one pass of the encoder gives the exact
-logits of all windows. Each window is weighed as one domain of each cluster, by its logit and its length,
-against being no domain; dynamic programming picks the best set of windows that do not overlap.
+The vector of any window is a ratio of sums over its residues, so one pass of the encoder gives the vectors
+of all windows. Each window is weighed as one domain of each cluster, by its own vector, those of its three
+thirds and its length, against being no domain; dynamic programming picks the best set of windows that do not
+overlap.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.fasta import Record
 from seqscan.head import ClusterHead
 from seqscan.model import Model, record_blocks
+from seqscan.prior import N_PARTS, DomainPrior
 from seqscan.results import Domains
 from seqscan.store import unit
 
-__all__ = ["DomainPrior", "find_domains", "learn_prior", "membership"]
+__all__ = ["find_domains", "learn_prior", "membership", "prior_of"]
 
 STEP = 8
 """Residues between places where a domain may begin or end."""
@@ -30,75 +32,111 @@ MIN_SPREAD = 0.15
 """Least standard deviation of the logarithm of a cluster's lengths: the grid is no finer, and few members
 say little of it."""
 N_SHUFFLED = 256
+N_MEMBERS = 32
+"""Members of a cluster whose parts are averaged."""
+BLOCK_CELLS = 512
+"""Cells at which the windows begin that are weighed at once."""
 MAX_LENGTH = 1_000
 SPREADS = 2.5
 """A domain is at most so many standard deviations shorter or longer than its cluster's usual length."""
 
 
-@dataclass(frozen=True)
-class DomainPrior:
-    """What a domain of each cluster looks like, beside the direction of its vector.
-
-    Attributes
-    ----------
-    log_length : (C,)
-        Median of the logarithm of the members' lengths, residues.
-    spread : (C,)
-        Standard deviation of the same, at least `MIN_SPREAD`.
-    background : logit
-        Of being no domain, a class of its own beside the clusters: what half of the shuffled members exceed.
-    """
-
-    log_length: NDArray[np.float64]
-    spread: NDArray[np.float64]
-    background: float
-
-    def to_json(self) -> dict[str, object]:
-        """Return JSON values for a model's `content["domains"]`."""
-        return {
-            "log_length": [round(float(value), 4) for value in self.log_length],
-            "spread": [round(float(value), 4) for value in self.spread],
-            "background": round(self.background, 4),
-        }
-
-    @classmethod
-    def of(cls, model: Model) -> DomainPrior:
-        """Read what a model has learned of its clusters' lengths; raises `ArtifactError` if nothing."""
-        content = model.content.get("domains")
-        if content is None:
-            raise ArtifactError(
-                "the model",
-                "does not know the lengths of its clusters",
-                remedy="Make it again with this version.",
-            )
-        return cls(np.array(content["log_length"]), np.array(content["spread"]), content["background"])
+def prior_of(model: Model) -> DomainPrior:
+    """Return what a model has learned of its clusters' domains; raises `ArtifactError` if nothing."""
+    if model.prior is None:
+        raise ArtifactError(
+            "the model",
+            "does not know what the domains of its clusters look like",
+            remedy="Make it again with this version.",
+        )
+    return model.prior
 
 
 def learn_prior(
-    model: Model, sequences: Sequence[NDArray[np.uint8]], labels: NDArray[np.int32], *, seed: int
+    model: Model, sequences: Sequence[NDArray[np.uint8]], labels: NDArray[np.integer], *, seed: int
 ) -> DomainPrior:
-    """Learn the lengths of each cluster from its members, and the background from shuffled members.
+    """Learn lengths and parts of each cluster from its members, and the background from shuffled members.
 
     Parameters
     ----------
     model : Model
     sequences : N arrays of codes, each (L_i,)
     labels : (N,)
-        The cluster of each.
+        The cluster of each, -1 if none.
     seed : int
-        Draws the sequences that are shuffled.
+        Draws the members whose parts are averaged, and the sequences that are shuffled.
     """
+    head = model.head
     log_lengths = np.log([len(sequence) for sequence in sequences])
-    center, spread = np.full(model.head.n_clusters, np.log(140.0)), np.full(model.head.n_clusters, 0.5)
-    for label in range(model.head.n_clusters):
-        own = log_lengths[labels == label]
-        if len(own):
-            center[label], spread[label] = np.median(own), max(own.std(), MIN_SPREAD)
+    center, spread = np.full(head.n_clusters, np.log(140.0)), np.full(head.n_clusters, 0.5)
+    parts = np.repeat(unit(head.prototypes)[:, None], N_PARTS, axis=1)
     generator = np.random.default_rng((seed, 51))
+    order = generator.permutation(len(sequences))
+    order = order[np.argsort(labels[order], kind="stable")]
+    first = np.searchsorted(labels[order], np.arange(head.n_clusters + 1))
+    for label in range(head.n_clusters):
+        own = order[first[label] : first[label + 1]]
+        if len(own):
+            center[label] = np.median(log_lengths[own])
+            spread[label] = max(log_lengths[own].std(), MIN_SPREAD)
+            looked_at = [sequences[int(row)] for row in own[:N_MEMBERS]]
+            parts[label] = unit(_described(model, looked_at)[:, 1:].mean(axis=0, dtype=np.float32))
     rows = generator.permutation(len(sequences))[:N_SHUFFLED]
     mixed = [generator.permutation(sequences[int(row)]) for row in rows]
-    highest = model.head.logits(model.encoder.embed(mixed)).max(axis=1)
-    return DomainPrior(center, spread, float(np.median(highest)))
+    logits = _directions(head, parts) @ _described(model, mixed).reshape(len(mixed), -1).T
+    return DomainPrior(center, spread, parts, float(np.median(logits.max(axis=0))))
+
+
+def _directions(head: ClusterHead, parts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what a window's points are multiplied with, (C, (1 + N_PARTS) Q).
+
+    The logit of a window is the mean of two: of the window as a whole, and of its parts on average.
+    """
+    whole = unit(head.prototypes)[:, None] / 2
+    each = parts / (2 * N_PARTS)
+    return (np.concatenate([whole, each], axis=1) / head.temperature).reshape(len(parts), -1).astype("f4")
+
+
+def _described(model: Model, sequences: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return the points of sequences as a whole and of their parts, (N, 1 + N_PARTS, Q), of length 1."""
+    frame = _Frame.of(model)
+    points = np.zeros((len(sequences), 1 + N_PARTS, frame.bias.shape[0]), np.float32)
+    for row, sums, weights in _summed(model, sequences, step=1):
+        bounds = [(0, len(sums)), *_bounds(len(sums))]
+        top, bottom = (np.stack([x[start:end].sum(axis=0) for start, end in bounds]) for x in (sums, weights))
+        points[row] = frame.points(top, bottom)
+    return points
+
+
+def _bounds(n: int) -> list[tuple[int, int]]:
+    """Divide n cells into parts, which overlap if there are fewer cells than parts.
+
+    >>> _bounds(7), _bounds(2)
+    ([(0, 2), (2, 4), (4, 7)], [(0, 1), (0, 1), (1, 2)])
+    """
+    starts = [part * n // N_PARTS for part in range(N_PARTS)]
+    return [(start, max(start + 1, (part + 1) * n // N_PARTS)) for part, start in enumerate(starts)]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """From the weighted mean of residue vectors to the space of the head's prototypes."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, model: Model) -> _Frame:
+        network, head = model.encoder.project, model.head
+        return cls(
+            network.weight.detach().cpu().numpy().T @ head.projection,
+            (network.bias.detach().cpu().numpy() - head.center) @ head.projection,
+        )
+
+    def points(self, sums: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the points (N, Q), of length 1, of sums and weights (N, D)."""
+        points = (sums / np.maximum(weights, np.float32(1e-30))) @ self.weight + self.bias
+        return unit(points.astype(np.float32, copy=False))
 
 
 def find_domains(model: Model, records: Iterable[Record], *, max_residues: int = 8_192) -> Iterator[Domains]:
@@ -117,9 +155,9 @@ def find_domains(model: Model, records: Iterable[Record], *, max_residues: int =
     Raises
     ------
     ArtifactError
-        If the model was made by a version that did not note the lengths of its clusters.
+        If the model does not know what the domains of its clusters look like.
     """
-    prior = DomainPrior.of(model)
+    prior = prior_of(model)
     for block in record_blocks(records):
         found: list[list[tuple[int, int, int, float]]] = [[] for _ in block]
         for row, windows in _windows(model, prior, block, max_residues):
@@ -156,7 +194,7 @@ def membership(
     Raises
     ------
     ArtifactError
-        If the model was made by a version that did not note the lengths of its clusters.
+        If the model does not know what the domains of its clusters look like.
     InvalidParameter
         If the model has no such cluster.
     """
@@ -164,7 +202,7 @@ def membership(
         raise InvalidParameter(
             "cluster", cluster, f"the model's clusters are 0 to {model.head.n_clusters - 1}"
         )
-    prior = DomainPrior.of(model)
+    prior = prior_of(model)
     for block in record_blocks(records):
         found = [np.empty(0)] * len(block)
         for row, windows in _windows(model, prior, block, max_residues, cluster):
@@ -189,34 +227,48 @@ class _Windows:
 def _windows(
     model: Model, prior: DomainPrior, block: Sequence[Record], max_residues: int, cluster: int | None = None
 ) -> Iterator[tuple[int, _Windows]]:
-    network = model.encoder.project
-    weight = network.weight.detach().cpu().numpy().T @ model.head.projection
-    bias = (network.bias.detach().cpu().numpy() - model.head.center) @ model.head.projection
+    frame, directions = _Frame.of(model), _directions(model.head, prior.parts)
     codes = [AMINO.encode(record.sequence) for record in block]
-    for rows, output, mask in model.encoder.encode(codes, max_residues=max_residues):
-        lengths = mask.sum(dim=1).tolist()
-        own = model.head.logits(output.pooled.float().cpu().numpy()).argmax(axis=1)
-        for line, row in enumerate(rows.tolist()):
-            n, wanted = lengths[line], int(own[line]) if cluster is None else cluster
-            weights = output.weights[line, :n].float()
-            sums = _cells(weights * output.residues[line, :n].float())
-            yield row, _weigh(sums, _cells(weights), n, weight, bias, model.head, prior, wanted)
+    for row, sums, weights in _summed(model, codes, step=STEP, max_residues=max_residues):
+        wanted = cluster
+        if wanted is None:
+            point = frame.points(sums.sum(axis=0, keepdims=True), weights.sum(axis=0, keepdims=True))
+            wanted = int((point @ unit(model.head.prototypes).T).argmax())
+        yield row, _weigh(sums, weights, len(codes[row]), frame, directions, prior, wanted)
 
 
-def _cells(values: torch.Tensor) -> NDArray[np.float32]:
-    """Sum (L, D) over each `STEP` residues."""
-    short = -len(values) % STEP
-    padded = torch.nn.functional.pad(values, (0, 0, 0, short))
-    return padded.reshape(-1, STEP, values.shape[1]).sum(dim=1).cpu().numpy()
+def _summed(
+    model: Model, sequences: Sequence[NDArray[np.uint8]], *, step: int, max_residues: int = 8_192
+) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield row, weighted residue vectors and weights, each summed over cells of `step` residues."""
+    for rows, _, pieces in model.encoder.encode_pieces(sequences, max_residues=max_residues):
+        shapes = [(-(-len(sequences[row]) // step), model.encoder.project.in_features) for row in rows]
+        sums = [np.zeros(shape, np.float32) for shape in shapes]
+        totals = [np.zeros(shape, np.float32) for shape in shapes]
+        start = 0
+        for residues, weights in pieces:
+            for line, row in enumerate(rows.tolist()):
+                n = len(sequences[row]) - start  # what follows is padding
+                _add_cells(sums[line], weights[line, :n].float() * residues[line, :n].float(), start, step)
+                _add_cells(totals[line], weights[line, :n].float(), start, step)
+            start += residues.shape[1]
+        yield from zip(rows.tolist(), sums, totals, strict=True)
+
+
+def _add_cells(cells: NDArray[np.float32], values: torch.Tensor, start: int, step: int) -> None:
+    """Add values (L, D) of the residues from `start` on to the cells of `step` residues they lie in."""
+    first, before = divmod(start, step)
+    padded = torch.nn.functional.pad(values, (0, 0, before, -(before + len(values)) % step))
+    added = padded.reshape(-1, step, values.shape[1]).sum(dim=1).cpu().numpy()
+    cells[first : first + len(added)] += added
 
 
 def _weigh(
     sums: NDArray[np.float32],
     weights: NDArray[np.float32],
     length: int,
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    head: ClusterHead,
+    frame: _Frame,
+    directions: NDArray[np.float32],
     prior: DomainPrior,
     cluster: int,
 ) -> _Windows:
@@ -224,23 +276,38 @@ def _weigh(
     reach = SPREADS * prior.spread
     least = max(1, int(np.exp((prior.log_length - reach).min()) / STEP))
     most = min(n, int(np.ceil(min(np.exp((prior.log_length + reach).max()), MAX_LENGTH) / STEP)))
-    prototypes = unit(head.prototypes).T / np.float32(head.temperature)
     label = np.zeros((n + 1, most + 1), dtype=np.int32)
     best, any_, wanted = (np.full((n + 1, most + 1), -np.inf) for _ in range(3))
-    top, bottom = np.zeros_like(sums), np.zeros_like(weights)
-    for k in range(1, most + 1):
-        top, bottom = top[: n - k + 1] + sums[k - 1 :], bottom[: n - k + 1] + weights[k - 1 :]
-        if k < min(least, n):
-            continue
-        points = unit((top / np.maximum(bottom, np.float32(1e-30))) @ weight + bias)
-        far = (np.log(min(k * STEP, length)) - prior.log_length) / prior.spread
-        # Two halves of a domain point where the whole does: a part counts as much as it is of a domain.
-        odds = (points @ prototypes - prior.background) * np.exp(np.minimum(far * prior.spread, 0.0))
-        odds -= 0.5 * far**2
-        odds[:, np.abs(far) > SPREADS] = -np.inf
-        label[k:, k], best[k:, k] = odds.argmax(axis=1), odds.max(axis=1)
-        any_[k:, k], wanted[k:, k] = np.logaddexp.reduce(odds, axis=1), odds[:, cluster]
+    # The points of the windows of a long protein would not fit into memory at once.
+    for begin in range(0, n, BLOCK_CELLS):
+        stop = min(begin + BLOCK_CELLS, n)  # windows begin before it
+        points = _points(sums[begin : stop + most], weights[begin : stop + most], most, frame)
+        for k in range(min(least, n), min(most, n - begin) + 1):
+            m = min(stop, n - k + 1) - begin
+            parts = [points[end - start][start : start + m] for start, end in ((0, k), *_bounds(k))]
+            far = (np.log(min(k * STEP, length)) - prior.log_length) / prior.spread
+            # Two halves of a domain point where the whole does: a part counts as much as it is of a domain.
+            share = np.exp(np.minimum(far * prior.spread, 0.0))
+            odds = (np.concatenate(parts, axis=1) @ directions.T - prior.background) * share
+            odds -= 0.5 * far**2
+            odds[:, np.abs(far) > SPREADS] = -np.inf
+            ends = slice(begin + k, begin + k + m)
+            label[ends, k], best[ends, k] = odds.argmax(axis=1), odds.max(axis=1)
+            any_[ends, k], wanted[ends, k] = np.logaddexp.reduce(odds, axis=1), odds[:, cluster]
     return _Windows(length, label, best, any_, wanted)
+
+
+def _points(
+    sums: NDArray[np.float32], weights: NDArray[np.float32], most: int, frame: _Frame
+) -> list[NDArray[np.float32]]:
+    """Return the points (n - k + 1, Q) of the windows of k of the n cells, by k; none for k = 0."""
+    points = [np.empty((0, len(frame.bias)), np.float32)]
+    top, bottom = np.zeros_like(sums), np.zeros_like(weights)
+    for k in range(1, min(most, len(sums)) + 1):
+        n = len(sums) - k + 1
+        top, bottom = top[:n] + sums[k - 1 :], bottom[:n] + weights[k - 1 :]
+        points.append(frame.points(top, bottom))
+    return points
 
 
 def _divide(windows: _Windows) -> list[tuple[int, int, int, float]]:

@@ -67,11 +67,12 @@ def explain(
     reference = np.linalg.lstsq(weight.numpy(), offset, rcond=None)[0]
     # Zero, to rounding, unless the affine map cannot reach the center.
     rest = weight.numpy() @ reference - offset
+    center = torch.from_numpy(reference).float().to(model.encoder.project.weight.device)
     for block in record_blocks(records):
         codes = [AMINO.encode(record.sequence) for record in block]
         maps: list[ActivationMap | None] = [None] * len(block)
-        for rows, output, mask in model.encoder.encode(codes, max_residues=max_residues):
-            pooled = output.pooled.float().cpu().numpy()
+        for rows, vectors, pieces in model.encoder.encode_pieces(codes, max_residues=max_residues):
+            pooled = vectors.float().cpu().numpy()
             logits = head.logits(pooled)
             chosen = logits.argmax(axis=1) if cluster is None else np.full(len(rows), cluster)
             norms = np.maximum(np.linalg.norm((pooled - head.center) @ head.projection, axis=1), 1e-12)
@@ -82,16 +83,16 @@ def explain(
                 toward.append(toward[0] - directions[second] / norms[:, None])
             wanted = np.stack(toward, axis=2)  # (B, P, 1 or 2)
             features = torch.einsum("bpk,pd->bdk", torch.from_numpy(wanted).double(), weight).float()
-            relative = output.residues.float() - torch.from_numpy(reference).float().to(
-                output.residues.device
-            )
-            shares = (output.weights * relative) @ features.to(output.residues.device)
-            values = shares.cpu().numpy().astype(np.float32, copy=False)
+            features = features.to(vectors.device)
+            shares = [
+                ((weights * (residues.float() - center)) @ features).cpu().numpy()
+                for residues, weights in pieces
+            ]
+            values = np.concatenate(shares, axis=1).astype(np.float32, copy=False)
             biases = np.einsum("bpk,p->bk", wanted, rest)
-            lengths = mask.sum(dim=1).tolist()
             for line, row in enumerate(rows):
                 record = block[int(row)]
-                own = _spread(values[line, : lengths[line]], model.encoder.reach)
+                own = _spread(values[line, : len(record)], model.encoder.reach)
                 compared: dict[str, Any] = (
                     {"runner_up": int(second[line]), "lead": own[:, 1], "lead_bias": float(biases[line, 1])}
                     if against_runner_up

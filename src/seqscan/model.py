@@ -18,6 +18,7 @@ from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.fasta import Record
 from seqscan.head import ClusterHead
 from seqscan.novelty import Novelty
+from seqscan.prior import DomainPrior
 from seqscan.results import Assignments
 
 __all__ = ["Model", "load_head", "record_blocks", "save_head"]
@@ -38,12 +39,15 @@ class Model:
         Provenance, JSON values.
     novelty : Novelty, optional
         Tells proteins of the clusters from others.
+    prior : DomainPrior, optional
+        What a domain of each cluster looks like.
     """
 
     encoder: AbstractEncoder
     head: ClusterHead
     content: dict[str, Any] = field(default_factory=dict)
     novelty: Novelty | None = None
+    prior: DomainPrior | None = None
 
     def save(self, path: str | Path) -> None:
         """Write a model artifact; replaces `path` if it is a model."""
@@ -56,6 +60,8 @@ class Model:
             _write_head(self.head, directory / "head.safetensors")
             if self.novelty is not None:
                 self.novelty.write(directory / "novelty.safetensors")
+            if self.prior is not None:
+                self.prior.write(directory / "prior.safetensors")
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
@@ -66,8 +72,14 @@ class Model:
         head = _read_head(path / "head.safetensors", float(content["temperature"]))
         if head.center.shape != (encoder.n_dimensions,):
             raise ArtifactError(str(path), "its head and its encoder do not fit", remedy="Make it again.")
-        known = path / "novelty.safetensors"
-        return cls(encoder, head, content, Novelty.read(known) if known.exists() else None)
+        known, prior = path / "novelty.safetensors", path / "prior.safetensors"
+        return cls(
+            encoder,
+            head,
+            content,
+            Novelty.read(known) if known.exists() else None,
+            DomainPrior.read(prior) if prior.exists() else None,
+        )
 
     def assign(
         self,

@@ -25,7 +25,7 @@ from seqscan.domains import find_domains
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.explain import explain
-from seqscan.fasta import Record, Rejected, read_fasta
+from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.head import ClusterHead
 from seqscan.hierarchy import HIERARCHY_COLUMNS, Hierarchy, join_clusters
 from seqscan.memory import fitted_to_memory
@@ -74,6 +74,8 @@ class RunConfig:
         The records are whole proteins: cut them first, cluster the segments, and find the domains of the
         proteins with the model.
     segments : SegmentConfig
+    context : str, optional
+        A FASTA file of further whole proteins in which to look for what recurs, with `segment`.
     truth : str, optional
         A table with the columns `id` and `truth_column`; read only to score what was found.
     truth_column : str
@@ -90,6 +92,7 @@ class RunConfig:
     discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
     segment: bool = False
     segments: SegmentConfig = field(default_factory=SegmentConfig)
+    context: str | None = None
     truth: str | None = None
     truth_column: str = "pfam"
     baselines: bool = True
@@ -137,7 +140,12 @@ def run(
             "truth", config.truth, "scores whole records, and segments are none",
             remedy="Leave --truth or --segment out; benchmarks/residues.py scores domains.",
         )  # fmt: skip
+    if config.context and not config.segment:
+        raise InvalidParameter(
+            "context", config.context, "helps to cut whole proteins", remedy="Add --segment."
+        )
     truth = read_truth(config.truth, config.truth_column) if config.truth else None
+    context = _input_checksum(Path(config.context)) if config.context else None
     source = _kept_input(source, work)
     checksum = _input_checksum(source)
     log = StageLog(work / "stages", on_start, on_end)
@@ -154,10 +162,14 @@ def run(
         cut = work / "segments"
         corpus_key = log.run(
             "segment",
-            {"corpus": corpus_key, "mmseqs2": mmseqs_version(), "segments": asdict(config.segments)},
+            {"corpus": corpus_key, "mmseqs2": mmseqs_version(), "segments": asdict(config.segments)}
+            | ({"context": context} if context else {}),
             [cut],
             lambda: write_corpus(
-                cut, cut_records(proteins, config.segments, threads=config.discovery.threads)
+                cut,
+                cut_records(
+                    proteins, config.segments, context=config.context, threads=config.discovery.threads
+                ),
             ),
         )
         corpus = Corpus.open(cut)
@@ -244,12 +256,22 @@ def run(
     return scores
 
 
-def cut_records(proteins: Corpus, config: SegmentConfig, *, threads: int) -> Iterator[Record]:
+def cut_records(
+    proteins: Corpus, config: SegmentConfig, *, context: str | Path | None = None, threads: int
+) -> Iterator[Record]:
     """Yield the segments of whole proteins as records `protein/start-end`, 1-based and inclusive.
 
-    Proteins that are like no other have none; a warning says how many.
+    Proteins that are like no other have none; a warning says how many. `context` is a FASTA file of further
+    proteins to align with.
     """
-    parts = recurring_segments(proteins, config, threads=threads).tolist()
+    others: list[NDArray[np.uint8]] = []
+    if context is not None:
+        ledger = RejectionLedger()
+        known = set(proteins.ids)
+        records = read_fasta(context, rejected=ledger)
+        others = [AMINO.encode(record.sequence) for record in records if record.id not in known]
+        logger.info("%d proteins of %s to align with, %d rejected", len(others), context, len(ledger.rows))
+    parts = recurring_segments(proteins, config, context=others, threads=threads).tolist()
     if not parts:
         raise InputError(
             "the input",

@@ -2,7 +2,8 @@
 
 Each alignment of a protein covers a part of it. Along the protein the covering alignments change where a
 unit that evolution moves as a whole begins or ends. The cuts are the change points of this pile-up, found
-by dynamic programming for each protein by itself. No family, profile or boundary is read.
+by dynamic programming, first for each protein by itself and then in agreement with those that its homologs
+have. No family, profile or boundary is read.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class SegmentConfig:
         Of a protein; of more, an even sample.
     step : residues
         Between places for a cut.
+    n_rounds : int
+        How often all proteins are cut; from the second on, by their homologs' cuts too.
     """
 
     sensitivity: float = 5.7
@@ -51,6 +54,7 @@ class SegmentConfig:
     min_support: float = 0.1
     max_alignments: int = 80
     step: int = 8
+    n_rounds: int = 3
 
     def __post_init__(self) -> None:
         if not self.step <= self.min_length <= self.max_length:
@@ -58,7 +62,11 @@ class SegmentConfig:
 
 
 def recurring_segments(
-    sequences: Sequence[NDArray[np.uint8]], config: SegmentConfig | None = None, *, threads: int = 2
+    sequences: Sequence[NDArray[np.uint8]],
+    config: SegmentConfig | None = None,
+    *,
+    context: Sequence[NDArray[np.uint8]] = (),
+    threads: int = 2,
 ) -> NDArray[np.int64]:
     """Align proteins with each other and cut each at the change points of its alignments.
 
@@ -66,6 +74,8 @@ def recurring_segments(
     ----------
     sequences : N arrays of codes, each (L_i,)
     config : SegmentConfig, optional
+    context : sequence of arrays of codes
+        Further proteins that are aligned with but not cut: in few families domains may never part.
     threads : int
 
     Returns
@@ -81,7 +91,12 @@ def recurring_segments(
     """
     config = config or SegmentConfig()
     lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
-    hits = align_all(sequences, sensitivity=config.sensitivity, threads=threads)
+    hits = align_all(
+        [*sequences, *context],
+        queries=np.arange(len(sequences)) if len(context) else None,
+        sensitivity=config.sensitivity,
+        threads=threads,
+    )
     rows = [(row, start, end) for row, start, end in cut_proteins(lengths, hits, config)]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
@@ -89,18 +104,74 @@ def recurring_segments(
 def cut_proteins(
     lengths: NDArray[np.int64], hits: Alignments, config: SegmentConfig
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield row, start and end of the segments of proteins of lengths (N,) that have alignments."""
+    """Yield row, start and end of the segments of proteins of lengths (N,) that have alignments.
+
+    Each protein is first cut by itself. Then all are cut again, and a cut costs twice as much where no
+    homolog has one and nothing where all have one: a family decides together what its alignments leave open.
+    """
     first = np.searchsorted(hits.query, np.arange(len(lengths) + 1))
-    for row, length in enumerate(lengths.tolist()):
-        n = int(first[row + 1] - first[row])
-        if n == 0:
+    aligned = [row for row in range(len(lengths)) if first[row + 1] > first[row]]
+    cuts = [np.empty(0, np.int64)] * len(lengths)
+    for n_left in reversed(range(config.n_rounds)):
+        new = list(cuts)
+        for row in aligned:
+            n = int(first[row + 1] - first[row])
+            chosen = first[row] + np.unique(np.linspace(0, n - 1, min(n, config.max_alignments)).astype(int))
+            # Near-identical proteins align from end to end and say nothing about where a unit ends.
+            weights = np.maximum(1.0 - hits.identity[chosen].astype(np.float64), 0.05)
+            places = _places(int(lengths[row]), config.step)
+            agreement = None
+            if n_left < config.n_rounds - 1:
+                agreement = _agreement(places, row, hits, chosen, weights, cuts, config.step)
+            starts, ends = hits.query_start[chosen], hits.query_end[chosen]
+            new[row], segments = _cut(places, starts, ends, weights, config, agreement)
+            if n_left == 0:
+                yield from ((row, start, end) for start, end in segments)
+        cuts = new
+
+
+def _places(length: int, step: int) -> NDArray[np.int64]:
+    """Where a protein may be cut, its two ends included."""
+    return np.unique(np.append(np.arange(0, length, step), length))
+
+
+def _agreement(
+    places: NDArray[np.int64],
+    row: int,
+    hits: Alignments,
+    chosen: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    cuts: list[NDArray[np.int64]],
+    step: int,
+) -> NDArray[np.float64]:
+    """Return which share of a protein and its homologs, by weight, is cut near each place (P,).
+
+    Homologs of the context, which are not cut, have no say. Positions are carried over in proportion within
+    an alignment: gaps are small beside the distance at which cuts count as the same.
+    """
+    votes, total = _nearness(places, cuts[row], step), np.ones(len(places))
+    for hit, weight in zip(chosen.tolist(), weights.tolist(), strict=True):
+        target, start, end = int(hits.target[hit]), int(hits.query_start[hit]), int(hits.query_end[hit])
+        inside = slice(*np.searchsorted(places, [start + step, end - step + 1]))
+        if target >= len(cuts) or inside.start >= inside.stop:
             continue
-        chosen = first[row] + np.unique(np.linspace(0, n - 1, min(n, config.max_alignments)).astype(int))
-        # Near-identical proteins align from end to end and say nothing about where a unit ends.
-        weights = np.maximum(1.0 - hits.identity[chosen].astype(np.float64), 0.05)
-        starts, ends = hits.query_start[chosen], hits.query_end[chosen]
-        for start, end in change_points(length, starts, ends, weights, config):
-            yield row, start, end
+        other_start, other_end = int(hits.target_start[hit]), int(hits.target_end[hit])
+        carried = other_start + (places[inside] - start) * ((other_end - other_start) / (end - start))
+        votes[inside] += weight * _nearness(carried, cuts[target], step)
+        total[inside] += weight
+    return votes / total
+
+
+def _nearness(
+    places: NDArray[np.integer] | NDArray[np.floating], cuts: NDArray[np.int64], step: int
+) -> NDArray[np.float64]:
+    """Return 1 at a cut, falling to 0 at two steps from it."""
+    if not len(cuts):
+        return np.zeros(len(places))
+    after = np.searchsorted(cuts, places)
+    before = np.abs(places - cuts[np.maximum(after - 1, 0)])
+    distance = np.minimum(before, np.abs(places - cuts[np.minimum(after, len(cuts) - 1)]))
+    return np.maximum(1.0 - distance / (2.0 * step), 0.0)
 
 
 def change_points(
@@ -124,7 +195,7 @@ def change_points(
     Returns
     -------
     segments : list of (start, end)
-        Those that enough alignments cover.
+        Those that enough alignments cover, each trimmed to what half of these share.
 
     Notes
     -----
@@ -137,12 +208,24 @@ def change_points(
     >>> change_points(320, starts, ends, np.ones(4), SegmentConfig())
     [(0, 160), (160, 320)]
     """
+    return _cut(_places(length, config.step), starts, ends, weights, config, None)[1]
+
+
+def _cut(
+    places: NDArray[np.int64],
+    starts: NDArray[np.integer],
+    ends: NDArray[np.integer],
+    weights: NDArray[np.float64],
+    config: SegmentConfig,
+    agreement: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
+    """Return where a protein is cut, its ends not included, and its segments."""
     weights = weights / weights.sum()
-    places = np.unique(np.append(np.arange(0, length, config.step), length))
     overlap = np.minimum(ends[:, None], places[1:]) - np.maximum(starts[:, None], places[:-1])
     covered = np.zeros((len(starts), len(places)))
     np.cumsum(np.maximum(overlap, 0), axis=1, out=covered[:, 1:])
     n = len(places)
+    cut_cost = config.cut_cost * (np.ones(n) if agreement is None else 2.0 * (1.0 - agreement))
     cost, previous, support = np.zeros(n), np.zeros(n, dtype=np.int64), np.zeros(n)
     for end in range(1, n):
         # The last cell is narrower than the others, so that the first place always has one to come from.
@@ -153,15 +236,41 @@ def change_points(
         against = weights @ np.minimum(inside, span - inside)
         size = config.length_cost * np.log(span / config.usual_length) ** 2
         total = (
-            cost[begin:end] + against + config.cut_cost + np.where(covering >= config.min_support, size, 0.0)
+            cost[begin:end] + against + cut_cost[end] + np.where(covering >= config.min_support, size, 0.0)
         )
         best = int(total.argmin())
         cost[end], previous[end], support[end] = total[best], begin + best, covering[best]
-    segments = []
+    cuts, segments = [], []
     end = n - 1
     while end > 0:
         start = int(previous[end])
+        cuts.append(int(places[start]))
         if support[end] >= config.min_support and places[end] - places[start] >= config.min_length:
-            segments.append((int(places[start]), int(places[end])))
+            segments.append(_core(int(places[start]), int(places[end]), starts, ends, weights, config))
         end = start
-    return segments[::-1]
+    return np.array(cuts[-2::-1], np.int64), segments[::-1]
+
+
+def _core(
+    start: int,
+    end: int,
+    starts: NDArray[np.integer],
+    ends: NDArray[np.integer],
+    weights: NDArray[np.float64],
+    config: SegmentConfig,
+) -> tuple[int, int]:
+    """Trim a segment to what half of the alignments that cover it, by weight, share.
+
+    A tail that few share is too short to pay for a cut of its own, most of all at the end of a protein.
+    """
+    own = np.minimum(ends, end) - np.maximum(starts, start) > (end - start) / 2
+    first, last = np.maximum(starts[own], start), np.minimum(ends[own], end)
+    core = _median(first, weights[own]), _median(last, weights[own])
+    return core if core[1] - core[0] >= config.min_length else (start, end)
+
+
+def _median(values: NDArray[np.integer], weights: NDArray[np.float64]) -> int:
+    """Return the smallest value up to which half of the weight lies."""
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order])
+    return int(values[order[np.searchsorted(below, below[-1] / 2)]])

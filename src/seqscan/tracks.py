@@ -161,17 +161,17 @@ def color_structures(maps: Iterable[ActivationMap], folder: str | Path) -> Itera
         index.append((name, item.id, item.label))
         values = [round(float(value), 5) for value in item.contributions]
         lines = [f"\t:{position}\t{value}" for position, value in enumerate(values, 1)]
+        limit = round(max(float(np.quantile(np.abs(values), 0.98)), 1e-5), 5) if values else 1.0
         with write_atomically(folder / f"{name}.defattr") as temporary:
-            temporary.write_text(_CHIMERAX + "\n".join(lines) + "\n")
-        limit = max(float(np.quantile(np.abs(values), 0.98)), 1e-5) if values else 1.0
+            temporary.write_text(_CHIMERAX.format(limit=limit) + "\n".join(lines) + "\n")
         with write_atomically(folder / f"{name}.pml") as temporary:
-            temporary.write_text(_PYMOL.format(values=dict(enumerate(values, 1)), limit=round(limit, 5)))
+            temporary.write_text(_PYMOL.format(values=dict(enumerate(values, 1)), limit=limit))
         yield item
     write_tsv(("file", "id", "cluster"), index, folder / "index.tsv")
 
 
 _CHIMERAX = """\
-# Open after the structure, then: color byattribute seqscan palette blue:white:red range -1,1
+# Open after the structure, then: color byattribute seqscan palette blue:white:red range -{limit},{limit}
 attribute: seqscan
 match mode: any
 recipient: residues

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from seqscan.alignment import find_mmseqs, mmseqs_version
 from seqscan.artifact import VERSION, file_checksum, read_manifest, write_atomically
 from seqscan.corpus import Corpus, write_corpus
+from seqscan.domains import learn_prior
 from seqscan.embed import embed_corpus
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
@@ -213,6 +214,9 @@ def _grow_and_write(
     n_kept = _write_assignments(assignments, before / "assignments.tsv", output / "assignments.tsv")
     _write_clusters(assignments, corpus, grown, store, before / "clusters.tsv", output / "clusters.tsv")
     _write_pool(corpus, waiting, output / "pool")
+    if grown.prior is not None and grown.head.n_clusters > n_old:
+        learned = learn_prior(grown, corpus, np.where(new_members, labels, -1), seed=config.seed)
+        grown = replace(grown, prior=grown.prior.with_clusters(learned))
     replace(grown, content=content).save(output / "model")
     n_pooled_before = read_manifest(corpus.path, "corpus").content["n_pooled_before"]
     counts = {

@@ -63,6 +63,7 @@ LABEL_FREE = {
     "neighbors",
     "novelty",
     "pretrain",
+    "prior",
     "scaling",
     "scan",
     "segments",

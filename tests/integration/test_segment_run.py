@@ -1,20 +1,23 @@
 """Whole proteins in, domains out: a run with --segment."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from seqscan.alignment import find_mmseqs
 from seqscan.alphabet import AMINO
+from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig
 from seqscan.domains import find_domains
 from seqscan.encoder import save_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.model import Model
-from seqscan.pipeline import RunConfig, run
+from seqscan.pipeline import RunConfig, cut_records, run
 from seqscan.scan import ScanConfig
+from seqscan.segments import SegmentConfig
 from seqscan.tracks import write_domains
 
 pytestmark = pytest.mark.skipif(find_mmseqs() is None, reason="MMseqs2 is not installed")
@@ -91,4 +94,25 @@ def test_truth_of_whole_records_is_refused(tmp_path, tiny_encoder, proteins):
     (tmp_path / "truth.tsv").write_text("id\tpfam\nu0u0n0\tA\n")
     settings = config(tmp_path, tiny_encoder, truth=str(tmp_path / "truth.tsv"))
     with pytest.raises(InvalidParameter, match="segments are none"):
+        run(proteins, tmp_path / "OUT", settings)
+
+
+def test_proteins_that_never_part_are_cut_where_those_of_the_context_do(tmp_path, proteins):
+    lines = proteins.read_text().split(">")[1:]
+    together = [line for line in lines if line.startswith("u0u1")]
+    apart = [line for line in lines if line.startswith(("u0u2", "u2u1"))]
+    (tmp_path / "few.fasta").write_text("".join(f">{line}" for line in together))
+    (tmp_path / "many.fasta").write_text("".join(f">{line}" for line in (*together, *apart)))
+    corpus = write_corpus(tmp_path / "corpus", read_fasta(tmp_path / "few.fasta", rejected=RejectionLedger()))
+    settings = SegmentConfig(length_cost=0.0)
+    alone = list(cut_records(corpus, settings, threads=1))
+    assert len(alone) == 6
+    found = list(cut_records(corpus, settings, context=tmp_path / "many.fasta", threads=1))
+    assert len(found) == 12
+    assert {record.id.split("/")[0] for record in found} == set(corpus.ids)
+
+
+def test_context_without_segments_is_refused(tmp_path, tiny_encoder, proteins):
+    settings = replace(config(tmp_path, tiny_encoder), segment=False, context=str(proteins))
+    with pytest.raises(InvalidParameter, match="Add --segment"):
         run(proteins, tmp_path / "OUT", settings)

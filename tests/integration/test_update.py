@@ -2,10 +2,12 @@
 
 import csv
 
+import numpy as np
 import pytest
 
 from seqscan.datasets import pfam10_labels, pfam10_sequences
 from seqscan.discovery import DiscoveryConfig
+from seqscan.domains import find_domains
 from seqscan.errors import InvalidParameter
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.model import Model
@@ -139,3 +141,11 @@ def test_same_bytes_and_resumed(folder, counts):
 def test_the_folder_itself_is_not_written_to(folder):
     with pytest.raises(InvalidParameter, match="new folder"):
         update(folder / "before" / "model", folder / "new.fasta", folder / "before", CONFIG)
+
+
+def test_grown_model_knows_what_its_new_domains_look_like(folder, counts):
+    before, after = (Model.load(folder / name / "model") for name in ("before", "after"))
+    assert len(after.prior.log_length) == after.head.n_clusters > before.head.n_clusters
+    np.testing.assert_array_equal(after.prior.log_length[: before.head.n_clusters], before.prior.log_length)
+    records = list(read_fasta(folder / "new.fasta", rejected=RejectionLedger()))[-5:]
+    assert list(find_domains(after, records))

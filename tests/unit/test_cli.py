@@ -9,11 +9,11 @@ import pytest
 from seqscan import __version__, discovery
 from seqscan.alphabet import AMINO
 from seqscan.cli.options import size
-from seqscan.domains import DomainPrior
 from seqscan.encoder import save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead
 from seqscan.model import Model
+from seqscan.prior import N_PARTS, DomainPrior
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments
 from seqscan.store import EmbeddingStore
 
@@ -23,8 +23,9 @@ def model(tiny_encoder, family_records):
     vectors = tiny_encoder.embed([AMINO.encode(record.sequence) for record in family_records])
     center = vectors.mean(axis=0)
     head = ClusterHead(vectors[[0, 12, 24]] - center, center, np.eye(8, dtype=np.float32), 0.1)
-    prior = DomainPrior(np.full(3, np.log(60.0)), np.full(3, 0.2), 5.0)
-    return Model(tiny_encoder, head, {"domains": prior.to_json()})
+    parts = np.repeat(head.prototypes[:, None], N_PARTS, axis=1)
+    prior = DomainPrior(np.full(3, np.log(60.0)), np.full(3, 0.2), parts, 5.0)
+    return Model(tiny_encoder, head, prior=prior)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Residue maps: contributions sum to the logit, exactly."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -127,3 +129,22 @@ def test_no_such_cluster(cluster):
 
 def test_no_records():
     assert list(explain(random_model(0), [])) == []
+
+
+def test_memory_does_not_hold_the_residue_vectors_of_a_long_protein(monkeypatch):
+    """Every piece is let go before the next is computed."""
+    monkeypatch.setattr(encoder_module, "WINDOW", 64)
+    model = random_model(1)
+    alive, most = weakref.WeakSet(), []
+    plain = model.encoder.residue_vectors
+
+    def watched(codes, mask):
+        residues, weights = plain(codes, mask)
+        alive.add(residues)
+        most.append(sum(r.shape[1] for r in alive))
+        return residues, weights
+
+    monkeypatch.setattr(model.encoder, "residue_vectors", watched)
+    list(explain(model, [Record("titin", "", "MKVLAACDEF" * 300)]))
+    assert len(most) > 40
+    assert max(most) <= 3 * (64 + 2 * model.encoder.margin)

@@ -32,6 +32,16 @@ def test_parts_lie_where_they_belong():
     assert second["parts"][0]["name"] == "cluster 2, residues 31–150, probability 0.88"
 
 
+def test_a_very_long_protein_does_not_make_the_others_tiny():
+    items = [Architecture("titin", 35_000, [make_part(34_000, 35_000, 0)]), *ITEMS, *ITEMS]
+    long, first, second, *_ = architecture_rows(items, ["#111"])
+    assert first["compressed"] is second["compressed"] is None
+    assert first["width"] > 200
+    assert long["width"] == 860
+    assert long["parts"][0]["x"] == pytest.approx(860 * 34 / 35, abs=1)
+    assert long["compressed"] == pytest.approx(first["width"] / 600 * 35_000 / 860, abs=0.1)
+
+
 def test_report_draws_them(tmp_path):
     counts = np.zeros((2, 20), np.int64)
     counts[:, 3] = 30
@@ -52,6 +62,7 @@ def test_segments_are_called_segments(tmp_path):
     html = (tmp_path / "report.html").read_text()
     assert "39 segments of 25 proteins fall into 3 clusters." in html
     assert "Every record that was read is accounted for." in html
+    assert "Each dot is a segment" in html
 
 
 def test_contributions_must_fit():

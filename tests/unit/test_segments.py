@@ -1,11 +1,20 @@
 """Whole proteins are cut where their alignments begin and end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from seqscan.alignment import Alignments, find_mmseqs
 from seqscan.errors import InvalidParameter
-from seqscan.segments import SegmentConfig, change_points, cut_proteins, recurring_segments
+from seqscan.segments import (
+    SegmentConfig,
+    _agreement,
+    _nearness,
+    change_points,
+    cut_proteins,
+    recurring_segments,
+)
 
 
 def cost_of(division, starts, ends, weights, config):
@@ -47,7 +56,25 @@ def test_no_division_is_cheaper(seed):
         for a, b in division
         if np.any(np.minimum(ends, b) - np.maximum(starts, a) > (b - a) / 2) and b - a >= 20
     }
-    assert set(found) == covered
+    assert set(found) == {core_of(a, b, starts, ends, weights) for a, b in covered}
+
+
+def core_of(start, end, starts, ends, weights):
+    """What half of the covering alignments share, residue by residue; the whole if that is too short."""
+    covering = np.minimum(ends, end) - np.maximum(starts, start) > (end - start) / 2
+    shared = [
+        x
+        for x in range(start, end)
+        if weights[covering & (np.maximum(starts, start) <= x)].sum() >= weights[covering].sum() / 2
+        and weights[covering & (np.minimum(ends, end) <= x)].sum() < weights[covering].sum() / 2
+    ]
+    return (shared[0], shared[-1] + 1) if len(shared) >= 20 else (start, end)
+
+
+def test_segment_is_trimmed_to_what_most_alignments_share():
+    """Tails of twelve residues do not pay for a cut."""
+    starts, ends = np.array([12, 12, 12, 0]), np.array([150, 151, 152, 163])
+    assert change_points(163, starts, ends, np.ones(4), SegmentConfig()) == [(12, 151)]
 
 
 def test_part_that_nothing_covers_is_no_segment():
@@ -109,3 +136,39 @@ def test_a_unit_that_moves_between_proteins_is_found():
     near = [np.abs(segments - np.array(part)).max(axis=1).min() <= 16 for part in expected]
     assert np.mean(near) >= 0.9
     assert 18 not in segments[:, 0]
+
+
+def hits_of(rows):
+    """Alignments from (query, target, query_start, query_end, target_start, target_end)."""
+    columns = np.array(sorted(rows), np.int32).T
+    identity = np.full(len(rows), 0.3, np.float32)
+    return Alignments(*columns, identity, identity)
+
+
+def test_family_is_cut_in_one_place():
+    """Protein 0 alone would be cut into halves; its homologs, which it aligns with whole, know better."""
+    lengths = np.array([400] * 7 + [264, 264])
+    rows = []
+    for one in range(7):
+        rows += [(one, other, 0, 400, 0, 400) for other in range(7) if other != one]
+        if one:
+            rows += [(one, part, 0, 264, 0, 264) for part in (7, 8)]
+            rows += [(part, one, 0, 264, 0, 264) for part in (7, 8)]
+    config = SegmentConfig(n_rounds=1)
+    alone, together = (
+        {row: (start, end) for row, start, end in cut_proteins(lengths, hits_of(rows), c) if start == 0}
+        for c in (config, replace(config, n_rounds=3))
+    )
+    assert alone[0] == (0, 200)
+    assert all(together[row] == (0, 264) for row in range(7))
+
+
+def test_nearness_and_agreement():
+    cuts = [np.array([100]), np.array([92]), np.empty(0, np.int64)]
+    assert _nearness(np.array([0, 92, 100, 110, 116]), cuts[0], 8).tolist() == [0, 0.5, 1, 0.375, 0]
+    assert _nearness(np.array([0.5]), cuts[2], 8).tolist() == [0]
+    hits = hits_of([(0, 1, 20, 180, 12, 172), (0, 2, 0, 60, 0, 60), (0, 3, 0, 200, 0, 200)])
+    places = np.array([0, 40, 100, 160, 200])
+    found = _agreement(places, 0, hits, np.arange(3), np.ones(3), cuts, 8)
+    # The first homolog's cut lies at 100 of protein 0; the second has none; the third is of the context.
+    assert found.tolist() == [0, 0, 1, 0, 0]

@@ -55,6 +55,7 @@ def test_files_for_structures(tmp_path):
         "000001.defattr", "000001.pml", "000002.defattr", "000002.pml", "index.tsv",
     ]  # fmt: skip
     lines = (tmp_path / "s" / "000001.defattr").read_text().splitlines()
+    assert lines[0].endswith("range -0.5,0.5")
     assert lines[1:4] == ["attribute: seqscan", "match mode: any", "recipient: residues"]
     assert lines[4:] == ["\t:1\t0.5", "\t:2\t0.0", "\t:3\t-0.5"]
     assert (tmp_path / "s" / "index.tsv").read_text().splitlines()[1] == "000001\t../../evil\t3"

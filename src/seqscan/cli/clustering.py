@@ -42,6 +42,12 @@ def run(
     segment: Annotated[
         bool, typer.Option("--segment", help="The records are whole proteins: cut them, find their domains.")
     ] = False,
+    context: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FASTA", help="With --segment: further proteins in which to look for what recurs."
+        ),
+    ] = None,
     truth: Annotated[Path | None, typer.Option(help="Labels to score with; never used to cluster.")] = None,
     truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
     baselines: Annotated[bool, typer.Option(help="With --truth: run other methods beside.")] = True,
@@ -63,6 +69,7 @@ def run(
     config = RunConfig(
         discovery=discovery_config(clusters, neighbors, finetune, encoder, seed, threads),
         segment=segment,
+        context=str(context) if context else None,
         truth=str(truth) if truth else None,
         truth_column=truth_column,
         baselines=baselines,

@@ -57,7 +57,6 @@ class AbstractEncoder(nn.Module, ABC):
     reach : int, residues
         How far to either side a residue map spreads what a residue vector says: the margin of a network that
         looks at all residues within it alike, 0 for one that centers on its own.
-
     table_scale : dimensionless
         How much faster than the other parameters its tables of words learn, each row of which is met rarely.
     """
@@ -173,31 +172,68 @@ class AbstractEncoder(nn.Module, ABC):
         Memory does not grow with the length of a protein: the weighted mean is summed up window by window.
         """
         vectors = np.empty((len(sequences), self.n_dimensions), dtype=np.float32)
-        short = np.array(
-            [i for i, codes in enumerate(sequences) if len(codes) <= self.window], dtype=np.int64
-        )
+        lengths = np.array([len(codes) for codes in sequences])
+        short = np.flatnonzero(lengths <= self.window)
         device = self.project.weight.device
         dtype = fast_dtype(device)
         self.eval()
-        for batch in token_batches([sequences[i] for i in short], max_residues=max_residues):
+        for batch in token_batches([sequences[int(i)] for i in short], max_residues=max_residues):
             codes, mask = (torch.from_numpy(array).to(device) for array in (batch.codes, batch.mask))
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 vectors[short[batch.rows]] = self.vectors(codes, mask).float().cpu().numpy()
-        for row in np.setdiff1d(np.arange(len(sequences)), short):
-            vectors[row] = self._embed_long(sequences[row]).cpu().numpy()
+        for row in np.flatnonzero(lengths > self.window).tolist():
+            _, mean = self._long_mean(sequences[row])
+            vectors[row] = self.project(mean).cpu().numpy()
         return vectors
 
-    def _embed_long(self, codes: NDArray[np.uint8]) -> Tensor:
-        """Return the vector (P,) of one protein, from windows; what `pool` gives for the whole of it."""
+    @torch.inference_mode()
+    def encode_pieces(
+        self, sequences: Sequence[NDArray[np.uint8]], *, max_residues: int = 16_384
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor, Iterator[tuple[Tensor, Tensor]]]]:
+        """Encode sequences of any length, those longer than `window` piece by piece.
+
+        What `encode` gives, but memory does not grow with the length of a protein. Long ones cost two
+        passes, since a residue's weight depends on all others.
+
+        Parameters
+        ----------
+        sequences : N arrays of codes, each (L_i,)
+        max_residues : int, residues
+            Size of a batch, padding included.
+
+        Yields
+        ------
+        rows : (B,), int64
+            Which sequences the batch holds; a long one is alone.
+        pooled : (B, P)
+        pieces : iterator of residues (B, L, D) and weights (B, L, D)
+            Consecutive stretches of the batch; use them before the next batch.
+        """
+        lengths = np.array([len(codes) for codes in sequences])
+        short = np.flatnonzero(lengths <= self.window)
+        for rows, output, _ in self.encode([sequences[int(i)] for i in short], max_residues=max_residues):
+            yield short[rows], output.pooled, iter([(output.residues, output.weights)])
+        for row in np.flatnonzero(lengths > self.window).tolist():
+            normalizer, mean = self._long_mean(sequences[row])
+            yield np.array([row]), self.project(mean)[None], self._long_pieces(sequences[row], normalizer)
+
+    def _long_windows(self, codes: NDArray[np.uint8]) -> Iterator[tuple[Tensor, Tensor]]:
         device = self.project.weight.device
-        dtype = fast_dtype(device)
-        highest = torch.full((self.project.in_features,), -torch.inf, device=device)
+        whole = torch.from_numpy(codes.astype(np.int64)).to(device)[None]
+        self.eval()
+        return self._each_window(whole, torch.ones_like(whole, dtype=torch.bool), fast_dtype(device))
+
+    @torch.inference_mode()
+    def _long_pieces(self, codes: NDArray[np.uint8], normalizer: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for residues, log_weights in self._long_windows(codes):
+            yield residues, torch.exp(log_weights.float() - normalizer)
+
+    def _long_mean(self, codes: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        """Return the logarithm (D,) of the sum of weights and the weighted mean (D,) of one protein."""
+        highest = torch.full((self.project.in_features,), -torch.inf, device=self.project.weight.device)
         total = torch.zeros_like(highest)
         weighted = torch.zeros_like(highest)
-        whole = torch.from_numpy(codes.astype(np.int64)).to(device)[None]
-        for residues, log_weights in self._each_window(
-            whole, torch.ones_like(whole, dtype=torch.bool), dtype
-        ):
+        for residues, log_weights in self._long_windows(codes):
             logs = log_weights[0].float()
             # A softmax in pieces: all sums are relative to the highest weight so far.
             top = torch.maximum(highest, logs.amax(dim=0))
@@ -205,7 +241,7 @@ class AbstractEncoder(nn.Module, ABC):
             total = total * scale + shares.sum(dim=0)
             weighted = weighted * scale + (shares * residues[0].float()).sum(dim=0)
             highest = top
-        return self.project(weighted / total)
+        return highest + total.log(), weighted / total
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

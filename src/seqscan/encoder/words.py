@@ -79,7 +79,8 @@ class WordEncoder(AbstractEncoder):
         counts = mask.sum(dim=1)
         rows = self._rows(codes)[mask].flatten()
         first = F.pad(counts.cumsum(0)[:-1], (1, 0)) * len(self.config.words)
-        return self.project(F.embedding_bag(rows, self.table.weight, first, mode="sum") / counts[:, None])
+        with torch.autocast(codes.device.type, enabled=False):
+            return self.project(F.embedding_bag(rows, self.table.weight, first, mode="sum") / counts[:, None])
 
     def _rows(self, codes: Tensor) -> Tensor:
         """Return which row of the table each word of each residue has; (B, L) -> (B, L, W)."""

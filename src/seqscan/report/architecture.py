@@ -14,6 +14,8 @@ from seqscan.errors import ShapeMismatch
 __all__ = ["Architecture", "Part", "architecture_rows"]
 
 _WIDTH = 860.0
+_LONG = 3.0
+"""Proteins longer than so many times the median are drawn to a scale of their own."""
 _BINS = 215
 """Bars of the residue heat, at most: four pixels each."""
 
@@ -56,10 +58,12 @@ class Architecture:
 
 
 def architecture_rows(items: Sequence[Architecture], palette: Sequence[str]) -> list[dict[str, Any]]:
-    """Lay proteins out to one scale for the template."""
-    scale = _WIDTH / max((item.length for item in items), default=1)
+    """Lay proteins out for the template: to one scale, but for those that would make all others tiny."""
+    lengths = [item.length for item in items] or [1]
+    usual = _WIDTH / min(max(lengths), _LONG * float(np.median(lengths)))
     rows = []
     for item in items:
+        scale = min(usual, _WIDTH / item.length)
         parts, bars = [], []
         width = max(1, -(-item.length // _BINS), round(4 / scale))
         limit = (
@@ -97,6 +101,7 @@ def architecture_rows(items: Sequence[Architecture], palette: Sequence[str]) -> 
                 "id": item.id,
                 "length": item.length,
                 "width": round(item.length * scale, 1),
+                "compressed": round(usual / scale, 1) if scale < usual else None,
                 "parts": parts,
                 "bars": bars,
             }
