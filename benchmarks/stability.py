@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-from seqscan.neighbors import NeighborGraph, communities, connected_parts, halves
+from seqscan.neighbors import NeighborGraph, connected_parts
+from seqscan.pieces import communities, halves
 
 RESOLUTIONS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # at 0, connected parts
 

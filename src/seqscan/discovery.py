@@ -37,7 +37,8 @@ from seqscan.neighbors import (
     vector_neighbors,
 )
 from seqscan.novelty import fit_novelty
-from seqscan.scan import ScanConfig, discover, label_pieces, over_provision
+from seqscan.pieces import divide, label_pieces
+from seqscan.scan import ScanConfig, discover, over_provision
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.streaming import (
@@ -184,7 +185,8 @@ def discover_categories(
     base = {"corpus": corpus_key, "threads": config.threads, "device": device.type}
 
     alignment: NeighborGraph | None = None
-    alignment_key = ""
+    pieces: NDArray[np.int64] | None = None
+    pieces_key = ""
     if aligns:
         path = folder / "alignment"
         alignment_key = log.run(
@@ -198,6 +200,8 @@ def discover_categories(
             ),
         )
         alignment = NeighborGraph.read(path)
+        pieces_key = _pieces(log, alignment, alignment_key, folder / "pieces.npy", config)
+        pieces = np.load(folder / "pieces.npy")
 
     weights = encoder_checksum(encoder)
     store, key = _embed(
@@ -206,7 +210,7 @@ def discover_categories(
     graph, key = _neighbors(log, "neighbors", store, folder / "graph", key, config)
     curves: list[dict[str, Any]] = []
     head_path, key = _heads(
-        log, "scan", store, graph, alignment, folder / "head", [key, alignment_key], config
+        log, "scan", store, graph, alignment, pieces, folder / "head", [key, pieces_key], config
     )
     if config.finetune:
         assert isinstance(encoder, ConvEncoder), "asked when it was loaded"
@@ -226,10 +230,8 @@ def discover_categories(
                     on_progress(int(row["step"]) + 1, config.joint.total_steps(begin.n_clusters))
 
             # Aligned neighbors are almost always right; vectors speak for a protein that has none.
-            pairs, labels = near, None
-            if alignment is not None:
-                pairs = fill(alignment, near)
-                labels = label_pieces(begin, embedded.vectors(), alignment, config.n_clusters)
+            pairs = near if alignment is None else fill(alignment, near)
+            labels = None if pieces is None else label_pieces(begin, embedded.vectors(), pieces)
             trained = finetune(
                 start,
                 corpus,
@@ -256,7 +258,15 @@ def discover_categories(
         )
         graph, key = _neighbors(log, "neighbors_again", store, folder / "tuned_graph", key, config)
         head_path, key = _heads(
-            log, "scan_again", store, graph, alignment, folder / "tuned_head", [key, alignment_key], config
+            log,
+            "scan_again",
+            store,
+            graph,
+            alignment,
+            pieces,
+            folder / "tuned_head",
+            [key, pieces_key],
+            config,
         )
     content = read_manifest(head_path, "head").content
     head = load_head(head_path)
@@ -316,6 +326,16 @@ def _aligns(config: DiscoveryConfig) -> bool:
     return False
 
 
+def _pieces(
+    log: StageLog, alignment: NeighborGraph, alignment_key: str, path: Path, config: DiscoveryConfig
+) -> str:
+    def write() -> None:
+        with write_atomically(path) as temporary, temporary.open("wb") as handle:
+            np.save(handle, divide(alignment, config.n_clusters))
+
+    return log.run("pieces", {"alignment": alignment_key, "n_clusters": config.n_clusters}, [path], write)
+
+
 def _embed(
     log: StageLog,
     name: str,
@@ -358,6 +378,7 @@ def _heads(
     store: EmbeddingStore,
     graph: NeighborGraph,
     alignment: NeighborGraph | None,
+    pieces: NDArray[np.int64] | None,
     path: Path,
     keys: list[str],
     config: DiscoveryConfig,
@@ -375,6 +396,7 @@ def _heads(
             config.scan,
             seed=config.seed,
             trusted=alignment,
+            pieces=pieces,
             on_step=curve.append,
         )
         notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}

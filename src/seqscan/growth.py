@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from seqscan.errors import InvalidParameter
 from seqscan.model import Model
 from seqscan.neighbors import NeighborGraph, vector_neighbors
+from seqscan.pieces import divide
 from seqscan.scan import ScanConfig, discover
 from seqscan.store import unit
 
@@ -68,6 +69,7 @@ def grow(
             ScanConfig(temperature=head.temperature),
             seed=seed,
             trusted=aligned,
+            pieces=None if aligned is None else divide(aligned, None),
             frame=(head.center, head.projection),
         )
         prototypes = unit(fit.head.prototypes)

@@ -29,10 +29,10 @@ __all__ = [
     "KnnBackend",
     "NeighborGraph",
     "combine",
-    "communities",
     "connected_parts",
     "fill",
-    "halves",
+    "links",
+    "number_by_size",
     "sensible_n_neighbors",
     "vector_neighbors",
 ]
@@ -51,9 +51,6 @@ MIN_SHARE = 0.3
 
 N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
-
-RESOLUTION = 0.3
-"""Of `communities`, in multiples of the graph's density."""
 
 _BLOCK_ROWS = 1024
 
@@ -354,58 +351,16 @@ def connected_parts(graph: NeighborGraph, smallest: int = 1) -> NDArray[np.int64
     >>> connected_parts(graph).tolist(), connected_parts(graph, 2).tolist()
     ([0, 1, 0], [0, -1, 0])
     """
-    return _by_size(connected_components(_links(graph), directed=False)[1], smallest)
+    return number_by_size(connected_components(links(graph), directed=False)[1], smallest)
 
 
-def communities(
-    graph: NeighborGraph, smallest: int = 1, *, resolution: float = RESOLUTION
-) -> NDArray[np.int64]:
-    """Number the communities of a graph, largest first; (N,), -1 in those of fewer than `smallest`.
-
-    Among many proteins a few links chain whole families together. Two groups come apart here if they
-    have less than `resolution` times the links that as many pairs would have if the graph's links were spread
-    evenly.
-
-    Notes
-    -----
-    Constant Potts model (Traag, Van Dooren and Nesterov, Phys. Rev. E 84, 2011), by the Louvain algorithm as
-    scikit-network has it. The result depends on the order of the proteins and on no seed.
-
-    Examples
-    --------
-    >>> bridged = [[1, 2, -1], [0, 2, -1], [0, 1, 3], [4, 5, 2], [3, 5, -1], [3, 4, -1]]
-    >>> indices = np.array(bridged, np.int32)
-    >>> graph = NeighborGraph(indices, np.where(indices < 0, np.inf, 0).astype(np.float32), "cosine")
-    >>> connected_parts(graph).tolist(), communities(graph).tolist()
-    ([0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1])
-    """
-    from sknetwork.clustering import Louvain
-
-    links = _links(graph)
-    if not links.nnz:
-        return _by_size(np.arange(len(graph)), smallest)
-    method = Louvain(resolution=resolution, modularity="potts", sort_clusters=False)
-    return _by_size(method.fit_predict(links + links.T), smallest)
-
-
-def halves(graph: NeighborGraph, *, seed: int) -> tuple[NeighborGraph, NeighborGraph]:
-    """Divide the neighbor pairs of a graph at random into two graphs of the same proteins."""
-    rest, pairs = graph.hold_out(0.5, seed=seed)
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    place = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
-    indices = np.full((len(graph), int(place.max(initial=0)) + 1), -1, dtype=np.int32)
-    indices[pairs[:, 0], place] = pairs[:, 1]
-    distances = np.where(indices < 0, np.inf, 0.0).astype(np.float32)
-    return rest, NeighborGraph(indices, distances, "pairs")
-
-
-def _links(graph: NeighborGraph) -> csr_matrix:
+def links(graph: NeighborGraph) -> csr_matrix:
     """Return the neighbor pairs as an upper triangle, (N, N)."""
     edges = graph.edges()
     return csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(graph),) * 2)
 
 
-def _by_size(group: NDArray[np.integer], smallest: int) -> NDArray[np.int64]:
+def number_by_size(group: NDArray[np.integer], smallest: int) -> NDArray[np.int64]:
     """Number groups (N,) again, largest first, -1 in those of fewer than `smallest`."""
     sizes = np.bincount(group)
     order = np.argsort(-sizes, kind="stable")
