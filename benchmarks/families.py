@@ -199,7 +199,7 @@ def distilled(vectors: NDArray[np.float32], labels: Labels, n_steps: int = 600) 
     sizes = np.bincount(labels)
     kept = sizes[labels] >= 3
     used, target = np.unique(labels[kept], return_inverse=True)
-    points = torch.from_numpy(whiten(vectors, *whitening(vectors, max(64, len(used)))))
+    points = torch.from_numpy(whiten(vectors, *whitening(vectors)))
     x, y = points[torch.from_numpy(kept)], torch.from_numpy(target)
     sums = torch.zeros(len(used), x.shape[1]).index_add_(0, y, x)
     prototypes = F.normalize(sums, dim=1).requires_grad_(True)

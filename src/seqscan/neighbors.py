@@ -126,10 +126,32 @@ class NeighborGraph:
         anchors = np.arange(len(self), dtype=np.int64)[:, None]
         neighbors = self.indices.astype(np.int64)
         own = np.minimum(anchors, neighbors) * len(self) + np.maximum(anchors, neighbors)
-        gone = np.isin(own, keys) & (neighbors >= 0)
-        return _packed(
-            np.where(gone, -1, self.indices), np.where(gone, np.inf, self.distances), self.metric
-        ), chosen
+        return self._without(np.isin(own, keys) & (neighbors >= 0)), chosen
+
+    def hold_out_proteins(
+        self, fraction: float, *, seed: int
+    ) -> tuple[NeighborGraph, NDArray[np.int64], NDArray[np.bool_]]:
+        """Take all pairs of a random share of the proteins out, of one protein at least.
+
+        Returns
+        -------
+        rest : NeighborGraph
+            In which those proteins have no neighbors and are none.
+        pairs : (M, 2), int64
+            With one of those proteins, or two.
+        chosen : (N,), bool
+            Which proteins.
+        """
+        chosen = np.zeros(len(self), dtype=bool)
+        generator = np.random.default_rng((seed, 12))
+        chosen[generator.permutation(len(self))[: max(1, int(fraction * len(self)))]] = True
+        edges = self.edges()
+        gone = (chosen[:, None] | chosen[self.indices]) & (self.indices >= 0)
+        return self._without(gone), edges[chosen[edges].any(axis=1)], chosen
+
+    def _without(self, gone: NDArray[np.bool_]) -> NeighborGraph:
+        """Return the graph without some of its entries (N, K)."""
+        return _packed(np.where(gone, -1, self.indices), np.where(gone, np.inf, self.distances), self.metric)
 
     def write(self, path: str | Path, content: dict[str, Any]) -> None:
         """Write a graph artifact."""

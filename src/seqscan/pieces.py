@@ -22,10 +22,10 @@ __all__ = [
     "SAME_PART_COSINE",
     "communities",
     "divide",
+    "group_means",
     "halves",
     "join_pieces",
     "label_pieces",
-    "place_pieces",
     "smallest_part",
     "stability",
 ]
@@ -133,18 +133,11 @@ def label_pieces(
     head: ClusterHead, vectors: NDArray[np.float32], pieces: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Give each piece (N,), as a whole, the cluster its mean points to; (N,), -1 in no piece."""
-    return place_pieces(head.points(vectors), pieces, unit(head.prototypes))
-
-
-def place_pieces(
-    points: NDArray[np.float32], pieces: NDArray[np.int64], prototypes: NDArray[np.float32]
-) -> NDArray[np.int64]:
-    """Give each piece, as a whole, the prototype its mean points to; (N,), -1 in no piece."""
     labels = np.full(len(pieces), -1, dtype=np.int64)
     used = pieces >= 0
     if used.any():
-        means = _sums(points[used], pieces[used])
-        labels[used] = (means @ prototypes.T).argmax(axis=1)[pieces[used]]
+        means = group_means(head.points(vectors), pieces)
+        labels[used] = (means @ unit(head.prototypes).T).argmax(axis=1)[pieces[used]]
     return labels
 
 
@@ -160,8 +153,8 @@ def join_pieces(
     n_clusters: int | None,
     *,
     min_cosine: float = MERGE_COSINE,
-) -> NDArray[np.float32]:
-    """Join pieces that are alike, those with the nearest means first, and return prototypes, (C, Q).
+) -> NDArray[np.int64]:
+    """Join pieces that are alike, those with the nearest means first, and return the groups, (N,).
 
     Parameters
     ----------
@@ -172,6 +165,11 @@ def join_pieces(
     n_clusters : int, optional
         How many to leave; without it, join while the cosine of two means is above `min_cosine`.
     min_cosine : cosine
+
+    Returns
+    -------
+    groups : (N,)
+        0 to their number - 1, -1 for proteins of no piece.
     """
     used, index = np.unique(pieces[pieces >= 0], return_inverse=True)
     sums = _sums(points[pieces >= 0], index)
@@ -182,6 +180,7 @@ def join_pieces(
     nearest = cosine.argmax(axis=1)
     value = cosine[np.arange(len(used)), nearest]
     alive = np.ones(len(used), dtype=bool)
+    joined = np.arange(len(used))
     for _ in range(len(used) - (n_clusters or 1)):
         a = int(value.argmax())
         b = int(nearest[a])
@@ -190,6 +189,7 @@ def join_pieces(
         a, b = min(a, b), max(a, b)
         sums[a] += sums[b]
         alive[b] = False
+        joined[joined == b] = a
         means[a] = unit(sums[a : a + 1])[0]
         row = np.where(alive, means @ means[a], -np.inf)
         row[a] = -np.inf
@@ -200,4 +200,11 @@ def join_pieces(
         nearer = row > value
         nearest[nearer] = a
         value = np.where(alive, cosine[np.arange(len(used)), nearest], -np.inf)
-    return means[alive].astype(np.float32)
+    groups = np.full(len(pieces), -1, dtype=np.int64)
+    groups[pieces >= 0] = np.unique(joined, return_inverse=True)[1][index]
+    return groups
+
+
+def group_means(points: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the direction of the mean of the points (N, Q) of each group 0 to C - 1, (C, Q)."""
+    return unit(_sums(points[groups >= 0], groups[groups >= 0])).astype(np.float32)

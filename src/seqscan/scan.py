@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqscan.errors import InvalidParameter
-from seqscan.head import N_WHITENED, ClusterHead, whiten, whitening
+from seqscan.head import ClusterHead, fully_whitened, whiten, whitening
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph, combine
-from seqscan.pieces import SAME_PART_COSINE, join_pieces, place_pieces
+from seqscan.pieces import SAME_PART_COSINE, group_means, join_pieces
 
 __all__ = [
     "HeadFit",
@@ -44,7 +44,13 @@ def over_provision(n_proteins: int, n_clusters: int | None) -> int:
 
 
 LOWEST_TEMPERATURE = 0.005
-"""Heads are tried at half the temperature again and again while held-out pairs agree better."""
+"""Heads are tried at half the temperature again and again while their loss on unseen proteins falls."""
+
+MIN_GAIN_NATS = 0.01
+"""By which it has to fall: where clusters are far apart, a sharper head is surer and nothing else."""
+
+N_JOINED = 64
+"""Directions in which pieces are compared, those of largest variance; as many as pieces if those are more."""
 
 BLOCK_ROWS = 8192
 """Proteins or pairs whose probabilities are in memory at once."""
@@ -335,58 +341,70 @@ def discover(
     if pieces is None:
         pieces = np.full(len(vectors), -1)
     n_pieces = int(pieces.max()) + 1
-    # Many clusters differ in more directions than few.
-    frame = frame or whitening(vectors, max(N_WHITENED, n_clusters or n_pieces))
-    points = whiten(vectors, *frame)
-    beginnings: dict[str, NDArray[np.float32]] = {}
+    frame = frame or whitening(vectors)
+    # Pieces are joined where every direction counts alike; many of them differ in more directions than few.
+    flat = fully_whitened(frame[1], max(N_JOINED, n_clusters or n_pieces))
+    points = whiten(vectors, frame[0], flat)
+    beginnings: dict[str, NDArray[np.int64]] = {}
     # A few aligned proteins do not say how many clusters the others make.
     if n_pieces >= (n_clusters or 1) and (n_clusters is not None or (pieces >= 0).mean() > 0.5):
         beginnings["alignment"] = join_pieces(points, pieces, n_clusters, min_cosine=SAME_PART_COSINE)
+    teach = bool(beginnings)
     over = over_provision(len(vectors), n_clusters)
     if not beginnings:
         fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, frame=frame, on_step=on_step)
         for number, fit in enumerate(fine[:N_CANDIDATES]):
             pieces = fit.head.logits(vectors).argmax(axis=1)
             beginnings[f"head {number}"] = join_pieces(points, pieces, n_clusters)
-    known = None
-    if "alignment" in beginnings:
-        known = place_pieces(points, pieces, beginnings["alignment"])
+    beginnings = {name: groups for name, groups in beginnings.items() if groups.max() >= 1}
+    if not beginnings:
+        raise InvalidParameter(
+            "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
+        )
+    points = whiten(vectors, *frame)
 
-    def fitted(begin: NDArray[np.float32], temperature: float) -> HeadFit:
+    def fitted(
+        groups: NDArray[np.int64], temperature: float, graph: NeighborGraph, judges: NDArray[np.int64]
+    ) -> HeadFit:
+        begin = group_means(points, groups)
         return fit_heads(
             vectors,
-            rest,
-            held_out,
+            graph,
+            judges,
             len(begin),
             replace(config, temperature=temperature),
             seed=seed,
             initial=begin[None],
             frame=frame,
-            labels=known,
+            labels=groups if teach else None,
             on_step=on_step,
         )[0]
 
-    candidates = {
-        name: fitted(begin, config.temperature) for name, begin in beginnings.items() if len(begin) >= 2
-    }
-    if not candidates:
-        raise InvalidParameter(
-            "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
-        )
+    # What is chosen is judged by proteins that were not trained on: the sharper a head, the better it fits
+    # those that were.
+    trial, judges, unseen = pairs.hold_out_proteins(0.1, seed=seed)
+
+    def tried(groups: NDArray[np.int64], temperature: float) -> HeadFit:
+        known = unseen & np.isin(groups, groups[~unseen])
+        return fitted(np.where(known, -1, groups), temperature, trial, judges)
+
+    candidates = {name: tried(groups, config.temperature) for name, groups in beginnings.items()}
     name, best = max(candidates.items(), key=lambda item: item[1].excess)
     # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
     while best.head.temperature / 2 >= LOWEST_TEMPERATURE:
-        sharper = fitted(beginnings[name], best.head.temperature / 2)
+        sharper = tried(beginnings[name], best.head.temperature / 2)
         candidates[f"{name}, temperature {sharper.head.temperature:g}"] = sharper
-        if sharper.excess <= best.excess:
+        if sharper.loss > best.loss - MIN_GAIN_NATS:
             break
         best = sharper
+    best = fitted(beginnings[name], best.head.temperature, rest, held_out)
     sharpened, kept = self_label(best, vectors, held_out, seed=seed)
     ordered = held_out_scores(sharpened.head.ordered_by_size(vectors), vectors, held_out)
     notes: dict[str, Any] = {
         "began_from": name,
         "temperature": best.head.temperature,
         "excess_agreement": {name: fit.excess for name, fit in candidates.items()},
+        "unseen_loss_nats": {name: fit.loss for name, fit in candidates.items()},
         "self_labelling_kept": kept,
     }
     return ordered, held_out, notes

@@ -21,7 +21,7 @@ from torch import Tensor
 from seqscan.artifact import write_atomically
 from seqscan.distributed import mean_over_ranks, n_ranks, rank, wait_for_all
 from seqscan.errors import InvalidParameter
-from seqscan.head import N_WHITENED, ClusterHead, whiten
+from seqscan.head import ClusterHead, whiten
 from seqscan.neighbors import NeighborGraph
 from seqscan.scan import Frame, spread_points
 from seqscan.store import EmbeddingStore
@@ -97,11 +97,11 @@ def stream_frame(store: EmbeddingStore) -> Frame:
             scatter += centered.T @ centered
     values, directions = np.linalg.eigh(scatter / len(store))
     values, directions = values[::-1], directions[:, ::-1].T
-    kept = min(N_WHITENED, max(1, int((values > 1e-12 * max(values[0], 1e-30)).sum())))
+    kept = max(1, int((values > 1e-12 * max(values[0], 1e-30)).sum()))
     directions = directions[:kept]
     # The sign of a direction is not determined; fix it, so that every machine finds the same.
     signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])
-    scale = signs / np.sqrt(np.maximum(values[:kept], 1e-30))
+    scale = signs / np.maximum(values[:kept], 1e-30) ** 0.25
     return center.astype(np.float32), (directions * scale[:, None]).T.astype(np.float32)
 
 
