@@ -231,14 +231,16 @@ def stream_head(
             generator = np.random.default_rng((seed, 73, epoch, block))
             near = graph.indices[rows]
             usable = np.flatnonzero((near >= 0).any(axis=1) & ~np.isin(rows, held_out[:, 0]))
-            anchors = np.resize(generator.permutation(usable), n_batches * batch).reshape(n_batches, -1)
-            draws = generator.random(anchors.shape)
-            for number in range(n_batches):
+            anchors = np.resize(generator.permutation(usable), n_batches * batch)
+            partners = _draw(near[anchors], generator.random(len(anchors)))
+            # Each partner once and in order: read batch by batch, they cost as much as learning does.
+            needed, place = np.unique(partners, return_inverse=True)
+            others = torch.from_numpy(whiten(store.gather(needed), *frame)).to(device)
+            batches = torch.from_numpy(np.stack([anchors, place])).to(device).split(batch, dim=1)
+            for number, (own, other) in enumerate(batches):
                 if first + number < int(state.step):
                     continue
-                partners = _draw(near[anchors[number]], draws[number])
-                x = points[torch.from_numpy(anchors[number]).to(device)]
-                y = torch.from_numpy(whiten(store.gather(partners), *frame)).to(device)
+                x, y = points[own], others[other]
                 if not int(state.step):
                     state.shares = mean_over_ranks(
                         torch.softmax(_logits(x, state, config), dim=1).mean(dim=0)
