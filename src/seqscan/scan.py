@@ -318,7 +318,7 @@ def discover(
     trusted : NeighborGraph, optional
         Neighbors by alignment; pairs of both graphs are trained on.
     pieces : (N,), optional
-        What alignments hold together (`seqscan.pieces.divide`), -1 for proteins in none.
+        What alignments hold together (`Pieces.enough_for`), -1 for proteins in none.
     frame : center (P,) and projection (P, Q), optional
         In which cosines are taken; `whitening` of the vectors by default.
 

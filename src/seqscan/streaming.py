@@ -234,9 +234,9 @@ def stream_head(
             anchors = np.resize(generator.permutation(usable), n_batches * batch)
             partners = _draw(near[anchors], generator.random(len(anchors)))
             # Each partner once and in order: read batch by batch, they cost as much as learning does.
-            needed, place = np.unique(partners, return_inverse=True)
+            needed, rows_of = np.unique(partners, return_inverse=True)
             others = torch.from_numpy(whiten(store.gather(needed), *frame)).to(device)
-            batches = torch.from_numpy(np.stack([anchors, place])).to(device).split(batch, dim=1)
+            batches = torch.from_numpy(np.stack([anchors, rows_of])).to(device).split(batch, dim=1)
             for number, (own, other) in enumerate(batches):
                 if first + number < int(state.step):
                     continue

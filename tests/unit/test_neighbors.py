@@ -12,7 +12,6 @@ from seqscan.neighbors import (
     FaissNeighbors,
     NeighborGraph,
     combine,
-    connected_parts,
     fill,
     vector_neighbors,
 )
@@ -207,9 +206,3 @@ def test_alignment_neighbors_are_relatives_nearest_first():
     ]  # fmt: skip
     assert graph.indices[[0, 3], 0].tolist() == [1, 4]
     assert "MMseqs2" in graph.metric
-
-
-def test_connected_parts_are_numbered_by_size_and_small_ones_left_out():
-    ends = np.array([1, 2, 3, 4, -1, 6, 7, 8, 9, 10, -1, 12, -1, -1], np.int32)[:, None]
-    graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
-    assert connected_parts(graph, 5).tolist() == [1] * 5 + [0] * 6 + [-1] * 3

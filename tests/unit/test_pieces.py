@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from seqscan import pieces as module
+from seqscan.alignment import Alignments, find_mmseqs
 from seqscan.head import ClusterHead
-from seqscan.neighbors import NeighborGraph, connected_parts
-from seqscan.pieces import communities, divide, group_means, join_pieces, label_pieces
+from seqscan.neighbors import AlignmentNeighbors, NeighborGraph
+from seqscan.pieces import Pieces, communities, find_pieces, group_means, join_pieces, label_pieces
 from seqscan.store import unit
 
 EYE = np.eye(2, dtype=np.float32)
@@ -59,25 +61,80 @@ class TestJoinPieces:
 
 
 def test_a_connected_piece_gets_one_label_even_where_its_members_point_elsewhere():
-    ends = np.array([1, 2, 3, 4, -1, 6, 7, 8, 9, -1, -1], np.int32)[:, None]
-    graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
     vectors = np.array([[1, 0]] * 4 + [[0, 1]] + [[0, 1]] * 5 + [[1, 0]], np.float32)
     head = ClusterHead(EYE, np.zeros(2, np.float32), EYE, 0.1)
-    assert label_pieces(head, vectors, divide(graph, None)).tolist() == [0] * 5 + [1] * 5 + [-1]
+    assert label_pieces(head, vectors, np.array([0] * 5 + [1] * 5 + [-1])).tolist() == [0] * 5 + [1] * 5 + [
+        -1
+    ]
 
 
-def test_pieces_are_connected_parts_where_they_suffice_for_the_clusters_wanted():
-    """Two parts; one of them is two groups of six with a single link between them."""
-    near = [[other for other in range(start, start + 6) if other != row]
-            for start in (0, 6, 12) for row in range(start, start + 6)]  # fmt: skip
-    near[5].append(6)
-    indices = np.array([row + [-1] * (6 - len(row)) for row in near], np.int32)
-    graph = NeighborGraph(indices, np.where(indices < 0, np.inf, 0).astype(np.float32), "test")
-    for n_clusters, n_pieces in ((2, 2), (3, 3), (None, 3)):
-        assert divide(graph, n_clusters).max() + 1 == n_pieces
+def test_communities_stand_in_for_groups_that_are_too_few():
+    """Two groups; one of them is two communities of six. A stray protein makes no piece."""
+    graph = NeighborGraph(np.full((19, 1), -1, np.int32), np.full((19, 1), np.inf, np.float32), "test")
+    pieces = Pieces(np.arange(19) // 6, np.array([0] * 12 + [1] * 6 + [2]), graph)
+    for n_clusters, n_pieces in ((2, 2), (3, 3), (None, 2)):
+        found = pieces.enough_for(n_clusters)
+        assert found.max() + 1 == n_pieces
+        assert found[-1] == -1
 
 
-def test_communities_are_not_chained_by_a_link_and_parts_are():
+def test_pieces_survive_writing(tmp_path):
+    graph = NeighborGraph(np.array([[1], [0]], np.int32), np.zeros((2, 1), np.float32), "test")
+    Pieces(np.array([0, 1]), np.array([0, 0]), graph).write(tmp_path / "pieces")
+    found = Pieces.read(tmp_path / "pieces")
+    assert (found.communities.tolist(), found.groups.tolist()) == ([0, 1], [0, 0])
+    assert found.graph.indices.tolist() == [[1], [0]]
+    assert found.graph.metric == "test"
+
+
+class TestFoundPieces:
+    """Profiles as if they had found what is written here."""
+
+    dense = np.array([0] * 10 + [1] * 10 + [2] * 4 + [3] * 4 + [4], np.int64)
+
+    def find(self, monkeypatch, hits):
+        query, target, bits = np.array(hits).T
+        empty = np.zeros(len(hits), np.int32)
+        found = Alignments(query, target, empty, empty, empty, empty, empty, bits.astype(np.float32))
+        monkeypatch.setattr(module, "communities", lambda aligned: self.dense)
+        monkeypatch.setattr(module, "align_all", lambda *_, **__: found)
+        n = len(self.dense)
+        alone = NeighborGraph(np.full((n, 1), -1, np.int32), np.full((n, 1), np.inf, np.float32), "test")
+        return find_pieces([np.ones(50, np.uint8)] * n, alone)
+
+    def test_a_good_share_of_one_joins_two_and_becomes_neighbors(self, monkeypatch):
+        hits = [(0, row, 40) for row in (10, 11, 12)] + [(0, 20, 40)]
+        pieces = self.find(monkeypatch, hits)
+        assert pieces.groups.tolist() == [0] * 20 + [1] * 4 + [2] * 4 + [3], "one of four is too few"
+        assert set(pieces.graph.indices[0].tolist()) - {-1} == {10, 11, 12}
+        assert set(pieces.graph.indices[11].tolist()) - {-1} == {0}
+
+    def test_a_stray_protein_ties_nothing_together(self, monkeypatch):
+        pieces = self.find(monkeypatch, [(0, 28, 40), (10, 28, 50), (28, 20, 30), (28, 21, 30)])
+        assert pieces.groups.tolist() == [1] * 10 + [0] * 10 + [2] * 4 + [3] * 4 + [0]
+
+    def test_nothing_found(self, monkeypatch):
+        pieces = self.find(monkeypatch, [(0, 1, 90)])
+        np.testing.assert_array_equal(pieces.groups, pieces.communities)
+        assert not pieces.graph.counts.any()
+
+
+@pytest.mark.skipif(find_mmseqs() is None, reason="MMseqs2 is not installed")
+def test_relatives_make_a_piece_and_a_stranger_none():
+    generator = np.random.default_rng(0)
+    sequences = []
+    for ancestor in generator.integers(1, 21, (2, 120)).astype(np.uint8):
+        for n_changed in (0, 12, 36):
+            member = ancestor.copy()
+            places = generator.choice(120, n_changed, replace=False)
+            member[places] = generator.integers(1, 21, n_changed)
+            sequences.append(member)
+    sequences.append(generator.integers(1, 21, 120).astype(np.uint8))
+    pieces = find_pieces(sequences, AlignmentNeighbors(sequences, threads=1).neighbors(5), threads=1)
+    assert pieces.enough_for(None).tolist() == [0] * 3 + [1] * 3 + [-1]
+
+
+def test_communities_are_not_chained_by_a_link():
     """Twenty groups of ten, all linked within, and each with one link to the next."""
     near = np.full((200, 11), -1, np.int32)
     for row in range(200):
@@ -87,8 +144,7 @@ def test_communities_are_not_chained_by_a_link_and_parts_are():
             own.append(row + 1)
         near[row, : len(own)] = own
     graph = NeighborGraph(near, np.where(near < 0, np.inf, 0).astype(np.float32), "test")
-    assert connected_parts(graph).max() == 0
     np.testing.assert_array_equal(communities(graph).reshape(20, 10), np.arange(20)[:, None].repeat(10, 1))
-    assert (communities(graph, 11) == -1).all()
+    assert communities(graph, share=1e-5).max() == 0
     alone = NeighborGraph(np.full((3, 1), -1, np.int32), np.full((3, 1), np.inf, np.float32), "test")
     assert communities(alone).tolist() == [0, 1, 2]

@@ -11,7 +11,6 @@ from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead
 from seqscan.losses import scan_loss
 from seqscan.neighbors import ExactNeighbors, NeighborGraph
-from seqscan.pieces import divide
 from seqscan.scan import (
     NeighborSampler,
     RunningMean,
@@ -262,9 +261,7 @@ class TestDiscover:
         own = np.arange(80)
         chain = np.where(np.roll(truth, -1) == truth, np.roll(own, -1), -1).astype(np.int32)[:, None]
         trusted = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "alignment")
-        fit, _, notes = discover(
-            vectors, near(vectors), 3, SMALL, seed=0, trusted=trusted, pieces=divide(trusted, 3)
-        )
+        fit, _, notes = discover(vectors, near(vectors), 3, SMALL, seed=0, trusted=trusted, pieces=truth)
         assert notes["began_from"] == "alignment"
         assert list(notes["excess_agreement"])[:2] == ["alignment", "alignment, temperature 0.05"]
         assert len(notes["excess_agreement"]) == 2, "the sharper one was no better"
