@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from seqscan.alignment import align_all, mmseqs_version
+from seqscan.alignment import Alignments, align_all, mmseqs_version
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.store import unit
@@ -259,15 +259,20 @@ class AlignmentNeighbors:
     def neighbors(self, n_neighbors: int) -> NeighborGraph:
         """Return the best hits of each protein; some proteins have none."""
         k = _checked(n_neighbors, len(self.sequences))
-        hits = align_all(
-            self.sequences,
-            sensitivity=self.sensitivity,
-            min_coverage=self.min_coverage,
-            max_hits=max(k, 100),
-            threads=self.threads,
-        )
+        hits = self.search(k)
         lengths = np.fromiter((len(s) for s in self.sequences), dtype=np.int64, count=len(self.sequences))
         return best_hits(hits.query, hits.target, hits.bits, lengths, k)
+
+    def search(self, n_neighbors: int, queries: NDArray[np.int64] | None = None) -> Alignments:
+        """Return the hits of all proteins, or of some rows (Q,), among all."""
+        return align_all(
+            self.sequences,
+            queries=queries,
+            sensitivity=self.sensitivity,
+            min_coverage=self.min_coverage,
+            max_hits=max(n_neighbors, 100),
+            threads=self.threads,
+        )
 
 
 def best_hits(

@@ -23,6 +23,7 @@ from seqscan.store import unit
 
 __all__ = [
     "MERGE_COSINE",
+    "N_BRIDGES",
     "SAME_PART_COSINE",
     "Pieces",
     "communities",
