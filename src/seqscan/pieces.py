@@ -44,7 +44,7 @@ N_SAMPLED = 50
 """Proteins of each community that the profiles search through."""
 
 MIN_SHARE = 0.3
-"""Two communities are one piece if this share of one is found from the other."""
+"""Two communities are one piece if this share of each is found from the other."""
 
 N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
@@ -118,7 +118,8 @@ def find_pieces(
     much of a large family is alike, since only the best hits of each protein are kept. So they are trusted
     only where they are dense. Representatives of each community then search a sample of all others with the
     profile of what they find, without a limit that a large family would reach. A family is what one profile
-    recognises: two communities are one piece where a good share of one is found from the other.
+    recognises: two communities are one piece where a good share of each is found from the other; from one
+    side alone, other families of the clan are found too.
 
     Parameters
     ----------
@@ -195,7 +196,7 @@ def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray
 
 
 def _joined(dense: NDArray[np.int64], hits: Alignments, n_sampled: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the groups of communities (N,) of which a good share is found from one another, (N,)."""
+    """Number the groups of communities (N,) of which a good share each is found from the other, (N,)."""
     sizes = np.bincount(dense)
     n = len(sizes)
     found = np.unique(np.stack([dense[hits.query], hits.target], axis=1), axis=0)
@@ -209,7 +210,8 @@ def _joined(dense: NDArray[np.int64], hits: Alignments, n_sampled: NDArray[np.in
     crumbs, bits = np.concatenate([ties, ties[:, ::-1]]), np.tile(bits, 2)
     order = np.lexsort((crumbs[:, 1], -bits, crumbs[:, 0]))
     best = crumbs[order][np.unique(crumbs[order, 0], return_index=True)[1]]
-    ties = np.concatenate([ties[~small[ties].any(axis=1)], best[small[best[:, 0]]]])
+    mutual = np.isin(ties @ np.array([n, 1]), ties @ np.array([1, n]))
+    ties = np.concatenate([ties[mutual & ~small[ties].any(axis=1)], best[small[best[:, 0]]]])
     graph = csr_matrix((np.ones(len(ties)), (ties[:, 0], ties[:, 1])), shape=(n, n))
     return _by_size(connected_components(graph, directed=False)[1][dense])
 

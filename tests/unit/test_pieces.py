@@ -102,12 +102,15 @@ class TestFoundPieces:
         alone = NeighborGraph(np.full((n, 1), -1, np.int32), np.full((n, 1), np.inf, np.float32), "test")
         return find_pieces([np.ones(50, np.uint8)] * n, alone)
 
-    def test_a_good_share_of_one_joins_two_and_becomes_neighbors(self, monkeypatch):
-        hits = [(0, row, 40) for row in (10, 11, 12)] + [(0, 20, 40)]
-        pieces = self.find(monkeypatch, hits)
-        assert pieces.groups.tolist() == [0] * 20 + [1] * 4 + [2] * 4 + [3], "one of four is too few"
+    def test_a_good_share_of_each_joins_two_and_becomes_neighbors(self, monkeypatch):
+        there, back = [(0, row, 40) for row in (10, 11, 12)], [(10, row, 40) for row in (1, 2, 3)]
+        one_sided = [(0, row, 40) for row in (20, 21, 22, 23)]
+        pieces = self.find(monkeypatch, there + back + one_sided)
+        assert pieces.groups.tolist() == [0] * 20 + [1] * 4 + [2] * 4 + [3]
         assert set(pieces.graph.indices[0].tolist()) - {-1} == {10, 11, 12}
         assert set(pieces.graph.indices[11].tolist()) - {-1} == {0}
+        few = self.find(monkeypatch, there[:2] + back)
+        np.testing.assert_array_equal(few.groups, few.communities, "two of ten are too few")
 
     def test_a_stray_protein_ties_nothing_together(self, monkeypatch):
         pieces = self.find(monkeypatch, [(0, 28, 40), (10, 28, 50), (28, 20, 30), (28, 21, 30)])
