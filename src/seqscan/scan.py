@@ -305,7 +305,7 @@ def discover(
 
     Heads begin from pieces: those of the alignments if there are enough, else the clusters of
     heads with more prototypes than are wanted. Pieces whose proteins are alike are joined, the result is
-    trained on, parts of the alignments teaching it, and held-out pairs choose among the heads.
+    trained on, pieces of the alignments teaching it, and proteins that were kept out choose among the heads.
 
     Parameters
     ----------
@@ -341,9 +341,10 @@ def discover(
     if pieces is None:
         pieces = np.full(len(vectors), -1)
     n_pieces = int(pieces.max()) + 1
-    frame = frame or whitening(vectors)
     # Pieces are joined where every direction counts alike; many of them differ in more directions than few.
-    flat = fully_whitened(frame[1], max(N_JOINED, n_clusters or n_pieces))
+    n_joined = max(N_JOINED, n_clusters or n_pieces) if frame is None else frame[1].shape[1]
+    frame = frame or whitening(vectors)
+    flat = fully_whitened(frame[1], n_joined)
     points = whiten(vectors, frame[0], flat)
     beginnings: dict[str, NDArray[np.int64]] = {}
     # A few aligned proteins do not say how many clusters the others make.
