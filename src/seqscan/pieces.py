@@ -77,13 +77,22 @@ class Pieces:
     def enough_for(self, n_clusters: int | None) -> NDArray[np.int64]:
         """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
 
-        Where fewer than `n_clusters` are, return such communities.
+        With a number of clusters, what is linked at all stays together as long as there are so many pieces:
+        connected parts, else groups, else communities.
         """
         smallest = smallest_part(len(self.groups), n_clusters)
-        groups = _by_size(self.groups, smallest)
-        if n_clusters is not None and groups.max() + 1 < n_clusters:
-            return _by_size(self.communities, smallest)
-        return groups
+        if n_clusters is None:
+            return _by_size(self.groups, smallest)
+        for division in (self.connected_parts, self.groups, self.communities):
+            pieces = _by_size(division, smallest)
+            if pieces.max() + 1 >= n_clusters:
+                break
+        return pieces
+
+    @property
+    def connected_parts(self) -> NDArray[np.int64]:
+        """What the graph connects, (N,)."""
+        return connected_components(_links(self.graph), directed=False)[1]
 
     def write(self, path: str | Path) -> None:
         """Write a pieces artifact."""
@@ -184,15 +193,19 @@ def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray
     """
     from sknetwork.clustering import Louvain
 
-    edges = graph.edges()
-    n = len(graph)
-    if not len(edges):
-        return np.arange(n)
-    links = csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    links = _links(graph)
+    if not links.nnz:
+        return np.arange(len(graph))
     # Its resolution is in multiples of the density of the whole graph.
-    resolution = share * n**2 / (2 * len(edges))
+    resolution = share * len(graph) ** 2 / (2 * links.nnz)
     method = Louvain(resolution=resolution, modularity="potts", sort_clusters=False)
     return _by_size(method.fit_predict(links + links.T))
+
+
+def _links(graph: NeighborGraph) -> csr_matrix:
+    """Return the neighbor pairs as an upper triangle, (N, N)."""
+    edges = graph.edges()
+    return csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(graph),) * 2)
 
 
 def _joined(dense: NDArray[np.int64], hits: Alignments, n_sampled: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -68,11 +68,12 @@ def test_a_connected_piece_gets_one_label_even_where_its_members_point_elsewhere
     ]
 
 
-def test_communities_stand_in_for_groups_that_are_too_few():
-    """Two groups; one of them is two communities of six. A stray protein makes no piece."""
-    graph = NeighborGraph(np.full((19, 1), -1, np.int32), np.full((19, 1), np.inf, np.float32), "test")
+def test_the_coarsest_division_with_enough_pieces_is_taken():
+    """One connected part of two groups, one of them two communities of six, and a stray protein."""
+    chain = np.where(np.arange(19) < 17, np.arange(1, 20), -1).astype(np.int32)[:, None]
+    graph = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "test")
     pieces = Pieces(np.arange(19) // 6, np.array([0] * 12 + [1] * 6 + [2]), graph)
-    for n_clusters, n_pieces in ((2, 2), (3, 3), (None, 2)):
+    for n_clusters, n_pieces in ((1, 1), (2, 2), (3, 3), (4, 3), (None, 2)):
         found = pieces.enough_for(n_clusters)
         assert found.max() + 1 == n_pieces
         assert found[-1] == -1
