@@ -39,6 +39,7 @@ from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.head import whiten, whitening
 from seqscan.hierarchy import join_clusters
 from seqscan.neighbors import NeighborGraph, combine
+from seqscan.pieces import Pieces
 from seqscan.results import Assignments, read_truth
 from seqscan.stages import StageLog
 
@@ -122,12 +123,12 @@ def baseline_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[
 
     def graph() -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         near = NeighborGraph.read(folder / "graph")
-        if (folder / "alignment").exists():
-            near = combine(NeighborGraph.read(folder / "alignment"), near)
+        if (folder / "pieces").exists():
+            near = combine(Pieces.read(folder / "pieces").graph, near)
         return near.indices, (near.indices >= 0).astype(np.float32)
 
     def aligned() -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        near = NeighborGraph.read(folder / "alignment").indices
+        near = Pieces.read(folder / "pieces").graph.indices
         return near, (near >= 0).astype(np.float32)
 
     def vectors() -> NDArray[np.float32]:
@@ -199,7 +200,7 @@ def distilled(vectors: NDArray[np.float32], labels: Labels, n_steps: int = 600) 
     sizes = np.bincount(labels)
     kept = sizes[labels] >= 3
     used, target = np.unique(labels[kept], return_inverse=True)
-    points = torch.from_numpy(whiten(vectors, *whitening(vectors, max(64, len(used)))))
+    points = torch.from_numpy(whiten(vectors, *whitening(vectors)))
     x, y = points[torch.from_numpy(kept)], torch.from_numpy(target)
     sums = torch.zeros(len(used), x.shape[1]).index_add_(0, y, x)
     prototypes = F.normalize(sums, dim=1).requires_grad_(True)

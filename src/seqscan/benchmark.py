@@ -24,6 +24,7 @@ from seqscan.errors import InvalidParameter
 from seqscan.evaluate import evaluate
 from seqscan.fasta import Record, RejectionLedger, read_fasta
 from seqscan.neighbors import NeighborGraph, combine
+from seqscan.pieces import Pieces
 from seqscan.results import Assignments, check_truth, read_truth, write_tsv
 from seqscan.stages import StageLog
 
@@ -183,8 +184,8 @@ def _baselines(corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Seq
     # The graph seqscan's own heads begin from, by the same encoder, and in the order it was made in.
     corpus = corpus.reordered(corpus.canonical_order())
     graph = NeighborGraph.read(folder / "graph")
-    if (folder / "alignment").exists():
-        graph = combine(NeighborGraph.read(folder / "alignment"), graph)
+    if (folder / "pieces").exists():
+        graph = combine(Pieces.read(folder / "pieces").graph, graph)
     rows = run_baselines(
         corpus,
         config.n_clusters,

@@ -37,8 +37,9 @@ from seqscan.neighbors import (
     vector_neighbors,
 )
 from seqscan.novelty import fit_novelty
+from seqscan.pieces import Pieces, find_pieces, label_pieces
 from seqscan.prior import DomainPrior
-from seqscan.scan import ScanConfig, discover, label_pieces, over_provision
+from seqscan.scan import ScanConfig, discover, over_provision
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.streaming import (
@@ -185,7 +186,8 @@ def discover_categories(
     base = {"corpus": corpus_key, "threads": config.threads, "device": device.type}
 
     alignment: NeighborGraph | None = None
-    alignment_key = ""
+    pieces: NDArray[np.int64] | None = None
+    pieces_key = ""
     if aligns:
         path = folder / "alignment"
         alignment_key = log.run(
@@ -198,7 +200,17 @@ def discover_categories(
                 .write(path, {})
             ),
         )
-        alignment = NeighborGraph.read(path)
+        divided = folder / "pieces"
+        pieces_key = log.run(
+            "pieces",
+            {"alignment": alignment_key},
+            [divided],
+            lambda: find_pieces(
+                corpus, NeighborGraph.read(path), min_coverage=config.min_coverage, threads=config.threads
+            ).write(divided),
+        )
+        found = Pieces.read(divided)
+        alignment, pieces = found.graph, found.enough_for(config.n_clusters)
 
     weights = encoder_checksum(encoder)
     store, key = _embed(
@@ -207,7 +219,7 @@ def discover_categories(
     graph, key = _neighbors(log, "neighbors", store, folder / "graph", key, config)
     curves: list[dict[str, Any]] = []
     head_path, key = _heads(
-        log, "scan", store, graph, alignment, folder / "head", [key, alignment_key], config
+        log, "scan", store, graph, alignment, pieces, folder / "head", [key, pieces_key], config
     )
     if config.finetune:
         assert isinstance(encoder, TrainableEncoder), "asked when it was loaded"
@@ -227,10 +239,8 @@ def discover_categories(
                     on_progress(int(row["step"]) + 1, config.joint.total_steps(begin.n_clusters))
 
             # Aligned neighbors are almost always right; vectors speak for a protein that has none.
-            pairs, labels = near, None
-            if alignment is not None:
-                pairs = fill(alignment, near)
-                labels = label_pieces(begin, embedded.vectors(), alignment, config.n_clusters)
+            pairs = near if alignment is None else fill(alignment, near)
+            labels = None if pieces is None else label_pieces(begin, embedded.vectors(), pieces)
             trained = finetune(
                 start,
                 corpus,
@@ -257,7 +267,15 @@ def discover_categories(
         )
         graph, key = _neighbors(log, "neighbors_again", store, folder / "tuned_graph", key, config)
         head_path, key = _heads(
-            log, "scan_again", store, graph, alignment, folder / "tuned_head", [key, alignment_key], config
+            log,
+            "scan_again",
+            store,
+            graph,
+            alignment,
+            pieces,
+            folder / "tuned_head",
+            [key, pieces_key],
+            config,
         )
     content = read_manifest(head_path, "head").content
     head = load_head(head_path)
@@ -359,6 +377,7 @@ def _heads(
     store: EmbeddingStore,
     graph: NeighborGraph,
     alignment: NeighborGraph | None,
+    pieces: NDArray[np.int64] | None,
     path: Path,
     keys: list[str],
     config: DiscoveryConfig,
@@ -376,6 +395,7 @@ def _heads(
             config.scan,
             seed=config.seed,
             trusted=alignment,
+            pieces=pieces,
             on_step=curve.append,
         )
         notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from seqscan.errors import InvalidParameter
 from seqscan.model import Model
-from seqscan.neighbors import NeighborGraph, vector_neighbors
+from seqscan.neighbors import vector_neighbors
+from seqscan.pieces import Pieces
 from seqscan.scan import ScanConfig, discover
 from seqscan.store import unit
 
@@ -23,7 +24,7 @@ N_NEIGHBORS = 20
 def grow(
     model: Model,
     vectors: NDArray[np.float32],
-    aligned: NeighborGraph | None = None,
+    pieces: Pieces | None = None,
     *,
     seed: int,
     false_alarm_rate: float,
@@ -41,8 +42,8 @@ def grow(
         With `novelty`.
     vectors : (N, P)
         Of the novel proteins, by the model's encoder.
-    aligned : NeighborGraph, optional
-        Their neighbors by alignment.
+    pieces : Pieces, optional
+        Their neighbors by alignment, and what these hold together.
     seed : int
     false_alarm_rate : share of known proteins
     threads : int
@@ -67,7 +68,8 @@ def grow(
             None,
             ScanConfig(temperature=head.temperature),
             seed=seed,
-            trusted=aligned,
+            trusted=None if pieces is None else pieces.graph,
+            pieces=None if pieces is None else pieces.enough_for(None),
             frame=(head.center, head.projection),
         )
         prototypes = unit(fit.head.prototypes)
@@ -77,8 +79,8 @@ def grow(
     cluster -= head.n_clusters  # negative where an old one is nearer after all
     reach = novelty.threshold(false_alarm_rate) * novelty.spread
     joins = _beside(cluster, np.where(near.distances <= reach, near.indices, -1))
-    if aligned is not None:
-        joins |= _beside(cluster, aligned.indices)
+    if pieces is not None:
+        joins |= _beside(cluster, pieces.graph.indices)
     cluster = np.where(joins & (cluster >= 0), cluster, -1)
     sizes = np.bincount(cluster[cluster >= 0], minlength=len(prototypes))
     order = np.argsort(-sizes, kind="stable")

@@ -12,10 +12,7 @@ from seqscan.errors import ShapeMismatch
 from seqscan.results import Assignments
 from seqscan.store import unit
 
-__all__ = ["N_WHITENED", "ClusterHead", "whiten", "whitening"]
-
-N_WHITENED = 64
-"""Dimensions kept by `whitening`."""
+__all__ = ["ClusterHead", "fully_whitened", "whiten", "whitening"]
 
 BLOCK_LOGITS = 1 << 24
 """Logits that are in memory at once when proteins are assigned."""
@@ -34,7 +31,7 @@ class ClusterHead:
     center : (P,), float32
         Subtracted from every vector.
     projection : (P, Q), float32
-        Whitens: makes the directions in which the proteins differ count alike.
+        See `whitening`.
     temperature : dimensionless, > 0
 
     Examples
@@ -126,21 +123,25 @@ def whiten(
     return unit(((vectors - center) @ projection).astype(np.float32, copy=False))
 
 
-def whitening(
-    vectors: NDArray[np.float32], n_directions: int = N_WHITENED
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the center (P,) and the map (P, Q) that give vectors (N, P) unit variance in every direction.
+def whitening(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the center (P,) and the map (P, Q) that make the variances of vectors (N, P) more alike.
 
-    The `n_directions` of largest variance are kept, if there are so many; without this the few in which
-    composition differs outweigh those that tell families apart.
+    Each direction gets the square root of its variance, directions without any are left out; the one of
+    largest variance comes first. As they are, the few directions in which composition differs outweigh those
+    that tell families apart; with unit variance in every direction, noise outweighs them, and a protein that
+    a head was not trained on is often assigned wrongly.
     """
     center = vectors.mean(axis=0)
     centered = (vectors - center).astype(np.float64)
     _, values, directions = np.linalg.svd(centered, full_matrices=False)
-    rank = max(1, int((values > 1e-6 * max(values[0], 1e-30)).sum()))
-    kept = min(n_directions, rank)
+    kept = max(1, int((values > 1e-6 * max(values[0], 1e-30)).sum()))
     # The sign of a direction is not determined; fix it, so that every machine finds the same.
     directions = directions[:kept]
     signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])
-    scale = signs * np.sqrt(len(vectors)) / np.maximum(values[:kept], 1e-30)
+    scale = signs * np.sqrt(np.sqrt(len(vectors)) / np.maximum(values[:kept], 1e-30))
     return center, (directions * scale[:, None]).T.astype(np.float32)
+
+
+def fully_whitened(projection: NDArray[np.float32], n_directions: int) -> NDArray[np.float32]:
+    """Return the map of `whitening` (P, Q) with unit variance in the first `n_directions`, and no others."""
+    return (projection * np.linalg.norm(projection, axis=0))[:, :n_directions]

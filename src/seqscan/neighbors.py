@@ -13,10 +13,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
-from seqscan.alignment import align_all, mmseqs_version
+from seqscan.alignment import Alignments, align_all, mmseqs_version
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.store import unit
@@ -28,32 +26,15 @@ __all__ = [
     "FaissNeighbors",
     "KnnBackend",
     "NeighborGraph",
+    "best_hits",
     "combine",
-    "communities",
-    "connected_parts",
     "fill",
-    "halves",
     "sensible_n_neighbors",
     "vector_neighbors",
 ]
 
 EXACT_LIMIT = 50_000
 """Up to this many vectors every pair is compared; above, faiss searches an inverted file."""
-
-N_REPRESENTATIVES = 5
-"""Proteins of each connected part, no two of them aligned, whose profiles search for other parts."""
-
-N_SAMPLED = 50
-"""Proteins of each connected part that the profiles search through."""
-
-MIN_SHARE = 0.3
-"""A part is connected with another if this share of it is found from there."""
-
-N_BRIDGES = 20
-"""Neighbors that profiles add to a protein."""
-
-RESOLUTION = 0.3
-"""Of `communities`, in multiples of the graph's density."""
 
 _BLOCK_ROWS = 1024
 
@@ -129,10 +110,32 @@ class NeighborGraph:
         anchors = np.arange(len(self), dtype=np.int64)[:, None]
         neighbors = self.indices.astype(np.int64)
         own = np.minimum(anchors, neighbors) * len(self) + np.maximum(anchors, neighbors)
-        gone = np.isin(own, keys) & (neighbors >= 0)
-        return _packed(
-            np.where(gone, -1, self.indices), np.where(gone, np.inf, self.distances), self.metric
-        ), chosen
+        return self._without(np.isin(own, keys) & (neighbors >= 0)), chosen
+
+    def hold_out_proteins(
+        self, fraction: float, *, seed: int
+    ) -> tuple[NeighborGraph, NDArray[np.int64], NDArray[np.bool_]]:
+        """Take all pairs of a random share of the proteins out, of one protein at least.
+
+        Returns
+        -------
+        rest : NeighborGraph
+            In which those proteins have no neighbors and are none.
+        pairs : (M, 2), int64
+            With one of those proteins, or two.
+        chosen : (N,), bool
+            Which proteins.
+        """
+        chosen = np.zeros(len(self), dtype=bool)
+        generator = np.random.default_rng((seed, 12))
+        chosen[generator.permutation(len(self))[: max(1, int(fraction * len(self)))]] = True
+        edges = self.edges()
+        gone = (chosen[:, None] | chosen[self.indices]) & (self.indices >= 0)
+        return self._without(gone), edges[chosen[edges].any(axis=1)], chosen
+
+    def _without(self, gone: NDArray[np.bool_]) -> NeighborGraph:
+        """Return the graph without some of its entries (N, K)."""
+        return _packed(np.where(gone, -1, self.indices), np.where(gone, np.inf, self.distances), self.metric)
 
     def write(self, path: str | Path, content: dict[str, Any]) -> None:
         """Write a graph artifact."""
@@ -235,18 +238,15 @@ class FaissNeighbors:
 
 @dataclass(frozen=True)
 class AlignmentNeighbors:
-    """Search sequences against each other with MMseqs2, then search with profiles for what that left apart.
+    """Search sequences against each other with MMseqs2.
 
-    The hits between single sequences are almost pure, but leave a family in parts that nothing connects. So
-    the representatives of each part search again, with the profile of what they find, for members of other
-    parts. Two parts are connected where a good share of one is found from the other: a single false hit does
-    not join two families.
+    The hits are almost pure, but leave a family in pieces; `seqscan.pieces` puts them together.
 
     Attributes
     ----------
     sequences : N arrays of codes, each (L_i,)
     sensitivity : dimensionless, 1 to 7.5
-        MMseqs2's `-s`, of the first search.
+        MMseqs2's `-s`.
     min_coverage : share of both sequences that an alignment must cover
     threads : int
     """
@@ -257,162 +257,58 @@ class AlignmentNeighbors:
     threads: int = 2
 
     def neighbors(self, n_neighbors: int) -> NeighborGraph:
-        """Return the best hits of each protein, then what profiles found; some proteins have none.
-
-        A protein has up to `n_neighbors` of the first and `N_BRIDGES` of the second.
-        """
+        """Return the best hits of each protein; some proteins have none."""
         k = _checked(n_neighbors, len(self.sequences))
-        hits = align_all(
+        hits = self.search(k)
+        lengths = np.fromiter((len(s) for s in self.sequences), dtype=np.int64, count=len(self.sequences))
+        return best_hits(hits.query, hits.target, hits.bits, lengths, k)
+
+    def search(self, n_neighbors: int, queries: NDArray[np.int64] | None = None) -> Alignments:
+        """Return the hits of all proteins, or of some rows (Q,), among all."""
+        return align_all(
             self.sequences,
+            queries=queries,
             sensitivity=self.sensitivity,
             min_coverage=self.min_coverage,
-            max_hits=max(k, 100),
+            max_hits=max(n_neighbors, 100),
             threads=self.threads,
         )
-        found = self._graph(hits.query, hits.target, hits.bits, k)
-        part = connected_parts(found)
-        if part.max() == 0:
-            return found
-        bridges = self._bridges(found, part)
-        return combine(found, bridges) if bridges.counts.any() else found
-
-    def _bridges(self, found: NeighborGraph, part: NDArray[np.int64]) -> NeighborGraph:
-        """Return the neighbors that profiles find in other parts."""
-        order = np.lexsort((np.arange(len(part)), -found.counts, part))
-        place = np.arange(len(part)) - np.searchsorted(part[order], part[order])
-        # A sample of a large part: its own members must not crowd out the hits in other parts.
-        sizes = np.bincount(part)
-        step = -(-sizes // N_SAMPLED)[part[order]]
-        sampled = order[place % step == 0]
-        hits = align_all(
-            self.sequences,
-            rows=np.sort(sampled),
-            queries=np.sort(_unlike(order, part, found)),
-            n_iterations=3,
-            max_hits=1000,
-            min_coverage=self.min_coverage,
-            threads=self.threads,
-        )
-        foreign = part[hits.query] != part[hits.target]
-        query, target, bits = hits.query[foreign], hits.target[foreign], hits.bits[foreign]
-        pairs = np.unique(np.stack([part[query], target], axis=1), axis=0)
-        ties, n_found = np.unique(
-            np.stack([pairs[:, 0], part[pairs[:, 1]]], axis=1), axis=0, return_counts=True
-        )
-        good = n_found >= MIN_SHARE * np.bincount(part[sampled])[ties[:, 1]]
-        n = len(sizes)
-        strong = np.isin(part[query] * n + part[target], ties[good] @ np.array([n, 1]))
-        query, target, bits = query[strong], target[strong], bits[strong]
-        return self._graph(
-            np.concatenate([query, target]), np.concatenate([target, query]), np.tile(bits, 2), N_BRIDGES
-        )
-
-    def _graph(
-        self, query: NDArray[np.int32], target: NDArray[np.int32], bits: NDArray[np.float32], k: int
-    ) -> NeighborGraph:
-        """Return the best hits of each protein; nearest is the best bit score for its length."""
-        n = len(self.sequences)
-        lengths = np.fromiter((len(s) for s in self.sequences), dtype=np.int64, count=n)
-        per_residue = bits / np.maximum(lengths[query], lengths[target])
-        # Identical proteins reach about 2 bits a residue.
-        distance = (1.0 / (1.0 + per_residue)).astype(np.float32)
-        # Two hits of one pair: the nearer one counts.
-        order = np.lexsort((distance, target, query))
-        fresh = np.ones(len(order), dtype=bool)
-        fresh[1:] = (np.diff(query[order]) != 0) | (np.diff(target[order]) != 0)
-        order = order[fresh]
-        order = order[np.lexsort((target[order], distance[order], query[order]))]
-        query, target, distance = query[order], target[order], distance[order]
-        place = np.arange(len(query)) - np.searchsorted(query, query)
-        keep = place < k
-        indices = np.full((n, k), -1, dtype=np.int32)
-        distances = np.full((n, k), np.inf, dtype=np.float32)
-        indices[query[keep], place[keep]] = target[keep]
-        distances[query[keep], place[keep]] = distance[keep]
-        return NeighborGraph(indices, distances, f"alignment (MMseqs2 {mmseqs_version()})")
 
 
-def _unlike(order: NDArray[np.int64], part: NDArray[np.int64], found: NeighborGraph) -> NDArray[np.int64]:
-    """Choose representatives: in `order`, those that no earlier one of their part is aligned with."""
-    taken: set[int] = set()
-    n_chosen = np.zeros(part.max() + 1, dtype=np.int64)
-    chosen = []
-    for row in order.tolist():
-        if n_chosen[part[row]] < N_REPRESENTATIVES and row not in taken:
-            chosen.append(row)
-            n_chosen[part[row]] += 1
-            taken.update(found.indices[row].tolist())  # -1, for none, is no row
-    return np.array(chosen, dtype=np.int64)
+def best_hits(
+    query: NDArray[np.int32],
+    target: NDArray[np.int32],
+    bits: NDArray[np.float32],
+    lengths: NDArray[np.int64],
+    n_neighbors: int,
+) -> NeighborGraph:
+    """Return the best M hits of each of N proteins, nearest the one with most bits for its length.
 
-
-def connected_parts(graph: NeighborGraph, smallest: int = 1) -> NDArray[np.int64]:
-    """Number the connected parts of a graph, largest first; (N,), -1 in parts of fewer than `smallest`.
-
-    Examples
-    --------
-    >>> graph = NeighborGraph(np.array([[2], [-1], [0]], np.int32), np.zeros((3, 1), np.float32), "cosine")
-    >>> connected_parts(graph).tolist(), connected_parts(graph, 2).tolist()
-    ([0, 1, 0], [0, -1, 0])
+    Parameters
+    ----------
+    query, target : (M,), rows
+    bits : (M,)
+    lengths : (N,), residues
+    n_neighbors : int
     """
-    return _by_size(connected_components(_links(graph), directed=False)[1], smallest)
-
-
-def communities(
-    graph: NeighborGraph, smallest: int = 1, *, resolution: float = RESOLUTION
-) -> NDArray[np.int64]:
-    """Number the communities of a graph, largest first; (N,), -1 in those of fewer than `smallest`.
-
-    Among many proteins a few links chain whole families together. Two groups come apart here if they
-    have less than `resolution` times the links that as many pairs would have if the graph's links were spread
-    evenly.
-
-    Notes
-    -----
-    Constant Potts model (Traag, Van Dooren and Nesterov, Phys. Rev. E 84, 2011), by the Louvain algorithm as
-    scikit-network has it. The result depends on the order of the proteins and on no seed.
-
-    Examples
-    --------
-    >>> bridged = [[1, 2, -1], [0, 2, -1], [0, 1, 3], [4, 5, 2], [3, 5, -1], [3, 4, -1]]
-    >>> indices = np.array(bridged, np.int32)
-    >>> graph = NeighborGraph(indices, np.where(indices < 0, np.inf, 0).astype(np.float32), "cosine")
-    >>> connected_parts(graph).tolist(), communities(graph).tolist()
-    ([0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1])
-    """
-    from sknetwork.clustering import Louvain
-
-    links = _links(graph)
-    if not links.nnz:
-        return _by_size(np.arange(len(graph)), smallest)
-    method = Louvain(resolution=resolution, modularity="potts", sort_clusters=False)
-    return _by_size(method.fit_predict(links + links.T), smallest)
-
-
-def halves(graph: NeighborGraph, *, seed: int) -> tuple[NeighborGraph, NeighborGraph]:
-    """Divide the neighbor pairs of a graph at random into two graphs of the same proteins."""
-    rest, pairs = graph.hold_out(0.5, seed=seed)
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    place = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
-    indices = np.full((len(graph), int(place.max(initial=0)) + 1), -1, dtype=np.int32)
-    indices[pairs[:, 0], place] = pairs[:, 1]
-    distances = np.where(indices < 0, np.inf, 0.0).astype(np.float32)
-    return rest, NeighborGraph(indices, distances, "pairs")
-
-
-def _links(graph: NeighborGraph) -> csr_matrix:
-    """Return the neighbor pairs as an upper triangle, (N, N)."""
-    edges = graph.edges()
-    return csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(graph),) * 2)
-
-
-def _by_size(group: NDArray[np.integer], smallest: int) -> NDArray[np.int64]:
-    """Number groups (N,) again, largest first, -1 in those of fewer than `smallest`."""
-    sizes = np.bincount(group)
-    order = np.argsort(-sizes, kind="stable")
-    kept = order[sizes[order] >= smallest]
-    number = np.full(len(sizes), -1, dtype=np.int64)
-    number[kept] = np.arange(len(kept))
-    return number[group]
+    n, k = len(lengths), n_neighbors
+    per_residue = bits / np.maximum(lengths[query], lengths[target])
+    # Identical proteins reach about 2 bits a residue.
+    distance = (1.0 / (1.0 + per_residue)).astype(np.float32)
+    # Two hits of one pair: the nearer one counts.
+    order = np.lexsort((distance, target, query))
+    fresh = np.ones(len(order), dtype=bool)
+    fresh[1:] = (np.diff(query[order]) != 0) | (np.diff(target[order]) != 0)
+    order = order[fresh]
+    order = order[np.lexsort((target[order], distance[order], query[order]))]
+    query, target, distance = query[order], target[order], distance[order]
+    place = np.arange(len(query)) - np.searchsorted(query, query)
+    keep = place < k
+    indices = np.full((n, k), -1, dtype=np.int32)
+    distances = np.full((n, k), np.inf, dtype=np.float32)
+    indices[query[keep], place[keep]] = target[keep]
+    distances[query[keep], place[keep]] = distance[keep]
+    return NeighborGraph(indices, distances, f"alignment (MMseqs2 {mmseqs_version()})")
 
 
 def sensible_n_neighbors(n_neighbors: int, n_proteins: int) -> int:

@@ -1,22 +1,27 @@
 """What a run will take: time and disk from a short run on a part of the input, memory from what is held.
 
 The short run does what the long one does, with fewer training steps, on two samples of the input; the time of
-each stage follows a power of the number of proteins between them.
+each stage follows a power of the number of proteins between them. Alignments are timed otherwise, since in a
+sample a protein has few relatives: a part of the proteins searches through all.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqscan.corpus import Corpus
 from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
 from seqscan.errors import InvalidParameter
 from seqscan.memory import N_DIMENSIONS, fitted_to_memory
+from seqscan.neighbors import AlignmentNeighbors
+from seqscan.pieces import N_BRIDGES
 from seqscan.pipeline import RunConfig, run
 from seqscan.stages import Stage
 
@@ -24,11 +29,13 @@ __all__ = ["Plan", "StagePlan", "plan"]
 
 SAMPLES = (400, 1600)
 """Proteins of the two short runs."""
+QUERIES = (100, 500)
+"""Proteins of the two searches among all."""
 PROBE_STEPS = 10
 # The least and the largest power of the number of proteins that a stage's time can follow. Training takes a
 # fixed number of steps; embedding is linear; comparing all pairs is quadratic at most.
 POWERS = {
-    "align": (1.0, 1.7),
+    "pieces": (0.5, 1.0),
     "neighbors": (1.0, 2.0),
     "neighbors_again": (1.0, 2.0),
     "finetune": (0.0, 0.1),
@@ -108,6 +115,9 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     n_clusters = discovery.n_clusters or _extrapolated(list(found), sizes, n)
     stages = []
     for stage, seconds in probes[-1].items():
+        if stage == "align":
+            stages.append(StagePlan(stage, _align_seconds(corpus, order, discovery), disk[stage]))
+            continue
         times = [probe[stage] for probe in probes]
         factor = _steps_left_out(stage, discovery, n_clusters)
         expected = factor * seconds * (total / residues[-1]) ** _power(stage, times, residues)
@@ -136,6 +146,19 @@ def _probe(corpus: Corpus, rows: np.ndarray, config: RunConfig) -> tuple[dict[st
         fasta.write_text("".join(f">p{row}\n{corpus.residues(int(row))}\n" for row in rows))
         scores = run(fasta, Path(name) / "out", few, on_end=done.append)
     return {stage.stage: stage.seconds for stage in done}, int(scores.label_free["n_clusters"])
+
+
+def _align_seconds(corpus: Corpus, order: NDArray[np.int64], discovery: DiscoveryConfig) -> float:
+    """Predict the search of all among all: what two numbers of queries differ by is what a query costs."""
+    search = AlignmentNeighbors(corpus, min_coverage=discovery.min_coverage, threads=discovery.threads).search
+    sizes = [min(size, len(corpus)) for size in QUERIES]
+    spent = []
+    for size in sizes:
+        begun = time.monotonic()
+        search(N_ALIGNED, np.sort(order[:size]))
+        spent.append(time.monotonic() - begun)
+    each = max(0.0, spent[1] - spent[0]) / max(1, sizes[1] - sizes[0])
+    return spent[1] + each * (len(corpus) - sizes[1])
 
 
 def _extrapolated(found: list[int], sizes: list[int], n: int) -> int:
@@ -169,5 +192,5 @@ def _disk(n: int, n_residues: int, discovery: DiscoveryConfig) -> dict[str, int]
     vectors = n * 2 * N_DIMENSIONS
     graph = n * N_NEIGHBORS * 8
     found = {"read": n_residues + 40 * n, "embed": vectors, "neighbors": graph, "assign": 80 * n}
-    found |= {"align": n * N_ALIGNED * 8, "report": 100 * n}
+    found |= {"align": n * N_ALIGNED * 8, "pieces": n * (N_ALIGNED + N_BRIDGES + 2) * 8, "report": 100 * n}
     return found | {"embed_again": vectors, "neighbors_again": graph}

@@ -7,7 +7,7 @@ of the clusters' shares, and a choice by held-out neighbor pairs. Joint learning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,40 +15,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from seqscan.errors import InvalidParameter
-from seqscan.head import N_WHITENED, ClusterHead, whiten, whitening
+from seqscan.head import ClusterHead, fully_whitened, whiten, whitening
 from seqscan.losses import scan_loss, self_label_loss
-from seqscan.neighbors import NeighborGraph, combine, communities, connected_parts, halves
-from seqscan.store import unit
+from seqscan.neighbors import NeighborGraph, combine
+from seqscan.pieces import SAME_PART_COSINE, group_means, join_pieces
 
 __all__ = [
     "HeadFit",
     "NeighborSampler",
     "RunningMean",
     "ScanConfig",
-    "alignment_pieces",
     "discover",
     "fit_heads",
     "held_out_scores",
-    "join_pieces",
-    "label_pieces",
     "over_provision",
     "self_label",
-    "smallest_part",
     "spread_points",
-    "stability",
 ]
-
-
-MERGE_COSINE = 0.5
-"""Clusters of heads are one if the cosine of their means is above this, when no number is given."""
-
-SAME_PART_COSINE = 0.8
-"""The same for parts of the alignments: that no profile connects them speaks against joining them."""
 
 
 def over_provision(n_proteins: int, n_clusters: int | None) -> int:
@@ -57,11 +43,14 @@ def over_provision(n_proteins: int, n_clusters: int | None) -> int:
     return max(2, n_clusters or 2, min(wanted, n_proteins // 3))
 
 
-CLEARLY = 0.01
-"""By how much communities must be more stable than connected parts to take their place."""
-
 LOWEST_TEMPERATURE = 0.005
-"""Heads are tried at half the temperature again and again while held-out pairs agree better."""
+"""Heads are tried at half the temperature again and again while their loss on unseen proteins falls."""
+
+MIN_GAIN_NATS = 0.01
+"""By which it has to fall: where clusters are far apart, a sharper head is surer and nothing else."""
+
+N_JOINED = 64
+"""Directions in which pieces are compared, those of largest variance; as many as pieces if those are more."""
 
 BLOCK_ROWS = 8192
 """Proteins or pairs whose probabilities are in memory at once."""
@@ -308,6 +297,7 @@ def discover(
     *,
     seed: int,
     trusted: NeighborGraph | None = None,
+    pieces: NDArray[np.int64] | None = None,
     frame: Frame | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[HeadFit, NDArray[np.int64], dict[str, float]]:
@@ -315,7 +305,7 @@ def discover(
 
     Heads begin from pieces: those of the alignments if there are enough, else the clusters of
     heads with more prototypes than are wanted. Pieces whose proteins are alike are joined, the result is
-    trained on, parts of the alignments teaching it, and held-out pairs choose among the heads.
+    trained on, pieces of the alignments teaching it, and proteins that were kept out choose among the heads.
 
     Parameters
     ----------
@@ -327,6 +317,8 @@ def discover(
     seed : int
     trusted : NeighborGraph, optional
         Neighbors by alignment; pairs of both graphs are trained on.
+    pieces : (N,), optional
+        What alignments hold together (`Pieces.enough_for`), -1 for proteins in none.
     frame : center (P,) and projection (P, Q), optional
         In which cosines are taken; `whitening` of the vectors by default.
 
@@ -346,62 +338,74 @@ def discover(
     """
     pairs = graph if trusted is None else combine(trusted, graph)
     rest, held_out = pairs.hold_out(0.1, seed=seed)
-    pieces = np.full(len(vectors), -1)
-    if trusted is not None:
-        pieces = alignment_pieces(trusted, n_clusters)
+    if pieces is None:
+        pieces = np.full(len(vectors), -1)
     n_pieces = int(pieces.max()) + 1
-    # Many clusters differ in more directions than few.
-    frame = frame or whitening(vectors, max(N_WHITENED, n_clusters or n_pieces))
-    points = whiten(vectors, *frame)
-    beginnings: dict[str, NDArray[np.float32]] = {}
+    # Pieces are joined where every direction counts alike; many of them differ in more directions than few.
+    n_joined = max(N_JOINED, n_clusters or n_pieces) if frame is None else frame[1].shape[1]
+    frame = frame or whitening(vectors)
+    flat = fully_whitened(frame[1], n_joined)
+    points = whiten(vectors, frame[0], flat)
+    beginnings: dict[str, NDArray[np.int64]] = {}
     # A few aligned proteins do not say how many clusters the others make.
     if n_pieces >= (n_clusters or 1) and (n_clusters is not None or (pieces >= 0).mean() > 0.5):
         beginnings["alignment"] = join_pieces(points, pieces, n_clusters, min_cosine=SAME_PART_COSINE)
+    teach = bool(beginnings)
     over = over_provision(len(vectors), n_clusters)
     if not beginnings:
         fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, frame=frame, on_step=on_step)
         for number, fit in enumerate(fine[:N_CANDIDATES]):
             pieces = fit.head.logits(vectors).argmax(axis=1)
             beginnings[f"head {number}"] = join_pieces(points, pieces, n_clusters)
-    known = None
-    if "alignment" in beginnings:
-        known = _place_pieces(points, pieces, beginnings["alignment"])
+    beginnings = {name: groups for name, groups in beginnings.items() if groups.max() >= 1}
+    if not beginnings:
+        raise InvalidParameter(
+            "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
+        )
+    points = whiten(vectors, *frame)
 
-    def fitted(begin: NDArray[np.float32], temperature: float) -> HeadFit:
+    def fitted(
+        groups: NDArray[np.int64], temperature: float, graph: NeighborGraph, judges: NDArray[np.int64]
+    ) -> HeadFit:
+        begin = group_means(points, groups)
         return fit_heads(
             vectors,
-            rest,
-            held_out,
+            graph,
+            judges,
             len(begin),
             replace(config, temperature=temperature),
             seed=seed,
             initial=begin[None],
             frame=frame,
-            labels=known,
+            labels=groups if teach else None,
             on_step=on_step,
         )[0]
 
-    candidates = {
-        name: fitted(begin, config.temperature) for name, begin in beginnings.items() if len(begin) >= 2
-    }
-    if not candidates:
-        raise InvalidParameter(
-            "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
-        )
+    # What is chosen is judged by proteins that were not trained on: the sharper a head, the better it fits
+    # those that were.
+    trial, judges, unseen = pairs.hold_out_proteins(0.1, seed=seed)
+
+    def tried(groups: NDArray[np.int64], temperature: float) -> HeadFit:
+        known = unseen & np.isin(groups, groups[~unseen])
+        return fitted(np.where(known, -1, groups), temperature, trial, judges)
+
+    candidates = {name: tried(groups, config.temperature) for name, groups in beginnings.items()}
     name, best = max(candidates.items(), key=lambda item: item[1].excess)
     # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
     while best.head.temperature / 2 >= LOWEST_TEMPERATURE:
-        sharper = fitted(beginnings[name], best.head.temperature / 2)
+        sharper = tried(beginnings[name], best.head.temperature / 2)
         candidates[f"{name}, temperature {sharper.head.temperature:g}"] = sharper
-        if sharper.excess <= best.excess:
+        if sharper.loss > best.loss - MIN_GAIN_NATS:
             break
         best = sharper
+    best = fitted(beginnings[name], best.head.temperature, rest, held_out)
     sharpened, kept = self_label(best, vectors, held_out, seed=seed)
     ordered = held_out_scores(sharpened.head.ordered_by_size(vectors), vectors, held_out)
     notes: dict[str, Any] = {
         "began_from": name,
         "temperature": best.head.temperature,
         "excess_agreement": {name: fit.excess for name, fit in candidates.items()},
+        "unseen_loss_nats": {name: fit.loss for name, fit in candidates.items()},
         "self_labelling_kept": kept,
     }
     return ordered, held_out, notes
@@ -409,130 +413,6 @@ def discover(
 
 N_CANDIDATES = 5
 """Over-provisioned heads whose pieces are joined; held-out pairs choose one of the results."""
-
-
-def alignment_pieces(graph: NeighborGraph, n_clusters: int | None) -> NDArray[np.int64]:
-    """Number what alignments hold together and is large enough for a cluster; (N,), -1 in no such piece.
-
-    Connected parts if they are as many as the clusters that are wanted, since what is linked is to stay
-    together. Without a number, connected parts too, unless communities are clearly more alike in two random
-    halves of the links: where chains of few links join families, connected parts depend on single links.
-    """
-    smallest = smallest_part(len(graph), n_clusters)
-    parts = connected_parts(graph, smallest)
-    if n_clusters is not None:
-        enough = parts.max() + 1 >= n_clusters
-    else:
-        of_parts, of_communities = stability(graph, (connected_parts, communities))
-        enough = of_communities < of_parts + CLEARLY
-    return parts if enough else communities(graph, smallest)
-
-
-def stability(
-    graph: NeighborGraph,
-    methods: Sequence[Callable[[NeighborGraph], NDArray[np.int64]]],
-    n_repeats: int = 2,
-) -> NDArray[np.float64]:
-    """Return how alike each method divides two random halves of the links, (M,), adjusted Rand index."""
-    found = []
-    for seed in range(n_repeats):
-        first, second = halves(graph, seed=seed)
-        found.append([adjusted_rand_score(divide(first), divide(second)) for divide in methods])
-    return np.mean(found, axis=0)
-
-
-def smallest_part(n_proteins: int, n_clusters: int | None) -> int:
-    """Return from how many proteins on a piece speaks for a cluster of its own.
-
-    A twentieth of the mean cluster if their number is given, so that a stray protein takes no place; 3 if
-    not: less recurs too seldom to be a category.
-
-    Examples
-    --------
-    >>> smallest_part(6000, 10), smallest_part(6000, None)
-    (30, 3)
-    """
-    return 3 if n_clusters is None else max(3, n_proteins // (20 * n_clusters))
-
-
-def label_pieces(
-    head: ClusterHead, vectors: NDArray[np.float32], graph: NeighborGraph, n_clusters: int | None
-) -> NDArray[np.int64]:
-    """Give each piece of the alignments, as a whole, the cluster its mean points to.
-
-    Returns
-    -------
-    labels : (N,)
-        -1 for proteins in pieces too small to tell.
-    """
-    return _place_pieces(head.points(vectors), alignment_pieces(graph, n_clusters), unit(head.prototypes))
-
-
-def _place_pieces(
-    points: NDArray[np.float32], pieces: NDArray[np.int64], prototypes: NDArray[np.float32]
-) -> NDArray[np.int64]:
-    """Give each piece, as a whole, the prototype its mean points to; (N,), -1 in no piece."""
-    labels = np.full(len(pieces), -1, dtype=np.int64)
-    used = pieces >= 0
-    if used.any():
-        means = _sums(points[used], pieces[used])
-        labels[used] = (means @ prototypes.T).argmax(axis=1)[pieces[used]]
-    return labels
-
-
-def _sums(points: NDArray[np.float32], pieces: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Add up the points (N, Q) of each piece 0 to M - 1, (M, Q)."""
-    membership = csr_matrix((np.ones(len(pieces)), (pieces, np.arange(len(pieces)))))
-    return membership @ points.astype(np.float64)
-
-
-def join_pieces(
-    points: NDArray[np.float32],
-    pieces: NDArray[np.int64],
-    n_clusters: int | None,
-    *,
-    min_cosine: float = MERGE_COSINE,
-) -> NDArray[np.float32]:
-    """Join pieces that are alike, those with the nearest means first, and return prototypes, (C, Q).
-
-    Parameters
-    ----------
-    points : (N, Q)
-        Of length 1.
-    pieces : (N,)
-        -1 for proteins that take no part.
-    n_clusters : int, optional
-        How many to leave; without it, join while the cosine of two means is above `min_cosine`.
-    min_cosine : cosine
-    """
-    used, index = np.unique(pieces[pieces >= 0], return_inverse=True)
-    sums = _sums(points[pieces >= 0], index)
-    means = unit(sums)
-    cosine = (means @ means.T).astype(np.float32)
-    np.fill_diagonal(cosine, -np.inf)
-    # The nearest of each, kept up to date, so that a step looks at one row and not at all of them.
-    nearest = cosine.argmax(axis=1)
-    value = cosine[np.arange(len(used)), nearest]
-    alive = np.ones(len(used), dtype=bool)
-    for _ in range(len(used) - (n_clusters or 1)):
-        a = int(value.argmax())
-        b = int(nearest[a])
-        if n_clusters is None and value[a] <= min_cosine:
-            break
-        a, b = min(a, b), max(a, b)
-        sums[a] += sums[b]
-        alive[b] = False
-        means[a] = unit(sums[a : a + 1])[0]
-        row = np.where(alive, means @ means[a], -np.inf)
-        row[a] = -np.inf
-        cosine[a], cosine[:, a] = row, row
-        cosine[b], cosine[:, b] = -np.inf, -np.inf
-        for changed in (a, *np.flatnonzero((nearest == a) | (nearest == b)).tolist()):
-            nearest[changed] = cosine[changed].argmax()
-        nearer = row > value
-        nearest[nearer] = a
-        value = np.where(alive, cosine[np.arange(len(used)), nearest], -np.inf)
-    return means[alive].astype(np.float32)
 
 
 def spread_points(

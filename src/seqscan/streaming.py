@@ -21,7 +21,7 @@ from torch import Tensor
 from seqscan.artifact import write_atomically
 from seqscan.distributed import mean_over_ranks, n_ranks, rank, wait_for_all
 from seqscan.errors import InvalidParameter
-from seqscan.head import N_WHITENED, ClusterHead, whiten
+from seqscan.head import ClusterHead, whiten
 from seqscan.neighbors import NeighborGraph
 from seqscan.scan import Frame, spread_points
 from seqscan.store import EmbeddingStore
@@ -97,11 +97,11 @@ def stream_frame(store: EmbeddingStore) -> Frame:
             scatter += centered.T @ centered
     values, directions = np.linalg.eigh(scatter / len(store))
     values, directions = values[::-1], directions[:, ::-1].T
-    kept = min(N_WHITENED, max(1, int((values > 1e-12 * max(values[0], 1e-30)).sum())))
+    kept = max(1, int((values > 1e-12 * max(values[0], 1e-30)).sum()))
     directions = directions[:kept]
     # The sign of a direction is not determined; fix it, so that every machine finds the same.
     signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])
-    scale = signs / np.sqrt(np.maximum(values[:kept], 1e-30))
+    scale = signs / np.maximum(values[:kept], 1e-30) ** 0.25
     return center.astype(np.float32), (directions * scale[:, None]).T.astype(np.float32)
 
 
@@ -231,14 +231,16 @@ def stream_head(
             generator = np.random.default_rng((seed, 73, epoch, block))
             near = graph.indices[rows]
             usable = np.flatnonzero((near >= 0).any(axis=1) & ~np.isin(rows, held_out[:, 0]))
-            anchors = np.resize(generator.permutation(usable), n_batches * batch).reshape(n_batches, -1)
-            draws = generator.random(anchors.shape)
-            for number in range(n_batches):
+            anchors = np.resize(generator.permutation(usable), n_batches * batch)
+            partners = _draw(near[anchors], generator.random(len(anchors)))
+            # Each partner once and in order: read batch by batch, they cost as much as learning does.
+            needed, rows_of = np.unique(partners, return_inverse=True)
+            others = torch.from_numpy(whiten(store.gather(needed), *frame)).to(device)
+            batches = torch.from_numpy(np.stack([anchors, rows_of])).to(device).split(batch, dim=1)
+            for number, (own, other) in enumerate(batches):
                 if first + number < int(state.step):
                     continue
-                partners = _draw(near[anchors[number]], draws[number])
-                x = points[torch.from_numpy(anchors[number]).to(device)]
-                y = torch.from_numpy(whiten(store.gather(partners), *frame)).to(device)
+                x, y = points[own], others[other]
                 if not int(state.step):
                     state.shares = mean_over_ranks(
                         torch.softmax(_logits(x, state, config), dim=1).mean(dim=0)

@@ -30,7 +30,8 @@ from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.growth import grow
 from seqscan.hierarchy import HIERARCHY_COLUMNS, join_clusters
 from seqscan.model import Model
-from seqscan.neighbors import AlignmentNeighbors, NeighborGraph
+from seqscan.neighbors import AlignmentNeighbors
+from seqscan.pieces import Pieces, find_pieces
 from seqscan.pipeline import summarize
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, write_rejected, write_tsv
 from seqscan.stages import Stage, StageLog
@@ -236,12 +237,12 @@ def _grow_and_write(
         temporary.write_text(json.dumps(counts, indent=1) + "\n")
 
 
-def _aligned(corpus: Corpus, pooled: NDArray[np.int64], config: UpdateConfig) -> NeighborGraph | None:
+def _aligned(corpus: Corpus, pooled: NDArray[np.int64], config: UpdateConfig) -> Pieces | None:
     if not config.align or find_mmseqs() is None or len(pooled) < 2:
         return None
     sequences = [corpus[int(row)] for row in pooled]
     graph = AlignmentNeighbors(sequences, threads=config.threads).neighbors(N_ALIGNED)
-    return graph if graph.counts.any() else None
+    return find_pieces(sequences, graph, threads=config.threads) if graph.counts.any() else None
 
 
 def _write_assignments(new: Assignments, old_table: Path, path: Path) -> int:

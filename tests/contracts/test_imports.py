@@ -62,6 +62,7 @@ LABEL_FREE = {
     "model",
     "neighbors",
     "novelty",
+    "pieces",
     "pretrain",
     "prior",
     "scaling",

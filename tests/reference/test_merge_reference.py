@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from seqscan.scan import join_pieces
+from seqscan.pieces import group_means, join_pieces
 from seqscan.store import unit
 
 
@@ -32,5 +32,5 @@ def test_pieces_are_joined_as_by_the_loops(seed, n_clusters):
     generator = np.random.default_rng(seed)
     points = unit(generator.normal(size=(40, 4)).astype(np.float32))
     pieces = generator.integers(-1, 9, 40)
-    joined = join_pieces(points, pieces, n_clusters, min_cosine=0.3)
+    joined = group_means(points, join_pieces(points, pieces, n_clusters, min_cosine=0.3))
     np.testing.assert_allclose(joined, slow_join(points, pieces, n_clusters, 0.3), atol=1e-5)

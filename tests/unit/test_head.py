@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seqscan.errors import ShapeMismatch
-from seqscan.head import ClusterHead, whiten, whitening
+from seqscan.head import ClusterHead, fully_whitened, whiten, whitening
 
 GENERATOR = np.random.default_rng(0)
 VECTORS = GENERATOR.normal(size=(50, 4)).astype(np.float32)
@@ -85,12 +85,15 @@ def test_vectors_of_another_encoder_are_refused(head):
         ClusterHead(head.prototypes, np.zeros(3, np.float32), head.projection, 0.1)
 
 
-def test_whitening_makes_every_direction_count_alike():
+def test_whitening_makes_variances_more_alike_and_full_whitening_equal():
     generator = np.random.default_rng(1)
     vectors = (generator.normal(size=(300, 4)) * [10, 1, 0.1, 0.01] + 3).astype(np.float32)
     center, projection = whitening(vectors)
-    flat = (vectors - center) @ projection
-    np.testing.assert_allclose(np.cov(flat.T, bias=True), np.eye(4), atol=1e-3)
+    softened = np.cov(((vectors - center) @ projection).T, bias=True)
+    variances = np.linalg.eigvalsh(np.cov(vectors.T, bias=True))[::-1]
+    np.testing.assert_allclose(softened, np.diag(variances**0.5), atol=1e-2)
+    flat = (vectors - center) @ fully_whitened(projection, 3)
+    np.testing.assert_allclose(np.cov(flat.T, bias=True), np.eye(3), atol=1e-3)
     points = whiten(vectors, center, projection)
     assert points.dtype == projection.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1.0, atol=1e-5)

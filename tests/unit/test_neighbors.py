@@ -12,8 +12,6 @@ from seqscan.neighbors import (
     FaissNeighbors,
     NeighborGraph,
     combine,
-    communities,
-    connected_parts,
     fill,
     vector_neighbors,
 )
@@ -208,26 +206,3 @@ def test_alignment_neighbors_are_relatives_nearest_first():
     ]  # fmt: skip
     assert graph.indices[[0, 3], 0].tolist() == [1, 4]
     assert "MMseqs2" in graph.metric
-
-
-def test_connected_parts_are_numbered_by_size_and_small_ones_left_out():
-    ends = np.array([1, 2, 3, 4, -1, 6, 7, 8, 9, 10, -1, 12, -1, -1], np.int32)[:, None]
-    graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
-    assert connected_parts(graph, 5).tolist() == [1] * 5 + [0] * 6 + [-1] * 3
-
-
-def test_communities_are_not_chained_by_a_link_and_parts_are():
-    """Twenty groups of ten, all linked within, and each with one link to the next."""
-    near = np.full((200, 11), -1, np.int32)
-    for row in range(200):
-        start = row - row % 10
-        own = [other for other in range(start, start + 10) if other != row]
-        if row % 10 == 9 and row < 199:
-            own.append(row + 1)
-        near[row, : len(own)] = own
-    graph = NeighborGraph(near, np.where(near < 0, np.inf, 0).astype(np.float32), "test")
-    assert connected_parts(graph).max() == 0
-    np.testing.assert_array_equal(communities(graph).reshape(20, 10), np.arange(20)[:, None].repeat(10, 1))
-    assert (communities(graph, 11) == -1).all()
-    alone = NeighborGraph(np.full((3, 1), -1, np.int32), np.full((3, 1), np.inf, np.float32), "test")
-    assert communities(alone).tolist() == [0, 1, 2]

@@ -15,12 +15,9 @@ from seqscan.scan import (
     NeighborSampler,
     RunningMean,
     ScanConfig,
-    alignment_pieces,
     discover,
     fit_heads,
     held_out_scores,
-    join_pieces,
-    label_pieces,
     over_provision,
     self_label,
     spread_points,
@@ -229,59 +226,6 @@ class TestSelfLabel:
         np.testing.assert_array_equal(fit.head.prototypes, before)
 
 
-class TestJoinPieces:
-    @staticmethod
-    def split(truth, n_pieces):
-        """Cut each blob into pieces."""
-        return truth * n_pieces + np.arange(len(truth)) % n_pieces
-
-    @pytest.mark.parametrize("n_clusters", [4, None])
-    def test_pieces_come_together(self, n_clusters):
-        vectors, truth = blobs([40, 30, 20, 10])
-        points = unit(vectors - vectors.mean(axis=0))
-        joined = join_pieces(points, self.split(truth, 3), n_clusters)
-        assert joined.shape == (4, 4)
-        assert joined.dtype == np.float32
-        np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1.0, atol=1e-6)
-        assert same_partition((points @ joined.T).argmax(axis=1), truth)
-
-    @pytest.mark.parametrize(("limit", "n_left"), [(1.01, 12), (-1.01, 1)])
-    def test_without_a_number_the_cosine_decides(self, limit, n_left):
-        vectors, truth = blobs([40, 30, 20, 10])
-        assert len(join_pieces(unit(vectors), self.split(truth, 3), None, min_cosine=limit)) == n_left
-
-    def test_never_more_than_there_are(self):
-        vectors, truth = blobs([20, 20])
-        assert len(join_pieces(unit(vectors), truth, 7)) == 2
-
-    def test_proteins_of_no_piece_take_no_part(self):
-        vectors, truth = blobs([20, 20, 20])
-        points = unit(vectors)
-        pieces = np.where(truth == 2, -1, truth)
-        np.testing.assert_array_equal(
-            join_pieces(points, pieces, 2), join_pieces(points[truth < 2], truth[truth < 2], 2)
-        )
-
-
-def test_a_connected_piece_gets_one_label_even_where_its_members_point_elsewhere():
-    ends = np.array([1, 2, 3, 4, -1, 6, 7, 8, 9, -1, -1], np.int32)[:, None]
-    graph = NeighborGraph(ends, np.where(ends < 0, np.inf, 0).astype(np.float32), "test")
-    vectors = np.array([[1, 0]] * 4 + [[0, 1]] + [[0, 1]] * 5 + [[1, 0]], np.float32)
-    head = ClusterHead(EYE, np.zeros(2, np.float32), EYE, 0.1)
-    assert label_pieces(head, vectors, graph, None).tolist() == [0] * 5 + [1] * 5 + [-1]
-
-
-def test_pieces_are_connected_parts_where_they_suffice_for_the_clusters_wanted():
-    """Two parts; one of them is two groups of six with a single link between them."""
-    near = [[other for other in range(start, start + 6) if other != row]
-            for start in (0, 6, 12) for row in range(start, start + 6)]  # fmt: skip
-    near[5].append(6)
-    indices = np.array([row + [-1] * (6 - len(row)) for row in near], np.int32)
-    graph = NeighborGraph(indices, np.where(indices < 0, np.inf, 0).astype(np.float32), "test")
-    for n_clusters, n_pieces in ((2, 2), (3, 3), (None, 3)):
-        assert alignment_pieces(graph, n_clusters).max() + 1 == n_pieces
-
-
 def test_known_clusters_teach_a_head():
     vectors, truth = corners([30, 30, 30])
     begin = unit(np.random.default_rng(0).normal(size=(3, vectors.shape[1])).astype(np.float32))
@@ -317,7 +261,7 @@ class TestDiscover:
         own = np.arange(80)
         chain = np.where(np.roll(truth, -1) == truth, np.roll(own, -1), -1).astype(np.int32)[:, None]
         trusted = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "alignment")
-        fit, _, notes = discover(vectors, near(vectors), 3, SMALL, seed=0, trusted=trusted)
+        fit, _, notes = discover(vectors, near(vectors), 3, SMALL, seed=0, trusted=trusted, pieces=truth)
         assert notes["began_from"] == "alignment"
         assert list(notes["excess_agreement"])[:2] == ["alignment", "alignment, temperature 0.05"]
         assert len(notes["excess_agreement"]) == 2, "the sharper one was no better"
