@@ -184,7 +184,6 @@ def _pretrain(
         save_checkpoint(checkpoint, trainer, **names)
         plot_training(log, folder / "log.svg")
         provenance = {
-            "objective": "communities of recurring segments, contrastive pairs and masked residues",
             "config": asdict(config),
             "corpus": {"n_proteins": len(corpus), "n_residues": int(corpus.offsets[-1]),
                        "checksum": names["corpus"]},
