@@ -40,6 +40,10 @@ CHUNK_LOGITS = 1 << 20
 """Logits computed at once, 4 MB: they are passed over several times and should stay in the cache."""
 BLOCK_ROWS = 65_536
 """Proteins whose whitened vectors are in memory at once."""
+N_WHITENED = 64
+"""Directions that are kept, with unit variance in each. Heads in memory begin from pieces of alignments and
+keep all directions, whitened by half; here they begin from proteins far apart, and half-whitened vectors
+choose these badly."""
 N_HELD_OUT = 20_000
 """Proteins, at most, that are kept out of training to judge a head; a tenth of few, a hundredth of many."""
 
@@ -97,11 +101,11 @@ def stream_frame(store: EmbeddingStore) -> Frame:
             scatter += centered.T @ centered
     values, directions = np.linalg.eigh(scatter / len(store))
     values, directions = values[::-1], directions[:, ::-1].T
-    kept = max(1, int((values > 1e-12 * max(values[0], 1e-30)).sum()))
+    kept = min(N_WHITENED, max(1, int((values > 1e-12 * max(values[0], 1e-30)).sum())))
     directions = directions[:kept]
     # The sign of a direction is not determined; fix it, so that every machine finds the same.
     signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])
-    scale = signs / np.maximum(values[:kept], 1e-30) ** 0.25
+    scale = signs / np.sqrt(np.maximum(values[:kept], 1e-30))
     return center.astype(np.float32), (directions * scale[:, None]).T.astype(np.float32)
 
 
