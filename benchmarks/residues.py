@@ -38,7 +38,6 @@ from seqscan.consensus import column_pairs
 from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.domains import find_domains, membership
-from seqscan.encoder import ConvEncoder
 from seqscan.explain import explain
 from seqscan.fasta import Record, read_fasta
 from seqscan.model import Model
@@ -432,7 +431,7 @@ def part_sanity(data: Data, model: Model) -> list[Any]:
             torch.manual_seed(seed)
             shape = model.head.prototypes.shape
             head = replace(model.head, prototypes=generator.normal(size=shape).astype(np.float32))
-            other = ConvEncoder(model.encoder.config).eval()
+            other = type(model.encoder)(model.encoder.config).eval()
             changed = Model(model.encoder, head) if what == "head" else Model(other, model.head)
             found.append(correlation(explain_toward(changed, records, labels)))
         check = f"rank correlation with maps of a random {what}: mean, and largest of {N_RANDOM} in size"

@@ -358,10 +358,11 @@ def discover(
             pieces = fit.head.logits(vectors).argmax(axis=1)
             beginnings[f"head {number}"] = join_pieces(points, pieces, n_clusters)
     beginnings = {name: groups for name, groups in beginnings.items() if groups.max() >= 1}
+    alike = InvalidParameter(
+        "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
+    )
     if not beginnings:
-        raise InvalidParameter(
-            "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
-        )
+        raise alike
     points = whiten(vectors, *frame)
 
     def fitted(
@@ -400,7 +401,10 @@ def discover(
         best = sharper
     best = fitted(beginnings[name], best.head.temperature, rest, held_out)
     sharpened, kept = self_label(best, vectors, held_out, seed=seed)
-    ordered = held_out_scores(sharpened.head.ordered_by_size(vectors), vectors, held_out)
+    in_use = sharpened.head.ordered_by_size(vectors)
+    if in_use.n_clusters < 2:
+        raise alike
+    ordered = held_out_scores(in_use, vectors, held_out)
     notes: dict[str, Any] = {
         "began_from": name,
         "temperature": best.head.temperature,

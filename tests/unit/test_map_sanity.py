@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from seqscan.alphabet import AMINO
 from seqscan.datasets import pfam10_sequences
-from seqscan.encoder import ConvEncoder, load_encoder
+from seqscan.encoder import load_encoder
 from seqscan.explain import explain
 from seqscan.fasta import Record, read_fasta
 from seqscan.head import ClusterHead, whitening
@@ -68,7 +68,7 @@ def test_random_encoder_gives_unrelated_maps(model, maps):
     found = []
     for seed in range(5):
         torch.manual_seed(seed)
-        encoder = ConvEncoder(model.encoder.config).eval()
+        encoder = type(model.encoder)(model.encoder.config).eval()
         found.append(mean_correlation(maps, toward_the_same(Model(encoder, model.head), maps)))
     assert abs(np.mean(found)) < 0.15
 
