@@ -98,8 +98,9 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        # Before the new one is in place: after it, a kill in between would leave them for good.
         remove_leftovers(path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)
@@ -139,6 +140,7 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
         manifest = Manifest(kind, content, files)
         (temporary / "manifest.json").write_text(json.dumps(vars(manifest), indent=1, sort_keys=True) + "\n")
         temporary.chmod(0o777 & ~_umask())
+        remove_leftovers(path)
         if path.exists():
             # The old one is moved away whole: a kill while it is deleted must not leave half of it here.
             path.rename(replaced := temporary.with_name(temporary.name + ".old"))
@@ -146,7 +148,6 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
             shutil.rmtree(replaced, ignore_errors=True)
         else:
             temporary.rename(path)
-        remove_leftovers(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(descriptor)
