@@ -99,7 +99,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         temporary.chmod(0o666 & ~_umask())
         # Before the new one is in place: after it, a kill in between would leave them for good.
-        remove_leftovers(path)
+        remove_leftovers(path, but=temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -140,7 +140,7 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
         manifest = Manifest(kind, content, files)
         (temporary / "manifest.json").write_text(json.dumps(vars(manifest), indent=1, sort_keys=True) + "\n")
         temporary.chmod(0o777 & ~_umask())
-        remove_leftovers(path)
+        remove_leftovers(path, but=temporary)
         if path.exists():
             # The old one is moved away whole: a kill while it is deleted must not leave half of it here.
             path.rename(replaced := temporary.with_name(temporary.name + ".old"))
@@ -225,10 +225,13 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of earlier writes to `path`, and nothing that a live one holds."""
+def remove_leftovers(path: Path, *, but: Path | None = None) -> None:
+    """Remove what killed processes left of earlier writes to `path`, and nothing that a live one holds.
+
+    `but` is kept: a writer that replaced the file it was given has lost the lock on it.
+    """
     for left in path.parent.iterdir():
-        if not left.name.startswith(_hidden(path)) or left.is_symlink():
+        if left == but or not left.name.startswith(_hidden(path)) or left.is_symlink():
             continue
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY)

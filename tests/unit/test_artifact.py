@@ -197,3 +197,14 @@ def test_permissions_follow_the_umask(example, tmp_path):
     os.umask(umask)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
     assert stat.S_IMODE(example.stat().st_mode) == 0o777 & ~umask
+
+
+def test_a_writer_may_replace_the_file_it_is_given(tmp_path):
+    """As safetensors does: the new file has no lock."""
+    target = tmp_path / "table"
+    with write_atomically(target) as temporary:
+        other = tmp_path / "other"
+        other.write_text("new")
+        other.replace(temporary)
+    assert target.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["table"]
