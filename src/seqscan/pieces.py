@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
+from sklearn.metrics import adjusted_rand_score
 
 from seqscan.alignment import Alignments, align_all
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.head import ClusterHead
-from seqscan.neighbors import NeighborGraph, best_hits, combine
+from seqscan.neighbors import NeighborGraph, best_hits, combine, halves
 from seqscan.store import unit
 
 __all__ = [
@@ -48,6 +49,12 @@ MIN_SHARE = 0.3
 
 N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
+
+RESOLUTION = 0.3
+"""Of communities that take the place of chained groups, in multiples of the graph's density."""
+
+MARGIN = 0.01
+"""By how much communities of halves must be more alike than connected parts, as adjusted Rand index."""
 
 MERGE_COSINE = 0.5
 """Clusters of heads are one if the cosine of their means is above this, when no number is given."""
@@ -163,13 +170,31 @@ def find_pieces(
     groups = _joined(dense, hits, np.bincount(dense[sampled]))
     added = (dense[hits.query] != dense[hits.target]) & (groups[hits.query] == groups[hits.target])
     if not added.any():
-        return Pieces(dense, groups, aligned)
+        return Pieces(dense, _unchained(aligned, groups), aligned)
     query, target, bits = hits.query[added], hits.target[added], hits.bits[added]
     lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
     bridges = best_hits(
         np.concatenate([query, target]), np.concatenate([target, query]), np.tile(bits, 2), lengths, N_BRIDGES
     )
-    return Pieces(dense, groups, combine(aligned, bridges))
+    graph = combine(aligned, bridges)
+    return Pieces(dense, _unchained(graph, groups), graph)
+
+
+def _unchained(graph: NeighborGraph, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the groups (N,), or communities of the whole graph where chains join the families of clans.
+
+    A chain of few links is in one random half of the links and not in the other: connected parts of the
+    halves are then clearly less alike than communities are.
+    """
+    share = RESOLUTION * 2 * _links(graph).nnz / len(graph) ** 2
+    alike = np.zeros(2)
+    for seed in range(2):
+        both = halves(graph, seed=seed)
+        parts = [connected_components(_links(half), directed=False)[1] for half in both]
+        # A half has half the links.
+        dense = [communities(half, share=share / 2) for half in both]
+        alike += adjusted_rand_score(*parts), adjusted_rand_score(*dense)
+    return communities(graph, share=share) if alike[1] > alike[0] + 2 * MARGIN else groups
 
 
 def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from seqscan import pieces as module
 from seqscan.alignment import Alignments, find_mmseqs
@@ -98,6 +99,7 @@ class TestFoundPieces:
         empty = np.zeros(len(hits), np.int32)
         found = Alignments(query, target, empty, empty, empty, empty, empty, bits.astype(np.float32))
         monkeypatch.setattr(module, "communities", lambda aligned: self.dense)
+        monkeypatch.setattr(module, "_unchained", lambda graph, groups: groups)
         monkeypatch.setattr(module, "align_all", lambda *_, **__: found)
         n = len(self.dense)
         alone = NeighborGraph(np.full((n, 1), -1, np.int32), np.full((n, 1), np.inf, np.float32), "test")
@@ -152,3 +154,26 @@ def test_communities_are_not_chained_by_a_link():
     assert communities(graph, share=1e-5).max() == 0
     alone = NeighborGraph(np.full((3, 1), -1, np.int32), np.full((3, 1), np.inf, np.float32), "test")
     assert communities(alone).tolist() == [0, 1, 2]
+
+
+def test_chained_families_come_apart():
+    """Forty cliques of ten in a row, one link from each to the next: connected, and yet forty."""
+    n = 40
+    rows = [[] for _ in range(10 * n)]
+    for family in range(n):
+        own = range(10 * family, 10 * family + 10)
+        for row in own:
+            rows[row] += [other for other in own if other != row]
+    for family in range(n - 1):
+        rows[10 * family].append(10 * (family + 1) + 1)
+    indices = np.array([line + [-1] * (10 - len(line)) for line in rows], np.int32)
+    distances = np.where(indices < 0, np.inf, 0.0).astype(np.float32)
+    graph = NeighborGraph(indices, distances, "test")
+    chained = np.zeros(10 * n, np.int64)
+    found = module._unchained(graph, chained)
+    # All but a pair or two: the resolution is that of the whole graph.
+    assert n - 2 <= found.max() + 1 <= n
+    assert adjusted_rand_score(found, np.arange(10 * n) // 10) > 0.9
+    whole = np.repeat(np.arange(n), 10)
+    bare = NeighborGraph(indices[:, :9], distances[:, :9], "test")
+    assert module._unchained(bare, whole) is whole, "nothing is chained"
