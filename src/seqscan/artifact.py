@@ -231,7 +231,11 @@ def remove_leftovers(path: Path, *, but: Path | None = None) -> None:
     `but` is kept: a writer that replaced the file it was given has lost the lock on it.
     """
     for left in path.parent.iterdir():
-        if left == but or not left.name.startswith(_hidden(path)) or left.is_symlink():
+        if (
+            (but is not None and left.name == but.name)
+            or not left.name.startswith(_hidden(path))
+            or left.is_symlink()
+        ):
             continue
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY)

@@ -199,9 +199,11 @@ def test_permissions_follow_the_umask(example, tmp_path):
     assert stat.S_IMODE(example.stat().st_mode) == 0o777 & ~umask
 
 
-def test_a_writer_may_replace_the_file_it_is_given(tmp_path):
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_writer_may_replace_the_file_it_is_given(tmp_path, monkeypatch, relative):
     """As safetensors does: the new file has no lock."""
-    target = tmp_path / "table"
+    monkeypatch.chdir(tmp_path)
+    target = Path("table") if relative else tmp_path / "table"
     with write_atomically(target) as temporary:
         other = tmp_path / "other"
         other.write_text("new")
