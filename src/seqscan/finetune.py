@@ -96,7 +96,7 @@ def finetune(
         Pairs to train on.
     seed : int
     labels : (N,), optional
-        Clusters that are known already, from `scan.label_pieces`, -1 where none is: self-labelling.
+        Clusters that are known already, from `pieces.label_pieces`, -1 where none is: self-labelling.
     checkpoint : path, optional
         Where the state of the training is kept; a later call goes on from there. Remove it when the result
         is safe.

@@ -140,15 +140,24 @@ class AbstractEncoder(nn.Module, ABC):
         A protein longer than `window` is encoded in windows with a margin on either side as wide as the
         network can see, and the margins are dropped: the result is that of the whole protein.
         """
-        device = self.project.weight.device
-        dtype = fast_dtype(device)
-        self.eval()
-        for batch in token_batches(sequences, max_residues=max_residues):
-            codes = torch.from_numpy(batch.codes).to(device)
-            mask = torch.from_numpy(batch.mask).to(device)
+        dtype = fast_dtype(self.project.weight.device)
+        for rows, codes, mask in self._batches(sequences, max_residues):
             windows = list(self._each_window(codes, mask, dtype))
             residues, log_weights = (torch.cat(parts, dim=1) for parts in zip(*windows, strict=True))
-            yield batch.rows, self.pool(residues, log_weights, mask), mask
+            yield rows, self.pool(residues, log_weights, mask), mask
+
+    def _batches(
+        self, sequences: Sequence[NDArray[np.uint8]], max_residues: int
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+        """Yield rows (B,), codes (B, L) and mask (B, L), on the device of the network."""
+        device = self.project.weight.device
+        self.eval()
+        for batch in token_batches(sequences, max_residues=max_residues):
+            yield (
+                batch.rows,
+                torch.from_numpy(batch.codes).to(device),
+                torch.from_numpy(batch.mask).to(device),
+            )
 
     def _each_window(
         self, codes: Tensor, mask: Tensor, dtype: torch.dtype
@@ -174,13 +183,10 @@ class AbstractEncoder(nn.Module, ABC):
         vectors = np.empty((len(sequences), self.n_dimensions), dtype=np.float32)
         lengths = np.array([len(codes) for codes in sequences])
         short = np.flatnonzero(lengths <= self.window)
-        device = self.project.weight.device
-        dtype = fast_dtype(device)
-        self.eval()
-        for batch in token_batches([sequences[int(i)] for i in short], max_residues=max_residues):
-            codes, mask = (torch.from_numpy(array).to(device) for array in (batch.codes, batch.mask))
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-                vectors[short[batch.rows]] = self.vectors(codes, mask).float().cpu().numpy()
+        dtype = fast_dtype(self.project.weight.device)
+        for rows, codes, mask in self._batches([sequences[int(i)] for i in short], max_residues):
+            with torch.autocast(codes.device.type, dtype=dtype, enabled=dtype != torch.float32):
+                vectors[short[rows]] = self.vectors(codes, mask).float().cpu().numpy()
         for row in np.flatnonzero(lengths > self.window).tolist():
             _, mean = self._long_mean(sequences[row])
             vectors[row] = self.project(mean).cpu().numpy()

@@ -1,4 +1,4 @@
-"""The package's own network: residual dilated convolutions beside a table of trimers."""
+"""A network of residual dilated convolutions beside a table of trimers; the default until `WordEncoder`."""
 
 from __future__ import annotations
 

@@ -257,9 +257,8 @@ class PairSampler:
         self.queries, self.first, self.counts = np.unique(
             homologs.pairs[:, 0], return_index=True, return_counts=True
         )
-        self.communities = communities
-        known = communities is not None and len(communities.segments) > 0
-        self.community_fraction = community_fraction if known else 0.0
+        self.communities = Communities.none() if communities is None else communities
+        self.community_fraction = community_fraction if len(self.communities.segments) else 0.0
         self._members: dict[int, _Members] = {}
         self.mutation_fraction = mutation_fraction
         usual = np.bincount(corpus.codes[:N_COUNTED], minlength=len(AMINO))[1 : AMINO.n_residues + 1]
@@ -326,7 +325,6 @@ class PairSampler:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
         """Two members of a random community, and which it is."""
         if length not in self._members:
-            assert self.communities is not None
             self._members[length] = _Members.of(self.communities.segments, length)
         community, chosen = self._members[length].draw(generator)
         place = generator.random()

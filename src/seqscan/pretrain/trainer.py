@@ -44,7 +44,7 @@ class Prototypes(nn.Module):
     @torch.no_grad()
     def begin(self, encoder: AbstractEncoder, sampler: PairSampler) -> None:
         """Take the mean of two members of each community, as the encoder sees them now."""
-        segments = sampler.communities.segments if sampler.communities is not None else np.empty((0, 4), int)
+        segments = sampler.communities.segments
         order = np.argsort(segments[:, 3], kind="stable")
         place = np.arange(len(order)) - np.searchsorted(segments[order, 3], segments[order, 3])
         rows = order[place < 2]
@@ -111,7 +111,7 @@ class Trainer:
     ) -> None:
         self.encoder, self.sampler, self.config = encoder, sampler, config
         self.prototypes: Prototypes | None = None
-        if sampler.communities is not None and sampler.community_fraction and config.prototype_weight:
+        if sampler.community_fraction and config.prototype_weight:
             self.prototypes = Prototypes(sampler.communities, encoder.n_dimensions)
             self.prototypes.to(encoder.project.weight.device).begin(encoder, sampler)
         self.optimizer = _optimizer(encoder, self.prototypes, config)
@@ -369,7 +369,7 @@ def community_recall(
     -------
     share : nan if nothing can be asked for
     """
-    segments = sampler.communities.segments if sampler.communities is not None else np.empty((0, 4), int)
+    segments = sampler.communities.segments
     # Not those that follow a near-identical protein: to find that one is easy.
     segments = segments[sampler.representative[segments[:, 0]] == segments[:, 0]]
     generator = np.random.default_rng((seed, 6))
