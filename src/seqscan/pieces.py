@@ -51,7 +51,7 @@ N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
 
 RESOLUTION = 0.3
-"""Of communities that take the place of chained groups, in multiples of the graph's density."""
+"""Of communities where alignments chain clans, in multiples of the graph's density."""
 
 MARGIN = 0.01
 """By how much communities of halves must be more alike than connected parts, as adjusted Rand index."""
@@ -128,7 +128,7 @@ def find_pieces(
     min_coverage: float = 0.3,
     threads: int = 2,
 ) -> Pieces:
-    """Divide proteins by their alignments, then join what profiles recognise.
+    """Divide proteins by their alignments, then join what profiles recognise unless alignments chain clans.
 
     Alignments of single sequences leave a family in parts, chain families of a clan, and say little of how
     much of a large family is alike, since only the best hits of each protein are kept. So they are trusted
@@ -150,6 +150,10 @@ def find_pieces(
     MissingDependency
         If there is no MMseqs2.
     """
+    unchained = _unchained(aligned)
+    if unchained is not None:
+        # Profiles would tie clans together all the more.
+        return Pieces(unchained, unchained, aligned)
     dense = communities(aligned)
     if dense.max() == 0:
         return Pieces(dense, dense, aligned)
@@ -170,31 +174,30 @@ def find_pieces(
     groups = _joined(dense, hits, np.bincount(dense[sampled]))
     added = (dense[hits.query] != dense[hits.target]) & (groups[hits.query] == groups[hits.target])
     if not added.any():
-        return Pieces(dense, _unchained(aligned, groups), aligned)
+        return Pieces(dense, groups, aligned)
     query, target, bits = hits.query[added], hits.target[added], hits.bits[added]
     lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
     bridges = best_hits(
         np.concatenate([query, target]), np.concatenate([target, query]), np.tile(bits, 2), lengths, N_BRIDGES
     )
-    graph = combine(aligned, bridges)
-    return Pieces(dense, _unchained(graph, groups), graph)
+    return Pieces(dense, groups, combine(aligned, bridges))
 
 
-def _unchained(graph: NeighborGraph, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the groups (N,), or communities of the whole graph where chains join the families of clans.
+def _unchained(aligned: NeighborGraph) -> NDArray[np.int64] | None:
+    """Return communities (N,) if chains of few links join the families of clans, else None.
 
-    A chain of few links is in one random half of the links and not in the other: connected parts of the
-    halves are then clearly less alike than communities are.
+    Such a link is in one random half of the links and not in the other: connected parts of the halves are
+    then clearly less alike than communities are.
     """
-    share = RESOLUTION * 2 * _links(graph).nnz / len(graph) ** 2
+    share = RESOLUTION * 2 * _links(aligned).nnz / len(aligned) ** 2
     alike = np.zeros(2)
     for seed in range(2):
-        both = halves(graph, seed=seed)
+        both = halves(aligned, seed=seed)
         parts = [connected_components(_links(half), directed=False)[1] for half in both]
         # A half has half the links.
         dense = [communities(half, share=share / 2) for half in both]
         alike += adjusted_rand_score(*parts), adjusted_rand_score(*dense)
-    return communities(graph, share=share) if alike[1] > alike[0] + 2 * MARGIN else groups
+    return communities(aligned, share=share) if alike[1] > alike[0] + 2 * MARGIN else None
 
 
 def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray[np.int64]:

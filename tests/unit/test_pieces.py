@@ -99,7 +99,7 @@ class TestFoundPieces:
         empty = np.zeros(len(hits), np.int32)
         found = Alignments(query, target, empty, empty, empty, empty, empty, bits.astype(np.float32))
         monkeypatch.setattr(module, "communities", lambda aligned: self.dense)
-        monkeypatch.setattr(module, "_unchained", lambda graph, groups: groups)
+        monkeypatch.setattr(module, "_unchained", lambda aligned: None)
         monkeypatch.setattr(module, "align_all", lambda *_, **__: found)
         n = len(self.dense)
         alone = NeighborGraph(np.full((n, 1), -1, np.int32), np.full((n, 1), np.inf, np.float32), "test")
@@ -169,11 +169,14 @@ def test_chained_families_come_apart():
     indices = np.array([line + [-1] * (10 - len(line)) for line in rows], np.int32)
     distances = np.where(indices < 0, np.inf, 0.0).astype(np.float32)
     graph = NeighborGraph(indices, distances, "test")
-    chained = np.zeros(10 * n, np.int64)
-    found = module._unchained(graph, chained)
+    found = module._unchained(graph)
     # All but a pair or two: the resolution is that of the whole graph.
     assert n - 2 <= found.max() + 1 <= n
     assert adjusted_rand_score(found, np.arange(10 * n) // 10) > 0.9
-    whole = np.repeat(np.arange(n), 10)
     bare = NeighborGraph(indices[:, :9], distances[:, :9], "test")
-    assert module._unchained(bare, whole) is whole, "nothing is chained"
+    assert module._unchained(bare) is None, "nothing is chained"
+
+
+def test_without_links_nothing_is_chained():
+    alone = NeighborGraph(np.full((4, 1), -1, np.int32), np.full((4, 1), np.inf, np.float32), "test")
+    assert module._unchained(alone) is None
