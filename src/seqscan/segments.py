@@ -111,9 +111,9 @@ def cut_proteins(
     """
     first = np.searchsorted(hits.query, np.arange(len(lengths) + 1))
     aligned = [row for row in range(len(lengths)) if first[row + 1] > first[row]]
-    cuts = [np.empty(0, np.int64)] * len(lengths)
+    cuts = _Cuts(lengths, [np.empty(0, np.int64)] * len(lengths), config.step)
     for n_left in reversed(range(config.n_rounds)):
-        new = list(cuts)
+        new = list(cuts.of_each)
         for row in aligned:
             n = int(first[row + 1] - first[row])
             chosen = first[row] + np.unique(np.linspace(0, n - 1, min(n, config.max_alignments)).astype(int))
@@ -122,12 +122,12 @@ def cut_proteins(
             places = _places(int(lengths[row]), config.step)
             agreement = None
             if n_left < config.n_rounds - 1:
-                agreement = _agreement(places, row, hits, chosen, weights, cuts, config.step)
+                agreement = cuts.agreement(places, row, hits, chosen, weights)
             starts, ends = hits.query_start[chosen], hits.query_end[chosen]
             new[row], segments = _cut(places, starts, ends, weights, config, agreement)
             if n_left == 0:
                 yield from ((row, start, end) for start, end in segments)
-        cuts = new
+        cuts = _Cuts(lengths, new, config.step)
 
 
 def _places(length: int, step: int) -> NDArray[np.int64]:
@@ -135,43 +135,55 @@ def _places(length: int, step: int) -> NDArray[np.int64]:
     return np.unique(np.append(np.arange(0, length, step), length))
 
 
-def _agreement(
-    places: NDArray[np.int64],
-    row: int,
-    hits: Alignments,
-    chosen: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    cuts: list[NDArray[np.int64]],
-    step: int,
-) -> NDArray[np.float64]:
-    """Return which share of a protein and its homologs, by weight, is cut near each place (P,).
+class _Cuts:
+    """Where each of N proteins was cut in the round before.
 
-    Homologs of the context, which are not cut, have no say. Positions are carried over in proportion within
-    an alignment: gaps are small beside the distance at which cuts count as the same.
+    All proteins stand end to end, so far apart that a cut is near no place of another protein.
+
+    Parameters
+    ----------
+    lengths : (N,), residues
+    of_each : list of (C_i,), int64
+    step : residues
     """
-    votes, total = _nearness(places, cuts[row], step), np.ones(len(places))
-    for hit, weight in zip(chosen.tolist(), weights.tolist(), strict=True):
-        target, start, end = int(hits.target[hit]), int(hits.query_start[hit]), int(hits.query_end[hit])
-        inside = slice(*np.searchsorted(places, [start + step, end - step + 1]))
-        if target >= len(cuts) or inside.start >= inside.stop:
-            continue
-        other_start, other_end = int(hits.target_start[hit]), int(hits.target_end[hit])
-        carried = other_start + (places[inside] - start) * ((other_end - other_start) / (end - start))
-        votes[inside] += weight * _nearness(carried, cuts[target], step)
-        total[inside] += weight
-    return votes / total
 
+    def __init__(self, lengths: NDArray[np.int64], of_each: list[NDArray[np.int64]], step: int) -> None:
+        self.of_each, self.step = of_each, step
+        self._base = np.concatenate([[0], np.cumsum(lengths + 2 * step)])
+        shifted = [base + cuts for base, cuts in zip(self._base, of_each, strict=False) if len(cuts)]
+        self._all = np.concatenate([[-np.inf], *shifted, [np.inf]])
 
-def _nearness(
-    places: NDArray[np.integer] | NDArray[np.floating], cuts: NDArray[np.int64], step: int
-) -> NDArray[np.float64]:
-    """Return 1 at a cut, falling to 0 at two steps from it."""
-    if not len(cuts):
-        return np.zeros(len(places))
-    after = np.searchsorted(cuts, places)
-    before = np.abs(places - cuts[np.maximum(after - 1, 0)])
-    distance = np.minimum(before, np.abs(places - cuts[np.minimum(after, len(cuts) - 1)]))
-    return np.maximum(1.0 - distance / (2.0 * step), 0.0)
+    def agreement(
+        self,
+        places: NDArray[np.int64],
+        row: int,
+        hits: Alignments,
+        chosen: NDArray[np.int64],
+        weights: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return which share of a protein and its homologs, by weight, is cut near each place (P,).
+
+        Homologs of the context, which are not cut, have no say. Positions are carried over in proportion
+        within an alignment: gaps are small beside the distance at which cuts count as the same.
+        """
+        own = hits.target[chosen] < len(self.of_each)
+        chosen, weights = chosen[own], weights[own]
+        start, end = hits.query_start[chosen, None], hits.query_end[chosen, None]
+        inside = (places >= start + self.step) & (places <= end - self.step)
+        hit, place = np.nonzero(inside)
+        length = hits.target_end[chosen] - hits.target_start[chosen]
+        scale = length / (end - start)[:, 0]
+        origin = self._base[hits.target[chosen]] + hits.target_start[chosen]
+        near = np.zeros(inside.shape)
+        near[hit, place] = self._nearness(origin[hit] + (places[place] - start[hit, 0]) * scale[hit])
+        votes = self._nearness(self._base[row] + places) + weights @ near
+        return votes / (1.0 + weights @ inside)
+
+    def _nearness(self, places: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return 1 at a cut, falling to 0 at two steps from it."""
+        after = np.searchsorted(self._all, places)
+        distance = np.minimum(places - self._all[after - 1], self._all[after] - places)
+        return np.maximum(1.0 - distance / (2.0 * self.step), 0.0)
 
 
 def change_points(

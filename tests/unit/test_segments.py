@@ -9,8 +9,7 @@ from seqscan.alignment import Alignments, find_mmseqs
 from seqscan.errors import InvalidParameter
 from seqscan.segments import (
     SegmentConfig,
-    _agreement,
-    _nearness,
+    _Cuts,
     change_points,
     cut_proteins,
     recurring_segments,
@@ -163,12 +162,22 @@ def test_family_is_cut_in_one_place():
     assert all(together[row] == (0, 264) for row in range(7))
 
 
-def test_nearness_and_agreement():
-    cuts = [np.array([100]), np.array([92]), np.empty(0, np.int64)]
-    assert _nearness(np.array([0, 92, 100, 110, 116]), cuts[0], 8).tolist() == [0, 0.5, 1, 0.375, 0]
-    assert _nearness(np.array([0.5]), cuts[2], 8).tolist() == [0]
+def test_agreement_with_homologs():
+    of_each = [np.array([100]), np.array([92]), np.empty(0, np.int64)]
+    cuts = _Cuts(np.full(3, 200), of_each, 8)
+    places, none = np.array([0, 92, 100, 110, 116, 200]), np.empty(0, np.int64)
+    alone = cuts.agreement(places, 0, hits_of([(0, 1, 0, 1, 0, 1)]), none, np.empty(0))
+    assert alone.tolist() == [0, 0.5, 1, 0.375, 0, 0]
     hits = hits_of([(0, 1, 20, 180, 12, 172), (0, 2, 0, 60, 0, 60), (0, 3, 0, 200, 0, 200)])
     places = np.array([0, 40, 100, 160, 200])
-    found = _agreement(places, 0, hits, np.arange(3), np.ones(3), cuts, 8)
+    found = cuts.agreement(places, 0, hits, np.arange(3), np.ones(3))
     # The first homolog's cut lies at 100 of protein 0; the second has none; the third is of the context.
     assert found.tolist() == [0, 0, 1, 0, 0]
+
+
+def test_proteins_side_by_side_do_not_share_cuts():
+    """The end of one is the beginning of the next in memory alone."""
+    cuts = _Cuts(np.array([200, 200]), [np.array([196]), np.array([4])], 8)
+    nothing = hits_of([(0, 1, 0, 1, 0, 1)]), np.empty(0, np.int64), np.empty(0)
+    assert cuts.agreement(np.array([0, 4]), 0, *nothing).tolist() == [0, 0]
+    assert cuts.agreement(np.array([196, 200]), 1, *nothing).tolist() == [0, 0]
