@@ -62,7 +62,7 @@ class PretrainConfig:
     batch_residues: int = 196_608
     accumulate: int = 1
     crop_lengths: tuple[int, ...] = (96, 144, 192, 256)
-    mutation_fraction: float = 0.1
+    mutation_fraction: float = 0.0
     mask_fraction: float = 0.0
     community_fraction: float = 0.9
     homolog_fraction: float = 0.8
