@@ -52,6 +52,7 @@ MASKED = {"masked_weight": 0.25, "mask_fraction": 0.1}
 OBJECTIVES: dict[str, dict[str, Any]] = {
     DEFAULT_OBJECTIVE: {},
     "communities": {"community_fraction": 1.0, "contrastive_weight": 0.0},
+    "communities+crops+homologs, no margin": {"prototype_margin": 0.0},
     "communities+crops+homologs, a tenth mutated": {"mutation_fraction": 0.1},
     "communities+masked+crops+homologs": MASKED,
     "pairs of one community": {

@@ -167,6 +167,7 @@ def prototype_loss(
     labels: Tensor,
     *,
     temperature: float,
+    margin: float = 0.0,
     ignored: Tensor | None = None,
 ) -> Tensor:
     """Draw vectors to the prototype of their class and away from all others.
@@ -178,6 +179,9 @@ def prototype_loss(
     labels : (B,), int64
         The class of each vector; rows with -1 do not count.
     temperature : dimensionless, > 0
+    margin : cosine
+        By how much a vector must be nearer to its own prototype than to others: with none, what is classified
+        right teaches nothing more.
     ignored : (B, C), bool, optional
         Classes that are not told apart from a vector's own.
 
@@ -188,7 +192,8 @@ def prototype_loss(
 
     Notes
     -----
-    Cross-entropy of cosines, as in Wang et al., ACM MM 2017 (arXiv 1704.06369).
+    Cross-entropy of cosines, as in Wang et al., ACM MM 2017 (arXiv 1704.06369); the margin is that of CosFace
+    (Wang et al., CVPR 2018, arXiv 1801.09414).
     """
     if vectors.ndim != 2 or prototypes.ndim != 2 or vectors.shape[1] != prototypes.shape[1]:
         raise ShapeMismatch(
@@ -199,10 +204,11 @@ def prototype_loss(
     if not counted.any():
         return vectors.sum() * 0.0
     logits = F.normalize(vectors[counted].float(), dim=1) @ F.normalize(prototypes.float(), dim=1).T
-    logits = logits / temperature
+    own = labels[counted]
+    logits = (logits - margin * F.one_hot(own, len(prototypes))) / temperature
     if ignored is not None:
         logits = logits.masked_fill(ignored[counted], -torch.inf)
-    return F.cross_entropy(logits, labels[counted])
+    return F.cross_entropy(logits, own)
 
 
 def masked_residue_loss(logits: Tensor, codes: Tensor) -> Tensor:

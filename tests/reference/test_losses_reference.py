@@ -110,36 +110,39 @@ def test_masked_residue_loss():
     assert float(found) == pytest.approx(expected, abs=1e-5)
 
 
-def prototype_loops(vectors, prototypes, labels, temperature, ignored):
-    """Cross-entropy of cosines, over the classes that are told apart."""
+def prototype_loops(vectors, prototypes, labels, temperature, margin, ignored):
+    """Cross-entropy of cosines, the own one less a margin, over the classes that are told apart."""
     losses = []
     for vector, label, left_out in zip(vectors, labels, ignored, strict=True):
         if label < 0:
             continue
-        powers = [
-            0.0 if left_out[c]
-            else math.exp(np.dot(vector, p) / np.linalg.norm(vector) / np.linalg.norm(p) / temperature)
-            for c, p in enumerate(prototypes)
-        ]  # fmt: skip
+        powers = []
+        for c, prototype in enumerate(prototypes):
+            cosine = np.dot(vector, prototype) / np.linalg.norm(vector) / np.linalg.norm(prototype)
+            cosine -= margin if c == label else 0.0
+            powers.append(0.0 if left_out[c] else math.exp(cosine / temperature))
         losses.append(-math.log(powers[label] / sum(powers)))
     return sum(losses) / len(losses)
 
 
-def test_prototype_loss():
+@pytest.mark.parametrize("margin", [0.0, 0.3])
+def test_prototype_loss(margin):
     generator = np.random.default_rng(3)
     vectors, prototypes = generator.normal(size=(6, 4)), generator.normal(size=(5, 4))
     labels = np.array([0, 3, -1, 4, 4, 1])
     ignored = generator.random((6, 5)) < 0.3
     ignored[np.arange(6), labels] = False
+
+    def reference(vectors, prototypes):
+        return prototype_loops(vectors, prototypes, labels, 0.2, margin, ignored)
+
     a, b = (torch.tensor(x, dtype=torch.float32, requires_grad=True) for x in (vectors, prototypes))
-    loss = prototype_loss(a, b, torch.from_numpy(labels), temperature=0.2, ignored=torch.from_numpy(ignored))
-    assert loss.item() == pytest.approx(prototype_loops(vectors, prototypes, labels, 0.2, ignored), abs=1e-4)
+    loss = prototype_loss(
+        a, b, torch.from_numpy(labels), temperature=0.2, margin=margin, ignored=torch.from_numpy(ignored)
+    )
+    assert loss.item() == pytest.approx(reference(vectors, prototypes), abs=1e-4)
     loss.backward()
-    expected = gradient_by_differences(
-        lambda x: prototype_loops(x, prototypes, labels, 0.2, ignored), vectors
-    )
+    expected = gradient_by_differences(lambda x: reference(x, prototypes), vectors)
     np.testing.assert_allclose(a.grad.numpy(), expected, atol=1e-4)
-    expected = gradient_by_differences(
-        lambda x: prototype_loops(vectors, x, labels, 0.2, ignored), prototypes
-    )
+    expected = gradient_by_differences(lambda x: reference(vectors, x), prototypes)
     np.testing.assert_allclose(b.grad.numpy(), expected, atol=1e-4)

@@ -47,6 +47,8 @@ class PretrainConfig:
         Weights of the losses: to know a segment's community, a view's partner, and hidden residues.
     prototype_temperature, temperature : dimensionless
         Of the first and of the second.
+    prototype_margin : cosine
+        By how much a view must be nearer to its own community's prototype than to others.
     n_negatives : int
         Communities drawn at random in each step; views are told from these and from each other's.
     learning_rate : float
@@ -74,6 +76,7 @@ class PretrainConfig:
     masked_weight: float = 0.0
     prototype_temperature: float = 0.05
     temperature: float = 0.1
+    prototype_margin: float = 0.3
     n_negatives: int = 2048
     learning_rate: float = 1e-3
     warmup_steps: int = 100

@@ -55,7 +55,13 @@ class Prototypes(nn.Module):
         self.weight.index_add_(0, known, unit)
 
     def loss(
-        self, vectors: Tensor, labels: NDArray[np.int64], temperature: float, others: NDArray[np.int64]
+        self,
+        vectors: Tensor,
+        labels: NDArray[np.int64],
+        others: NDArray[np.int64],
+        *,
+        temperature: float,
+        margin: float = 0.0,
     ) -> Tensor:
         """Return `prototype_loss` of vectors (B, P), nats.
 
@@ -64,9 +70,10 @@ class Prototypes(nn.Module):
         vectors : (B, P)
         labels : (B,)
             The community of each; -1 where it has none.
-        temperature : dimensionless
         others : (M,)
             Communities to tell them from, beside those of the other vectors.
+        temperature, margin
+            As in `prototype_loss`.
         """
         classes = np.unique(np.concatenate([labels[labels >= 0], others]))
         places = np.where(labels >= 0, np.searchsorted(classes, labels), -1)
@@ -75,6 +82,7 @@ class Prototypes(nn.Module):
             self.weight[torch.from_numpy(classes).to(vectors.device)],
             torch.from_numpy(places).to(vectors.device),
             temperature=temperature,
+            margin=margin,
             # What stands for a row without a community does not count.
             ignored=torch.from_numpy(self._relations[labels][:, classes].toarray()).to(vectors.device),
         )
@@ -250,7 +258,13 @@ def _backward(
         (pulls,) = torch.autograd.grad(loss, vectors)
     else:
         labels = marks[:, 1].cpu().numpy() - 1
-        prototype = prototypes.loss(vectors, labels, config.prototype_temperature, others)
+        prototype = prototypes.loss(
+            vectors,
+            labels,
+            others,
+            temperature=config.prototype_temperature,
+            margin=config.prototype_margin,
+        )
         pulls, prototypes.weight.grad = torch.autograd.grad(
             loss + config.prototype_weight * prototype, (vectors, prototypes.weight)
         )
