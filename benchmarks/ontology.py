@@ -368,7 +368,7 @@ def rebuilt_branch(
     kept = np.array([ontology.row_of[term.id] for term in rest.terms])
     made = propose(world.categories, Knowledge(world.ids, ontology=rest, carried=carried[:, kept]))
     id = ontology.terms[root].id
-    above = {c.id: set(c.parents) for c in made}
+    above = {c.id: {id for _, id in c.parents} for c in made}
     below = {id, *(t.id for t in rest.terms if rest.row_of[id] in rest.above(rest.row_of[t.id]))}
     for _ in made:
         more = {c for c, parents in above.items() if parents & below} - below

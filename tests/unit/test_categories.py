@@ -164,10 +164,13 @@ def test_categories_are_matched_or_proposed(world):
     found, known, _ = world
     made = propose(found, known)
     assert [(c.status, c.match) for c in made[:2]] == [("existing", "GO:4"), ("existing", "GO:5")]
-    assert made[0].parents == ("GO:4",)
+    assert made[0].parents == (("is_a", "GO:4"),)
     new = made[2]
     assert new.status == "new"
-    assert set(new.parents) == {"GO:2", "GO:3"}  # several parents, as its members carry both
+    assert set(new.parents) == {
+        ("is_a", "GO:2"),
+        ("is_a", "GO:3"),
+    }  # several parents, as its members carry both
     assert new.name.startswith("term 2 and term 3") or new.name.startswith("term 3 and term 2")
     assert new.jaccard < 0.5
     assert "'term 2'" in new.definition
@@ -197,7 +200,7 @@ def test_members_that_carry_a_term_are_a_category_below_it(world):
     assert [(c.status, c.match) for c in new] == [
         ("new", "GO:2"), ("existing", "GO:4"), ("existing", "GO:6"), ("new", "GO:2")
     ]  # fmt: skip
-    assert new[3].parents == (new[0].id, "GO:2")
+    assert new[3].parents == (("is_a", new[0].id), ("is_a", "GO:2"))
     # Where a narrower term holds four fifths of them there is nothing to propose.
     for row in range(10):
         direct[row, ontology.row("GO:5")] = True
@@ -205,6 +208,29 @@ def test_members_that_carry_a_term_are_a_category_below_it(world):
     assert [len(c.rows) for c in narrowed([family, narrow, rest], carried, ontology)] == [10]
     again = propose([family, narrow, rest], Knowledge(ids, ontology=ontology, carried=carried))
     assert len(again) == 3
+
+
+def test_a_category_is_a_kind_of_terms_of_one_aspect():
+    """Six proteins share a function, a process and a place; in OWL nothing may be all three."""
+    names = {"F": "molecular_function", "P": "biological_process", "C": "cellular_component"}
+    ontology = Ontology.of(
+        Term(f"{letter}:{i}", f"{name} {i}", name, "", (("is_a", f"{letter}:1"),) if i > 1 else ())
+        for letter, name in names.items()
+        for i in (1, 2)
+    )
+    carried = sparse.lil_array((200, len(ontology)), dtype=bool)
+    for start, letter in zip((6, 20, 34), names, strict=True):
+        carried[:, ontology.row(f"{letter}:1")] = True
+        carried[[*range(6), *range(start, start + 14)], ontology.row(f"{letter}:2")] = True
+    found = [
+        Category((0,), np.arange(6), (), 1.0),
+        Category((1,), np.arange(20, 34), (0,), 1.0),
+    ]
+    known = Knowledge([f"P{i}" for i in range(200)], ontology=ontology, carried=carried.tocsr())
+    new, process = propose(found, known)
+    assert (new.status, process.match) == ("new", "P:2")
+    assert set(new.parents) == {("is_a", "F:2"), ("part_of", "P:2"), ("part_of", "C:2")}
+    assert process.parents == (("part_of", new.id), ("is_a", "P:2"))
 
 
 def test_without_any_ontology(world):
@@ -217,8 +243,9 @@ def test_without_any_ontology(world):
 def test_files_are_read_back_unchanged(world, tmp_path):
     found, known, _ = world
     odd = Candidate(
-        "SEQSCAN:0000000001", 'name "q" ! {x}', 'Def "x": y\\z [a].', ("GO:3",), np.array([0]), (0,), "P0",
-        "new", "GO:3", 0.3, 0.1, 4, ('a "b"', "c\\d"),
+        "SEQSCAN:0000000001", 'name "q" ! {x}', 'Def "x": y\\z [a].',
+        (("is_a", "GO:3"), ("part_of", "GO:2")), np.array([0]), (0,), "P0", "new", "GO:3",
+        0.3, 0.1, 4, ('a "b"', "c\\d"),
     )  # fmt: skip
     made = [*propose(found, known), odd]
     write_ontology(made, tmp_path / "c.obo", ontology=known.ontology)
@@ -245,8 +272,8 @@ def test_robot_template_and_members(world, tmp_path):
     made = propose(found, known)
     write_ontology(made, tmp_path / "c.tsv")
     rows = [line.split("\t") for line in (tmp_path / "c.tsv").read_text().splitlines()]
-    assert rows[0][:4] == ["ID", "Label", "Definition", "Parents"]
-    assert rows[1][:4] == ["ID", "LABEL", "A IAO:0000115", "SC % SPLIT=|"]
+    assert rows[0][:5] == ["ID", "Label", "Definition", "Parents", "Part of"]
+    assert rows[1][:5] == ["ID", "LABEL", "A IAO:0000115", "SC % SPLIT=|", "SC 'part of' some % SPLIT=|"]
     assert len(rows) == 2 + sum(c.status != "existing" for c in made)
     assert set(rows[2][3].split("|")) == {"GO:2", "GO:3"}
     write_members(made, known.ids, tmp_path / "m.tsv")

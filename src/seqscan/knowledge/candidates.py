@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from seqscan.knowledge.ontology import Ontology
 __all__ = ["Candidate", "Knowledge", "propose"]
 
 _N_BACKGROUND = 2000
+_ASPECTS = ("molecular_function", "biological_process", "cellular_component")
+"""Of GO, in the order in which its own links between them run: a function is part of a process."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Candidate:
         Depends on the members alone.
     name, definition : str
         Generated.
-    parents : tuple of str
-        Ids of terms and of candidates.
+    parents : tuple of (relation, id)
+        Terms and candidates; is_a within one aspect, part_of to the others.
     rows : (n,), int64
         Members.
     clusters : tuple of int
@@ -79,7 +81,7 @@ class Candidate:
     id: str
     name: str
     definition: str
-    parents: tuple[str, ...]
+    parents: tuple[tuple[str, str], ...]
     rows: NDArray[np.int64]
     clusters: tuple[int, ...]
     representative: str
@@ -133,7 +135,7 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
         # A narrowed category is there to be a new term and else has nothing to say.
         if first[ids[place]] != place or (place >= n_whole and status != "new"):
             continue
-        parents = _parents(place, found, fits, ids, known)
+        parents = tuple(("is_a", id) for id in _parents(place, found, fits, ids, known))
         traits = background.traits(category)
         representative = _representative(category, known)
         name = _name(own, traits, known, representative, status)
@@ -149,7 +151,38 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
                 own.jaccard, own.q, own.n_annotated, evidence,
             )
         )  # fmt: skip
-    return candidates
+    return _related(candidates, known.ontology)
+
+
+def _related(made: list[Candidate], ontology: Ontology | None) -> list[Candidate]:
+    """Name the relation to each parent.
+
+    Nothing is a function and a process or a place at once, so a category is a kind of terms of one aspect: of
+    the term that it is, else of the first in `_ASPECTS` that it has a parent of.
+    """
+    if ontology is None:
+        return made
+    by_id = {candidate.id: candidate for candidate in made}
+    known: dict[str, str] = {}
+
+    def aspect(id: str) -> str:
+        if id in ontology.row_of:
+            return ontology.terms[ontology.row_of[id]].namespace
+        if id not in known:
+            own = by_id[id]
+            above = {aspect(own.match)} if own.status == "existing" else {aspect(p) for _, p in own.parents}
+            known[id] = min(above - {""}, key=rank, default="")
+        return known[id]
+
+    def rank(namespace: str) -> tuple[int, str]:
+        return _ASPECTS.index(namespace) if namespace in _ASPECTS else len(_ASPECTS), namespace
+
+    return [
+        replace(c, parents=tuple(
+            ("is_a" if aspect(id) in ("", aspect(c.id)) else "part_of", id) for _, id in c.parents
+        ))
+        for c in made
+    ]  # fmt: skip
 
 
 def _parents(

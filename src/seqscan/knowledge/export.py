@@ -120,16 +120,22 @@ def _frame(candidate: Candidate) -> Any:
     ]
     if candidate.status == "existing":
         clauses.append(XrefClause(fastobo.xref.Xref(_ident(candidate.match))))
-    clauses += [IsAClause(_ident(parent)) for parent in _is_a(candidate)]
-    return TermFrame(_ident(candidate.id), clauses)
+    return TermFrame(_ident(candidate.id), clauses + _links(candidate.parents))
 
 
-def _is_a(candidate: Candidate) -> list[str]:
-    return sorted(set(candidate.parents))
+def _links(parents: Iterable[tuple[str, str]]) -> list[Any]:
+    """Return the clauses that name what is above a term, in order."""
+    parents = sorted(set(parents))
+    return [IsAClause(_ident(id)) for relation, id in parents if relation == "is_a"] + [
+        # By the id that the type is defined with: OBO Graphs turns a bare name into another one.
+        RelationshipClause(_ident(PART_OF if relation == "part_of" else relation), _ident(id))
+        for relation, id in parents
+        if relation != "is_a"
+    ]
 
 
 def _needed(candidates: Sequence[Candidate], ontology: Ontology) -> list[int]:
-    wanted = {p for c in candidates for p in c.parents} | {
+    wanted = {p for c in candidates for _, p in c.parents} | {
         c.match for c in candidates if c.status == "existing"
     }
     rows = {int(up) for id in wanted if id in ontology.row_of for up in ontology.above(ontology.row_of[id])}
@@ -141,14 +147,7 @@ def _borrowed(ontology: Ontology, row: int) -> Any:
     clauses: list[Any] = [NameClause(term.name), NamespaceClause(_ident(term.namespace or NAMESPACE))]
     if term.definition:
         clauses.append(DefClause(term.definition, fastobo.xref.XrefList([])))
-    clauses += [IsAClause(_ident(id)) for relation, id in term.parents if relation == "is_a"]
-    clauses += [
-        # By the id that the type is defined with: OBO Graphs turns a bare name into another one.
-        RelationshipClause(_ident(PART_OF if relation == "part_of" else relation), _ident(id))
-        for relation, id in term.parents
-        if relation != "is_a"
-    ]
-    return TermFrame(_ident(term.id), clauses)
+    return TermFrame(_ident(term.id), clauses + _links(term.parents))
 
 
 def _ident(text: str) -> Any:
@@ -159,10 +158,14 @@ def _template(
     candidates: Sequence[Candidate],
 ) -> tuple[tuple[str, ...], Iterable[tuple[object, ...]]]:
     """Return a ROBOT template: a line of headings, a line of what they mean to ROBOT, then a line a term."""
-    header = ("ID", "Label", "Definition", "Parents", "Comment", "Status", "Members")
+    header = ("ID", "Label", "Definition", "Parents", "Part of", "Comment", "Status", "Members")
     meaning = (
-        "ID", "LABEL", "A IAO:0000115", "SC % SPLIT=|", "A rdfs:comment", "", "",
+        "ID", "LABEL", "A IAO:0000115", "SC % SPLIT=|", "SC 'part of' some % SPLIT=|", "A rdfs:comment",
+        "", "",
     )  # fmt: skip
+
+    def above(c: Candidate, wanted: str) -> str:
+        return "|".join(id for relation, id in c.parents if relation == wanted)
 
     def rows() -> Iterable[tuple[object, ...]]:
         yield meaning
@@ -170,8 +173,8 @@ def _template(
             # An existing term is not proposed again; what is below it names it as a parent.
             if c.status != "existing":
                 yield (
-                    c.id, c.name, c.definition, "|".join(_is_a(c)), "; ".join(c.evidence), c.status,
-                    len(c.rows),
+                    c.id, c.name, c.definition, above(c, "is_a"), above(c, "part_of"),
+                    "; ".join(c.evidence), c.status, len(c.rows),
                 )  # fmt: skip
 
     return header, rows()

@@ -111,11 +111,14 @@ def ontology_part(
 ) -> dict[str, Any]:
     """Return the graph: candidates, and the existing terms they stand below."""
     nodes = [
-        [c.id, c.name, c.status, len(c.rows), list(c.parents), c.definition, list(c.evidence), c.match]
+        [
+            c.id, c.name, c.status, len(c.rows), [id for _, id in c.parents], c.definition, list(c.evidence),
+            c.match,
+        ]
         for c in candidates[:MAX_CATEGORIES]
-    ]
+    ]  # fmt: skip
     if ontology is not None:
-        above = {p for c in candidates for p in c.parents if p in ontology.row_of}
+        above = {p for c in candidates for _, p in c.parents if p in ontology.row_of}
         rows = sorted({int(up) for id in above for up in ontology.above(ontology.row_of[id])})
         nodes += [
             [
