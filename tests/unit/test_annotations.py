@@ -34,6 +34,15 @@ LAYOUTS = {
     "two columns": "P1\tGO:3\nP2\tGO:2\n",
     "two columns with a header": "id\tterm\nP1\tGO:3\nP2\tGO:2\n",
     "many terms in a cell": "protein\taspect\tterms\nP1\tF\tGO:3,GO:2\nP2\tF\tGO:2\n",
+    "empty cells and lines": "Entry\tTerms\nP0\t\nP1\tGO:3; GO:2\n\nP2\tGO:2\nP3\t\n\n",
+    "names before the ids": "Entry\tGene Ontology (GO)\n"
+    "P1\tleaf, a [GO:3]; left; b [GO:2]\nP2\tleft [GO:2]\n",
+    "many columns": "\n".join(
+        "\t".join([*row, *[""] * 12]) for row in (["Entry"], ["P1", "", "GO:3"], ["P2", "", "GO:2"])
+    ),
+    "commas": 'protein,term\n"P1",GO:3\nP1,GO:2\nP2,GO:2\n',
+    "commas between terms too": "P1,GO:3,GO:2\nP2,GO:2\n",
+    "byte order mark": "\ufeffP1\tGO:3\nP2\tGO:2\n",
     "protein, term, aspect": "P1\tGO:3\tF\nP2\tGO:2\tF\n",
     "CAFA": "AUTHOR team\nMODEL 1\nKEYWORDS none.\nP1\tGO:3\t0.91\nP2 GO:2 0.5\nP2 GO:3 0.3\nEND\n",
 }
@@ -47,6 +56,7 @@ def test_layouts(tmp_path, ontology, text):
     assert found.proteins == ["P1", "P2"]
     assert found.propagated.toarray().tolist() == [[True, True, True], [True, True, False]]
     assert found.counts.get("improbable", 0) == ("CAFA" in text or "AUTHOR" in text)
+    assert found.counts.get("empty", 0) == ("P3" in text)
 
 
 def test_what_is_not_used_is_counted(tmp_path, ontology):
@@ -98,6 +108,7 @@ def test_annotations_of_other_proteins_are_refused_with_both_kinds_of_id(tmp_pat
         ("protein\tterms\n", "holds no annotation"),
         ("P1\tGO:77\n", "not one of its 1 annotations"),
         ("P1\tGO:3\nP2\n", "line 2 has no terms"),
+        (gaf("P1", "GO:3", "NOT|enables"), "no annotation that holds: of 1, 1 say NOT"),
         ("!gaf-version: 2.2\nP1\tGO:3\n", "line 2 is no row of GAF"),
     ],
 )

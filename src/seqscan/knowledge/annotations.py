@@ -7,6 +7,7 @@ not used, and each use of it with how many proteins were found by id, where such
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ MIN_PROBABILITY = 0.5
 """A prediction in a CAFA file counts as an annotation from this probability on."""
 
 _TERM = re.compile(r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9_.]+$")
+_NAMED = re.compile(r"\[([A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9_.]+)\]")
 _RANGE = re.compile(r"/\d+-\d+$")
 _N_EXAMPLES = 3
 
@@ -129,6 +131,7 @@ class Annotations:
             "negated": "that say NOT, kept apart",
             "no_data": "without knowledge (evidence ND), left out",
             "improbable": f"predictions below {MIN_PROBABILITY}, left out",
+            "empty": "rows without a term, left out",
         }
         for kind, text in kinds.items():
             if c.get(kind):
@@ -241,6 +244,9 @@ def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
             shown.append(term)
 
     for protein, term, status in _rows(path):
+        if status == "empty":
+            note(status, protein)
+            continue
         counts["pairs"] += 1
         if status in ("no_data", "improbable"):
             counts[status] += 1
@@ -255,12 +261,24 @@ def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
             counts["negated"] += 1
         pairs[status == "negated"].append((row_of.setdefault(protein, len(row_of)), column))
     if not counts["pairs"]:
-        raise InputError(str(path), "holds no annotation")
+        raise InputError(
+            str(path),
+            "holds no annotation",
+            remedy="Give GAF, GPAD or a table with a protein and its terms in each row, for instance "
+            "P12345<tab>GO:0005524.",
+        )
     if not pairs[0]:
+        strange = examples.get("unknown", []) or examples.get("obsolete", [])
+        if not strange:
+            raise InputError(
+                str(path),
+                f"has no annotation that holds: of {counts['pairs']}, {counts['negated']} say NOT, "
+                f"{counts['no_data']} that nothing is known, {counts['improbable']} are improbable",
+            )
         raise InputError(
             str(path),
             f"not one of its {counts['pairs']} annotations has a term of the ontology "
-            f"(such as {', '.join(examples.get('unknown', []) or examples.get('obsolete', [])) or 'none'})",
+            f"(such as {', '.join(strange)})",
             remedy="Give the ontology that the annotations were made with.",
         )
     shape = (len(row_of), len(ontology))
@@ -278,7 +296,7 @@ def _marked(pairs: list[tuple[int, int]], shape: tuple[int, int]) -> Any:
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
     """Yield protein, term and status: "" or the reason why it is no plain annotation."""
     try:
-        with xopen(path, "rt", encoding="utf-8", newline=None) as handle:
+        with xopen(path, "rt", encoding="utf-8-sig", newline=None) as handle:
             lines = ((number, line.rstrip("\n")) for number, line in enumerate(handle, 1))
             layout = ""
             for number, line in lines:
@@ -302,11 +320,11 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _layout(line: str) -> str:
-    n_columns = line.count("\t") + 1
-    if n_columns >= 15:
+    columns = line.split("\t")
+    if len(columns) >= 15 and _TERM.match(columns[4].strip()):
         return "gaf"
-    if 9 <= n_columns <= 12:
-        return "gpad2" if ":" in line.split("\t", 1)[0] else "gpad"
+    if 9 <= len(columns) <= 12 and _TERM.match(columns[3].strip()):
+        return "gpad2" if ":" in columns[0] else "gpad"
     return "table"
 
 
@@ -343,13 +361,16 @@ def _table(
     """
     column = -1
     while True:
-        fields = [field.strip() for field in (line.split("\t") if "\t" in line else line.split())]
+        fields = _fields(line)
         if column < 0:
-            column = next((i for i, text in enumerate(fields) if i and _TERM.match(_split(text)[0])), -1)
+            column = next((i for i, text in enumerate(fields) if i and _TERM.match(_terms(text)[0])), -1)
         # Before the first row with a term: a header, or the head of a CAFA file (AUTHOR, MODEL, KEYWORDS).
-        if column >= 0 and fields != [""] and fields != ["END"]:
-            terms = _split(fields[column]) if len(fields) > column else []
-            if not all(map(_TERM.match, terms)) or (len(fields) <= column):
+        if column >= 0 and fields and fields != ["END"]:
+            terms = _terms(fields[column]) if len(fields) > column else []
+            if terms == [""]:
+                yield fields[0], "", "empty"
+                terms = []
+            elif not terms or not all(map(_TERM.match, terms)):
                 raise InputError(
                     str(path),
                     f"line {number} has no terms in column {column + 1}: {line[:80]!r}",
@@ -359,16 +380,27 @@ def _table(
             improbable = probability is not None and probability < MIN_PROBABILITY
             for term in terms:
                 yield fields[0], term, "improbable" if improbable else ""
-        elif column < 0 and number > 20:
-            return
         following = next(lines, None)
         if following is None:
             return
         number, line = following
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in re.split(r"[,;]", text) if part.strip()] or [""]
+def _fields(line: str) -> list[str]:
+    """Return the cells of a row, which tabs, else commas, else spaces divide; none of an empty line."""
+    words = line.split()
+    if "\t" in line and words:
+        return [cell.strip() for cell in line.split("\t")]
+    if not words or "," not in words[0]:
+        return words
+    protein, *cells = (cell.strip() for cell in next(csv.reader([line])))
+    # A comma may also stand between the terms.
+    return [protein, ",".join(cells)] if all(map(_TERM.match, cells)) else [protein, *cells]
+
+
+def _terms(cell: str) -> list[str]:
+    """Return the terms of a cell, [""] if it is empty; UniProt writes each as `name [GO:0005524]`."""
+    return _NAMED.findall(cell) or [part.strip() for part in re.split(r"[,;]", cell) if part.strip()] or [""]
 
 
 def _number(text: str) -> float | None:
