@@ -59,11 +59,12 @@ def out(tmp_path, monkeypatch, tiny_encoder, family_records):
     changed = AMINO.encode(family_records[0].sequence).copy()
     changed[::7] = 5
     (tmp_path / "new.fasta").write_text(
-        f">novel\n{AMINO.decode(changed)}\n>f1m0 known\n{family_records[12].sequence}\n"
+        f">sp|P99999|NOVEL\n{AMINO.decode(changed)}\n>f1m0 known\n{family_records[12].sequence}\n"
     )
     return folder
 
 
+NOVEL = "sp|P99999|NOVEL"
 FILES = ("--annotations", "a.tsv", "--ontology", "t.obo")
 
 
@@ -89,11 +90,13 @@ def test_annotate_new_and_known_proteins(seqscan, out, tmp_path, reference):
     assert code == 0, err
     assert "of 2 proteins" in said
     rows = rows_of(tmp_path / "p.tsv")
-    assert {row["protein"] for row in rows} == {"novel", "f1m0"}
-    assert {row["known"] for row in rows if row["protein"] == "novel"} == {"no"}
+    assert {row["protein"] for row in rows} == {NOVEL, "f1m0"}
+    assert {row["known"] for row in rows if row["protein"] == NOVEL} == {"no"}
     assert all("-" in row["residues"] for row in rows)
     assert (tmp_path / "p.cafa.txt").exists()
-    assert (tmp_path / "p.gaf").read_text().startswith("!gaf-version: 2.2")
+    gaf = (tmp_path / "p.gaf").read_text()
+    assert gaf.startswith("!gaf-version: 2.2")
+    assert f"UniProtKB\tP99999\t{NOVEL}\t" in gaf
 
 
 def test_annotate_without_the_run_asks_for_a_reference(seqscan, out, tmp_path):

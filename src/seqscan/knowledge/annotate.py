@@ -14,7 +14,7 @@ from scipy import sparse
 
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError
-from seqscan.knowledge.annotations import propagate
+from seqscan.knowledge.annotations import accession, propagate
 from seqscan.knowledge.company import Company
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
@@ -87,7 +87,8 @@ class Predictions:
     def write_gaf(self, path: str | Path, *, database: str = "UniProtKB") -> None:
         """Write the terms that are not known yet as rows in the columns of GAF 2.2, evidence IEA.
 
-        The probability stands in the column "annotation extension", which a database must not take over.
+        The object is the accession within the id, its symbol the whole id. The probability stands in the
+        column "annotation extension", which a database must not take over.
         """
         aspects = {"biological_process": "P", "molecular_function": "F", "cellular_component": "C"}
         qualifiers = {"P": "involved_in", "F": "enables", "C": "located_in"}
@@ -99,8 +100,8 @@ class Predictions:
                 term, id = self.ontology.terms[t], self.evidence.around.ids[row]
                 aspect = aspects.get(term.namespace, "")
                 columns = (
-                    database, id, id, qualifiers.get(aspect, ""), term.id, "", "IEA", "", aspect, "", "",
-                    "protein", "", "", "seqscan", f"probability({p:.3f})", "",
+                    database, accession(id), id, qualifiers.get(aspect, ""), term.id, "", "IEA", "",
+                    aspect, "", "", "protein", "", "", "seqscan", f"probability({p:.3f})", "",
                 )  # fmt: skip
                 handle.write("\t".join(columns) + "\n")
 
