@@ -110,7 +110,9 @@ def test_evaluate(seqscan, folder, model, family_records):
 
 def test_explain(seqscan, folder, model, family_records):
     arguments = ("explain", folder / "in.fasta", "--model", folder / "model", "-o", folder / "maps.tsv")
-    assert seqscan(*arguments, "--threads", 1, "--cluster", 2)[0] == 0
+    code, out, _ = seqscan(*arguments, "--threads", 1, "--cluster", 2)
+    assert code == 0
+    assert "36 proteins explained; 1 records rejected" in out
     header, *rows = rows_of(folder / "maps.tsv")
     assert header == ["id", "position", "residue", "cluster", "contribution"]
     first = [row for row in rows if row[0] == "f0m0"]

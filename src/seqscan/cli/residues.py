@@ -61,7 +61,8 @@ def explain(
 
     torch.set_num_threads(threads)
     trained = Model.load(model)
-    with kept_ledger(output.with_name(f"{output.stem}.rejected.tsv")) as ledger:
+    rejected = output.with_name(f"{output.stem}.rejected.tsv")
+    with kept_ledger(rejected) as ledger:
         records: Iterable[Record] = read_fasta(source, rejected=ledger, max_length=max_length)
         if domains is not None or membership:
             records = list(records)  # standard input can be read once only
@@ -82,6 +83,10 @@ def explain(
         write_maps(maps, output)
         if consensus is not None:
             write_consensus(consensus_of(kept, threads=threads), consensus)
+    n_rejected = len(ledger.rows)
+    typer.echo(f"{ledger.n_read - n_rejected} proteins explained; {n_rejected} records rejected")
+    if n_rejected:
+        typer.echo(f"rejected: {ledger.summary()}; see {rejected}")
 
 
 def domains(
