@@ -7,7 +7,7 @@ from scipy import sparse
 from seqscan.errors import InputError
 from seqscan.knowledge.annotate import annotate
 from seqscan.knowledge.annotations import propagate
-from seqscan.knowledge.audit import audit, corrupted, term_verdicts
+from seqscan.knowledge.audit import Audit, audit, corrupted, term_verdicts
 from seqscan.knowledge.ontology import Ontology, Term
 from seqscan.knowledge.support import FEATURES, Surroundings, nearest
 from seqscan.knowledge.weights import upward
@@ -181,25 +181,30 @@ def test_corrupted_stays_in_the_aspect_and_off_the_branch(world, ontology):
     assert before.multiply(wrong).sum() == 0
 
 
+def verdicts(labels, direct, ontology):
+    """Return what is said of terms; the audit needs more annotations than this, the verdicts do not."""
+    n = len(labels)
+    empty = sparse.csr_array((n, n), dtype=np.float32)
+    surroundings = Surroundings([str(i) for i in range(n)], labels, np.ones(n, np.float32), empty, empty)
+    none = np.zeros(0)
+    found = Audit(
+        surroundings.evidence(propagate(direct, ontology)), ontology, none.astype(int), none.astype(int),
+        none, none, none.astype(int), none,
+    )  # fmt: skip
+    return {line[0]: line[3] for line in term_verdicts(found, propagate(direct, ontology), min_proteins=3)}
+
+
 def test_verdicts_on_terms(ontology):
     # Clusters 0 and 1 carry branch 0 with a leaf each; 2 and 3 carry branch 1 and nothing else;
     # a third of cluster 4 carries a leaf of branch 2, all of it the branch.
     terms = [["T:00"] * 6, ["T:01"] * 6, ["T:1"] * 6, ["T:1"] * 6, ["T:20"] * 3 + ["T:2"] * 6]
     flat = [term for cluster in terms for term in cluster]
     labels = np.repeat(np.arange(5), [len(cluster) for cluster in terms])
-    rows = np.array([ontology.row(term) for term in flat])
-    direct = sparse.csr_array(
-        (np.ones(len(rows), bool), (np.arange(len(rows)), rows)), shape=(len(rows), len(ontology))
-    )
-    empty = sparse.csr_array((len(rows), len(rows)), dtype=np.float32)
-    surroundings = Surroundings([str(i) for i in rows], labels, np.ones(len(rows), np.float32), empty, empty)
-    # The audit needs more annotations than this; the verdicts need only what it says of each term.
-    from seqscan.knowledge.audit import Audit
-
-    none = np.zeros(0)
-    found = Audit(
-        surroundings.evidence(propagate(direct, ontology)), ontology, none.astype(int), none.astype(int),
-        none, none, none.astype(int), none,
-    )  # fmt: skip
-    said = {line[0]: line[3] for line in term_verdicts(found, propagate(direct, ontology), min_proteins=3)}
+    direct = sparse.lil_array((len(flat), len(ontology)), dtype=bool)
+    for row, term in enumerate(flat):
+        direct[row, ontology.row(term)] = True
+    said = verdicts(labels, direct.tocsr(), ontology)
     assert said == {"T:0": "too broad", "T:1": "split", "T:20": "too narrow"}
+    # If all proteins carry branch 2, it says nothing of cluster 4.
+    direct[:, ontology.row("T:2")] = True
+    assert "T:20" not in verdicts(labels, direct.tocsr(), ontology)

@@ -354,7 +354,8 @@ def term_verdicts(found: Audit, carried: Any, *, min_proteins: int = 5) -> list[
 
     * too broad: carried by most members of several clusters, each of which has a narrower term of its own
     * split: carried by most members of several clusters that have no narrower term to tell them apart
-    * too narrow: less than half of its main cluster carries it, and nine tenths carry a parent
+    * too narrow: less than half of its main cluster carries it, and nine tenths carry a parent that is twice
+      as frequent there as among all proteins
     """
     ontology, labels = found.ontology, found.evidence.around.labels
     used = np.flatnonzero((np.diff(carried.indptr) > 0) & (labels >= 0))
@@ -364,6 +365,7 @@ def term_verdicts(found: Audit, carried: Any, *, min_proteins: int = 5) -> list[
     )
     counts = (members @ carried[used].astype(np.float32)).tocsc()
     sizes = np.bincount(cluster).astype(float)
+    usual = np.asarray(counts.sum(axis=0)).ravel() / len(used)
     mean = np.bincount(found.terms, found.suspicion, minlength=len(ontology)) / np.maximum(
         np.bincount(found.terms, minlength=len(ontology)), 1
     )
@@ -395,7 +397,11 @@ def term_verdicts(found: Audit, carried: Any, *, min_proteins: int = 5) -> list[
             main = int(where[carriers.argmax()])
             share = float(carriers.max()) / sizes[main]
             up = [ontology.row_of[id] for _, id in ontology.terms[t].parents if id in ontology.row_of]
-            above = [p for p in up if not ontology.roots[p] and counts[main, p] >= 0.9 * sizes[main]]
+            # What nearly all proteins carry does not say that the cluster should be called by it.
+            above = [
+                p for p in up
+                if not ontology.roots[p] and counts[main, p] >= sizes[main] * max(0.9, 2 * usual[p])
+            ]  # fmt: skip
             if share < 0.5 and carriers.max() >= 3 and above:
                 verdict = "too narrow"
                 why = (
