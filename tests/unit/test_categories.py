@@ -240,6 +240,19 @@ def test_without_any_ontology(world):
     assert all(c.definition.startswith("A category of proteins alike in sequence to P") for c in made)
 
 
+def test_a_definition_is_a_sentence():
+    generator = np.random.default_rng(0)
+    sequences = [generator.integers(1, 21, 80).astype(np.uint8) for _ in range(60)]
+    sequences[:6] = [np.concatenate([codes, AMINO.encode("GKST")]) for codes in sequences[:6]]
+    descriptions = ["acid kinase" if i < 6 else f"word{i}" for i in range(60)]
+    ids = [f"P{i}" for i in range(60)]
+    (made,) = propose([Category((0,), np.arange(6), (), 1.0)], Knowledge(ids, descriptions, sequences))
+    assert made.definition == (
+        "A category of proteins alike in sequence to P0 and that are mostly described as 'acid kinase', "
+        "mostly hold the residues GKST and are about 84 residues long."
+    )
+
+
 def test_files_are_read_back_unchanged(world, tmp_path):
     found, known, _ = world
     odd = Candidate(

@@ -285,7 +285,8 @@ def _definition(fit: Fit, traits: _Traits, known: Knowledge, representative: str
         marks.append(f"are about {traits.median_length} residues long")
     text = f"A category of proteins alike in sequence to {representative}"
     text += f" that carry {genus}" if genus else ""
-    return text + (f" and that {', '.join(marks)}" if marks else "") + "."
+    said = " and ".join([", ".join(marks[:-1]), marks[-1]] if len(marks) > 1 else marks)
+    return text + (f" and that {said}" if said else "") + "."
 
 
 def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -> tuple[str, ...]:
