@@ -1,20 +1,24 @@
 """Print the figures of annotations, audits and ontologies, each beside its baselines.
 
-    python benchmarks/ontology.py [--data FOLDER] [--output FOLDER] [--seed 0] [--proteins 2000] [--only ...]
+    python benchmarks/ontology.py [--data FOLDER] [--output FOLDER] [--seed 0] [--proteins 2000]
+        [--domains 1200] [--only ...]
 
 FOLDER (default `../shared/data`) must hold `go/annotations_2014.tsv.gz`, `go/go-basic_2022-07.obo.gz`,
-`corpus/swissprot_nr90.fasta.gz` and `cath/cath41_s35.fasta.gz`; parts whose data are missing are named and
-left out. The proteins are a stated random subset of 40,000 annotated ones: three quarters in whole homologous
-groups (random proteins and all that MMseqs2 finds for them there, at most 60 each), one quarter drawn one by
-one. Clusters come from `discover_categories` without joint learning; what was found is kept in --output, so a
-second call is short.
-The shipped encoder saw all of these sequences, without labels, in its training text.
+`corpus/swissprot_nr90.fasta.gz`, `cath/cath41_s35.fasta.gz` and `pfam_all_dev/`; parts whose data are
+missing are named and left out. The proteins are a stated random subset of 40,000 annotated ones: three
+quarters in whole homologous groups (random proteins and all that MMseqs2 finds for them there, at most 60
+each), one quarter drawn one by one. The trees are of about 1,200 domains each: random superfamilies of CATH
+with at most 60 domains, and random Pfam clans with two families and more, at most four families of a clan
+and 15 domains of a family. Clusters come from `discover_categories` without joint learning; what was found
+is kept in --output, so a second call is short. The shipped encoder saw all of these sequences, without
+labels, in its training text.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -49,6 +53,7 @@ N_CLUSTERS = 150
 PARTS = ("proteins", "wrong", "rebuild", "terms", "scale", "tree")
 CASCADE = ("-s", "7.5", "-c", "0.5")
 MAX_GROUP = 60
+MAX_FAMILIES = 4
 N_DRAWN = 40_000
 MAX_LENGTH = 800
 
@@ -161,7 +166,8 @@ def clusters_of(fasta: Path, folder: Path, seed: int) -> tuple[Corpus, Found]:
     """Cluster a FASTA without labels and without joint learning."""
     (folder / "stages").mkdir(parents=True, exist_ok=True)
     log = StageLog(folder / "stages")
-    key = log.run("read", {"in": fasta.name}, [folder / "corpus"], lambda: write_corpus(
+    content = hashlib.sha256(fasta.read_bytes()).hexdigest()
+    key = log.run("read", {"in": content}, [folder / "corpus"], lambda: write_corpus(
         folder / "corpus", read_fasta(fasta)))  # fmt: skip
     corpus = Corpus.open(folder / "corpus")
     scan = ScanConfig(n_heads=3, n_steps=200)
@@ -431,10 +437,14 @@ def enrichment_at_scale(data: Path, seed: int) -> list[list[str]]:
     ]
 
 
-def sequence_trees(data: Path, folder: Path, seed: int, source: str) -> list[list[str]]:
+def sequence_trees(data: Path, folder: Path, n: int, seed: int, source: str) -> list[list[str]]:
     """Compare trees of domains, found without labels, with those of CATH or Pfam."""
-    fasta, levels = DRAWS[source](data, folder / source, seed)
+    fasta, levels = DRAWS[source](data, folder / source, n, seed)
     corpus, found = clusters_of(fasta, folder / source, seed)
+    sizes = [
+        f"{len({levels[id][i] for id in corpus.ids})} of {name}" for i, name in enumerate(LEVELS[source])
+    ]
+    print(f"\n{source}: {len(corpus)} domains, {', '.join(sizes)}")
     truth = [np.unique([levels[id][i] for id in corpus.ids], return_inverse=True)[1] for i in range(
         len(levels[corpus.ids[0]]))]  # fmt: skip
     labels = found.model.head.assign(corpus.ids, found.vectors).labels
@@ -496,7 +506,7 @@ def _counts(n: int) -> list[int]:
     return sorted({int(k) for k in np.geomspace(2, n, 40)})
 
 
-def draw_cath(data: Path, folder: Path, seed: int) -> tuple[Path, dict[str, list[str]]]:
+def draw_cath(data: Path, folder: Path, n: int, seed: int) -> tuple[Path, dict[str, list[str]]]:
     """Write whole random superfamilies of CATH with ten domains and more, at most `MAX_GROUP` each."""
     records = {}
     levels: dict[str, list[str]] = {}
@@ -505,35 +515,37 @@ def draw_cath(data: Path, folder: Path, seed: int) -> tuple[Path, dict[str, list
         records[record.id] = record.sequence
         levels[record.id] = [".".join(code[: i + 1]) for i in range(4)]
     groups = {id: level[3] for id, level in levels.items()}
-    return _draw_groups(records, groups, folder, seed), levels
+    return _draw_groups(records, groups, folder, n, seed), levels
 
 
-def draw_pfam(data: Path, folder: Path, seed: int) -> tuple[Path, dict[str, list[str]]]:
-    """Write whole random clans of Pfam with two families and more; the levels are clan and family."""
-    table = gzip.decompress((data / "pfam_domains_dev.tsv.gz").read_bytes()).decode().splitlines()[1:]
-    clan_of = {family: clan for _, family, _, clan, *_ in (line.split("\t") for line in table)}
-    families = gzip.decompress((data / "pfam_all_dev" / "pfam_all_dev.labels.tsv.gz").read_bytes()).decode()
-    family_of = dict(line.split("\t")[:2] for line in families.splitlines()[1:])
-    records = {
-        r.id: r.sequence
-        for r in read_fasta(data / "pfam_all_dev" / "pfam_all_dev.fasta.gz", rejected=RejectionLedger())
-        if clan_of.get(family_of.get(r.id, ""), "")
-    }
-    levels = {id: [clan_of[family_of[id]], family_of[id]] for id in records}
-    n_families: dict[str, set[str]] = {}
-    for clan, family in levels.values():
-        n_families.setdefault(clan, set()).add(family)
-    groups = {id: clan for id, (clan, _) in levels.items() if len(n_families[clan]) > 1}
-    return _draw_groups(records, groups, folder, seed), levels
+def draw_pfam(data: Path, folder: Path, n: int, seed: int) -> tuple[Path, dict[str, list[str]]]:
+    """Write random families of Pfam clans that have two and more here; the levels are clan and family.
+
+    Of a clan at most `MAX_FAMILIES` families, of a family at most `MAX_GROUP // MAX_FAMILIES` domains.
+    """
+    folder_of = data / "pfam_all_dev"
+    table = gzip.decompress((folder_of / "pfam_all_dev.labels.tsv.gz").read_bytes()).decode().splitlines()[1:]
+    members: dict[str, dict[str, list[str]]] = {}
+    for id, family, clan in (line.split("\t") for line in table):
+        members.setdefault(clan, {}).setdefault(family, []).append(id)
+    generator = np.random.default_rng((seed, 103))
+    levels: dict[str, list[str]] = {}
+    for clan, families in sorted(members.items()):
+        # A family without a clan stands in the table as a clan of its own.
+        if len(families) > 1:
+            for family in generator.permutation(sorted(families))[:MAX_FAMILIES]:
+                drawn = generator.permutation(families[family])[: MAX_GROUP // MAX_FAMILIES]
+                levels |= {str(id): [clan, str(family)] for id in drawn}
+    fasta = read_fasta(folder_of / "pfam_all_dev.fasta.gz", rejected=RejectionLedger())
+    records = {record.id: record.sequence for record in fasta if record.id in levels}
+    return _draw_groups(records, {id: levels[id][0] for id in records}, folder, n, seed), levels
 
 
 DRAWS = {"cath": draw_cath, "pfam": draw_pfam}
 LEVELS = {"cath": ("class", "architecture", "topology", "superfamily"), "pfam": ("clan", "family")}
 
 
-def _draw_groups(
-    records: dict[str, str], group_of: dict[str, str], folder: Path, seed: int, n: int = 1200
-) -> Path:
+def _draw_groups(records: dict[str, str], group_of: dict[str, str], folder: Path, n: int, seed: int) -> Path:
     groups: dict[str, list[str]] = {}
     for id, group in group_of.items():
         groups.setdefault(group, []).append(id)
@@ -593,6 +605,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("out/ontology"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--proteins", type=int, default=2000)
+    parser.add_argument("--domains", type=int, default=1200, help="of each tree")
     parser.add_argument("--only", nargs="*", choices=PARTS)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -600,11 +613,7 @@ def main() -> None:
     needed = {
         "go": ["go/annotations_2014.tsv.gz", "go/go-basic_2022-07.obo.gz", "corpus/swissprot_nr90.fasta.gz"],
         "cath": ["cath/cath41_s35.fasta.gz"],
-        "pfam": [
-            "pfam_domains_dev.tsv.gz",
-            "pfam_all_dev/pfam_all_dev.fasta.gz",
-            "pfam_all_dev/pfam_all_dev.labels.tsv.gz",
-        ],
+        "pfam": ["pfam_all_dev/pfam_all_dev.fasta.gz", "pfam_all_dev/pfam_all_dev.labels.tsv.gz"],
     }
     missing = {part: [f for f in names if not (options.data / f).exists()] for part, names in needed.items()}
     for part, names in missing.items():
@@ -663,7 +672,7 @@ def main() -> None:
             f"Ontology from sequences alone: F of pairs under one ancestor at the levels of {source}; "
             "the last three weighted by depth",
             ["method", *LEVELS[source], "precision", "recall", "F"],
-            sequence_trees(options.data, options.output, options.seed, source),
+            sequence_trees(options.data, options.output, options.domains, options.seed, source),
         )
     print(f"\n{time.process_time() - begun:.0f} CPU seconds, MMseqs2 not counted")
 
