@@ -171,7 +171,8 @@ def clusters_of(fasta: Path, folder: Path, seed: int) -> tuple[Corpus, Found]:
         folder / "corpus", read_fasta(fasta)))  # fmt: skip
     corpus = Corpus.open(folder / "corpus")
     scan = ScanConfig(n_heads=3, n_steps=200)
-    config = DiscoveryConfig(n_clusters=N_CLUSTERS, finetune=False, seed=seed, threads=1, scan=scan)
+    n_clusters = min(N_CLUSTERS, len(corpus) // 4)
+    config = DiscoveryConfig(n_clusters=n_clusters, finetune=False, seed=seed, threads=1, scan=scan)
     return corpus, discover_categories(corpus, key, folder, config, log)
 
 
