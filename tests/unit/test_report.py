@@ -13,11 +13,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from seqscan import report
 from seqscan.alphabet import AMINO
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.fasta import Rejected
-from seqscan.report import ReportData, compositions, project_to_plane, write_report
+from seqscan.report import ReportData, compositions, payload, project_to_plane, write_report
+from seqscan.report.palette import cluster_colours
+from seqscan.report.scores import COUNTS, METRICS, labelled_scores
+from seqscan.report.wording import number
 from seqscan.results import ActivationMap, Assignments, ClusterSummary, Scores
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -167,7 +169,7 @@ def test_labelled_scores_only_with_truth(tmp_path):
 
 
 def test_best_score_is_bold_whoever_has_it():
-    table = report._labelled(
+    table = labelled_scores(
         make_data(scores=Scores({}, {"nmi": 0.8, "ari": 0.5, "purity": 0.9, "n_scored": 40}))
     )
     assert [row["method"] for row in table["rows"]] == ["seqscan, this run", "k-means"]
@@ -185,7 +187,7 @@ def test_every_figure_of_evaluate_is_explained():
     evaluate = pytest.importorskip("seqscan.evaluate")
     found = make_assignments(list("abcdef"), [0, 0, 0, 1, 1, -1])
     scores = evaluate.evaluate(found, dict(zip("abcdef", "xxyyzz", strict=True)), held_out_edges=[(0, 1)])
-    known = report._METRICS.keys() | report._COUNTS.keys() | {"n_proteins"}
+    known = METRICS.keys() | COUNTS.keys() | {"n_proteins"}
     assert scores.label_free.keys() | scores.labelled.keys() <= known
 
 
@@ -242,23 +244,23 @@ def test_policy_allows_only_what_the_module_put_in(tmp_path):
 
 def test_payload_holds_the_points(tmp_path):
     data = make_data()
-    payload = json.loads(Page(written(data, tmp_path)).raw["script"][0])
-    numbers = gzip.decompress(base64.b64decode(payload["numbers"]))
-    n = payload["n"]
+    found = json.loads(Page(written(data, tmp_path)).raw["script"][0])
+    numbers = gzip.decompress(base64.b64decode(found["numbers"]))
+    n = found["n"]
     assert n == 40
     assert len(numbers) == 9 * n
     assert np.array_equal(np.frombuffer(numbers, "<i4", n), data.assignments.labels)
-    ids, descriptions = json.loads(gzip.decompress(base64.b64decode(payload["texts"])))
+    ids, descriptions = json.loads(gzip.decompress(base64.b64decode(found["texts"])))
     assert ids == list(data.assignments.ids)
     assert descriptions[0] == "protein kinase"
-    drawn = np.frombuffer(base64.b64decode(payload["maps"][0]["contributions"]), "<f4")
+    drawn = np.frombuffer(base64.b64decode(found["maps"][0]["contributions"]), "<f4")
     assert np.array_equal(drawn, data.maps[0].contributions)
 
 
 def test_a_sample_is_drawn_of_many(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "MAX_POINTS", 10)
+    monkeypatch.setattr(payload, "MAX_POINTS", 10)
     data = make_data()
-    drawn = report._drawn(data)
+    drawn = payload.drawn_rows(data)
     assert {0, 1, 2} <= set(drawn.tolist())
     assert len(drawn) <= 13
     text = " ".join(Page(written(data, tmp_path)).text.split())
@@ -279,7 +281,7 @@ def test_shapes_are_checked():
 
 
 def test_palette_is_of_distinct_colours():
-    palette = report._palette()
+    palette = cluster_colours()
     assert len(set(palette)) == len(palette) == 60
     assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in palette)
 
@@ -289,7 +291,7 @@ def test_palette_is_of_distinct_colours():
     [(3, "3"), (12345, "12,345"), (0.5, "0.500"), (1.0, "1.000"), (float("nan"), "–"), (-2e-5, "−2.0e−05")],
 )  # fmt: skip
 def test_numbers_are_readable(value, text):
-    assert report._number(value) == text
+    assert number(value) == text
 
 
 def test_layout_keeps_groups_together_and_repeats_itself():

@@ -1,0 +1,58 @@
+"""Numbers and texts as readers see them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+__all__ = ["duration", "number", "percent", "plural", "shortened"]
+
+
+def number(value: object) -> str:
+    """Return a number with as many digits as a reader needs; text as it is; a dash for what is unknown."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return "–" if value is None else str(value)
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        return str(value)
+    amount = float(value)
+    if not math.isfinite(amount):
+        return "–"
+    if amount == round(amount) and (isinstance(value, (int, np.integer)) or abs(amount) >= 2):
+        text = f"{round(amount):,}"
+    elif amount and abs(amount) < 0.001:
+        text = f"{amount:.1e}"
+    elif abs(amount) >= 1000:
+        text = f"{amount:,.0f}"
+    else:
+        text = f"{amount:.1f}" if abs(amount) >= 100 else f"{amount:.3f}"
+    return text.replace("-", "−")
+
+
+def percent(part: float, whole: float = 1.0) -> str:
+    """Return a share in whole percent."""
+    share = 100.0 * part / whole if whole else 0.0
+    if 0 < share < 1:
+        return "under 1 %"
+    # "100 %" is said only when nothing is left.
+    return f"{min(share, 99.0) if share < 100 else 100:.0f} %"
+
+
+def duration(seconds: object) -> str:
+    """Return a time in the unit that suits it."""
+    if not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def plural(n: int, noun: str) -> str:
+    """Return a count and what is counted."""
+    return f"{n:,} {noun if n == 1 else noun + 's'}"
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return a text of at most `limit` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
