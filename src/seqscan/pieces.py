@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ class Pieces:
                 break
         return pieces
 
-    @property
+    @cached_property
     def connected_parts(self) -> NDArray[np.int64]:
         """What the graph connects, (N,)."""
         return connected_components(_links(self.graph), directed=False)[1]
