@@ -171,6 +171,7 @@ def measure(
     encoder = NETWORKS[network]()
     # Processor time, so that other work on the machine takes nothing from the budget.
     trainer = Trainer(encoder, training, config, clock=time.process_time)
+    trainer.begin()
     masked = []
     while trainer.progress < 1.0:
         row = trainer.step()

@@ -179,6 +179,7 @@ def test_training_learns_the_communities(families, corpus):
     )
     before = community_recall(encoder.embed, samplers[1], n_segments=40, seed=0)
     trainer = Trainer(encoder, samplers[0], config)
+    trainer.begin()
     losses = []
     while trainer.progress < 1.0:
         losses.append(trainer.step()["prototype"])

@@ -31,6 +31,7 @@ from seqscan.pretrain import (
     pretrain,
 )
 from seqscan.pretrain.throughput import flops_per_residue, matrix_peak
+from seqscan.pretrain.trainer import Prototypes
 
 TINY = ConvEncoderConfig(width=16, n_features=16, kernel=3, dilations=(1, 2), n_dimensions=16)
 OPTIONS = {
@@ -255,6 +256,16 @@ def test_training_with_homologs(corpus, tmp_path, found):
     train(corpus, tmp_path / "encoder", 3, n_homolog_proteins=80)
     assert len(rows_of(tmp_path / "encoder")) == 3
     assert (tmp_path / "encoder.training" / "homologs" / "pairs.npy").exists()
+
+
+def test_prototypes_begin_from_the_encoder_once(corpus, tmp_path, found, monkeypatch):
+    calls = []
+    begin = Prototypes.begin
+    monkeypatch.setattr(Prototypes, "begin", lambda *given: (calls.append(given), begin(*given)))
+    train(corpus, tmp_path / "encoder", 3, n_homolog_proteins=80)
+    train(corpus, tmp_path / "encoder", 6, resume=True, n_homolog_proteins=80)
+    assert "prototype" in rows_of(tmp_path / "encoder")[-1]
+    assert len(calls) == 1, "a checkpoint has them"
 
 
 def test_held_out_proteins_are_in_no_training_pair():

@@ -153,18 +153,19 @@ def _pretrain(
     encoder.to(device)
     trainer = Trainer(encoder, training, config)
     names: dict[str, Any] = {"corpus": corpus_checksum(corpus), "encoder": asdict(encoder.config)}
-    if checkpoint.exists():
-        load_checkpoint(checkpoint, trainer, **names)
-        logger.info("resuming after step %d", trainer.place.step)
     speed = matrix_peak(encoder.project.weight.device, trainer.dtype)
     # A step is a forward and a backward pass, and the first of two forward passes where the batch is cut.
     flops = flops_per_residue(encoder) * (3 if config.accumulate == 1 else 4)
+    if checkpoint.exists():
+        load_checkpoint(checkpoint, trainer, **names)
+        logger.info("resuming after step %d", trainer.place.step)
+    else:
+        trainer.begin()
     log = folder / "log.jsonl"
     if rank() == 0:
         # Also without a checkpoint: a run that was killed before its first one has left rows as well.
         cut_log(log, trainer.place.step)
     saved_at = time.monotonic()
-    trainer.begin(trainer.place)
     while trainer.progress < 1.0:
         row = trainer.step()
         row["peak_share"] = row["residues_per_second"] * flops / (speed * n_ranks())

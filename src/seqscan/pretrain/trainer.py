@@ -89,7 +89,7 @@ class Prototypes(nn.Module):
 
 
 class Trainer:
-    """An encoder, its optimizer and how far they have come.
+    """An encoder, its optimizer and how far they have come; call `begin`, then `step` as often as it takes.
 
     Parameters
     ----------
@@ -121,21 +121,21 @@ class Trainer:
         self.prototypes: Prototypes | None = None
         if sampler.community_fraction and config.prototype_weight:
             self.prototypes = Prototypes(sampler.communities, encoder.n_dimensions)
-            self.prototypes.to(encoder.project.weight.device).begin(encoder, sampler)
+            self.prototypes.to(encoder.project.weight.device)
         self.optimizer = _optimizer(encoder, self.prototypes, config)
         self.dtype = fast_dtype(encoder.project.weight.device)
-        self.place = Place()
         self._clock = clock
-        self._last = clock()
 
     @property
     def progress(self) -> float:
         """Share of the present cycle that is done; 1 or more when the training is."""
         return progress(self.place, self.config)
 
-    def begin(self, place: Place) -> None:
-        """Go on from a place; the clock starts now."""
-        self.place, self._last = place, self._clock()
+    def begin(self, place: Place | None = None) -> None:
+        """Begin, or go on from the place of a checkpoint that was loaded; the clock starts now."""
+        if place is None and self.prototypes is not None:
+            self.prototypes.begin(self.encoder, self.sampler)
+        self.place, self._last = place or Place(), self._clock()
 
     def step(self) -> dict[str, float]:
         """Draw a batch, learn from it, and return a row of the log."""
