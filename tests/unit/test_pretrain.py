@@ -30,6 +30,7 @@ from seqscan.pretrain import (
     plot_training,
     pretrain,
 )
+from seqscan.pretrain.pairs import corpus_checksum
 from seqscan.pretrain.throughput import flops_per_residue, matrix_peak
 from seqscan.pretrain.trainer import Prototypes
 
@@ -256,6 +257,28 @@ def test_training_with_homologs(corpus, tmp_path, found):
     train(corpus, tmp_path / "encoder", 3, n_homolog_proteins=80)
     assert len(rows_of(tmp_path / "encoder")) == 3
     assert (tmp_path / "encoder.training" / "homologs" / "pairs.npy").exists()
+
+
+def test_communities_are_those_of_the_homologs(corpus, tmp_path):
+    for start in (0, 5):
+        part = (start, start + 30)
+        pairs = homologs([(row, *part, row + 8, *part) for row in range(72)])
+        pairs.write(tmp_path / str(start), {"checksum": corpus_checksum(corpus)})
+    config = PretrainConfig(max_steps=2, **OPTIONS)
+    options = {"encoder_config": TINY, "threads": 1}
+
+    def communities(output):
+        return read_manifest(tmp_path / f"{output}.training" / "communities", "communities").files
+
+    pretrain(corpus, tmp_path / "a", config, homologs=tmp_path / "0", **options)
+    pretrain(corpus, tmp_path / "b", config, homologs=tmp_path / "5", **options)
+    before = communities("a")
+    with pytest.raises(ArtifactError, match="other homologs"):
+        pretrain(corpus, tmp_path / "a", config, homologs=tmp_path / "5", resume=True, **options)
+    (tmp_path / "a.training" / "checkpoint.safetensors").unlink()
+    pretrain(corpus, tmp_path / "a", config, homologs=tmp_path / "5", **options)
+    assert communities("a") == communities("b") != before
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
 def test_prototypes_begin_from_the_encoder_once(corpus, tmp_path, found, monkeypatch):

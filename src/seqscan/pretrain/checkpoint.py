@@ -21,7 +21,9 @@ SPEED = ("accumulate",)
 """What may be another because it changes nothing in the result."""
 
 
-def save_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, trainer: Trainer, *, corpus: str, homologs: dict[str, str], encoder: dict[str, Any]
+) -> None:
     """Write a checkpoint.
 
     Parameters
@@ -30,6 +32,8 @@ def save_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[
     trainer : Trainer
     corpus : str
         Checksum of the proteins.
+    homologs : dict of str to str
+        Checksums of the files of the homologs, none where there are none.
     encoder : dict
         Shape of the network, JSON values.
     """
@@ -41,17 +45,21 @@ def save_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[
         "state": json.dumps(asdict(trainer.place)),
         "encoder": json.dumps(encoder),
         "corpus": corpus,
+        "homologs": json.dumps(homologs, sort_keys=True),
     }
     write_checkpoint(path, tensors, trainer.optimizer, metadata)
 
 
-def load_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[str, Any]) -> None:
+def load_checkpoint(
+    path: Path, trainer: Trainer, *, corpus: str, homologs: dict[str, str], encoder: dict[str, Any]
+) -> None:
     """Put a trainer where a checkpoint was written.
 
     Raises
     ------
     ArtifactError
-        If it was made with another configuration, network or corpus.
+        If it was made with another configuration, network, corpus or homologs: their communities are what
+        the prototypes stand for.
     """
     checkpoint = Checkpoint.read(path)
     metadata = checkpoint.metadata
@@ -68,6 +76,13 @@ def load_checkpoint(path: Path, trainer: Trainer, *, corpus: str, encoder: dict[
     if metadata["corpus"] != corpus:
         raise ArtifactError(
             str(path), "was made with other proteins", remedy="Resume with the input the training began with."
+        )
+    # A checkpoint of an earlier version does not say.
+    if json.loads(metadata.get("homologs", json.dumps(homologs))) != homologs:
+        raise ArtifactError(
+            str(path),
+            "was made with other homologs",
+            remedy="Resume with the homologs the training began with.",
         )
     trainer.encoder.load_state_dict(checkpoint.part("encoder"))
     if trainer.prototypes is not None:

@@ -89,8 +89,8 @@ def pretrain(
     Raises
     ------
     ArtifactError
-        If there is a training folder and `resume` is False, or its checkpoint is of another configuration or
-        corpus.
+        If there is a training folder and `resume` is False, or its checkpoint is of another configuration,
+        corpus or homologs.
     InvalidParameter
         If no protein is left to train on, or both a parent and a shape are given.
     """
@@ -124,13 +124,13 @@ def _pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     wait_for_all()  # none may look for the checkpoint after another has begun to write
 
-    mined = _homologs(corpus, folder, homologs, config, threads)
+    mined, origin = _homologs(corpus, folder, homologs, config, threads)
     # Near-identical proteins together: what is learned of one is known of the other.
     chance = np.random.default_rng((config.seed, 0)).random(len(corpus))
     held_out = (chance < config.validation_fraction)[mined.representative]
     if held_out.all():
         raise InvalidParameter("corpus", len(corpus), "too few proteins: none is left to train on")
-    communities = _communities(corpus, folder, mined, config)
+    communities = _communities(corpus, folder, mined, origin, config)
     training = PairSampler(
         corpus,
         np.flatnonzero(~held_out),
@@ -148,11 +148,11 @@ def _pretrain(
     )
     del mined
 
-    encoder, origin = _begin(encoder_config, parent, config.seed)
+    encoder, ancestry = _begin(encoder_config, parent, config.seed)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
     encoder.to(device)
     trainer = Trainer(encoder, training, config)
-    names: dict[str, Any] = {"corpus": corpus_checksum(corpus), "encoder": asdict(encoder.config)}
+    names = origin | {"encoder": asdict(encoder.config)}
     speed = matrix_peak(encoder.project.weight.device, trainer.dtype)
     # A step is a forward and a backward pass, and the first of two forward passes where the batch is cut.
     flops = flops_per_residue(encoder) * (3 if config.accumulate == 1 else 4)
@@ -191,7 +191,7 @@ def _pretrain(
             "steps": trainer.place.step,
             "residues": trainer.place.residues,
             "hours": round(trainer.place.seconds / 3600, 3),
-        } | origin  # fmt: skip
+        } | ancestry  # fmt: skip
         save_encoder(encoder, output, provenance=provenance, half=half)
     wait_for_all()
     return load_trainable_encoder(output)
@@ -199,24 +199,33 @@ def _pretrain(
 
 def _homologs(
     corpus: Corpus, folder: Path, given: str | Path | None, config: PretrainConfig, threads: int
-) -> HomologPairs:
+) -> tuple[HomologPairs, dict[str, Any]]:
+    """Read or mine the pairs; also return the checksums of the corpus and of the files that hold them."""
     if given is not None:
-        return HomologPairs.read(given, corpus)
-    options = {"n_proteins": config.n_homolog_proteins, "seed": config.seed, "threads": threads}
-    if rank() == 0:
-        mine_homologs(corpus, folder / "homologs", **options)
-    wait_for_all()
-    return mine_homologs(corpus, folder / "homologs", **options)
+        found = HomologPairs.read(given, corpus)
+    else:
+        given = folder / "homologs"
+        options = {"n_proteins": config.n_homolog_proteins, "seed": config.seed, "threads": threads}
+        if rank() == 0:
+            mine_homologs(corpus, given, **options)
+        wait_for_all()
+        found = mine_homologs(corpus, given, **options)
+    files = read_manifest(given, "homologs").files if len(found.pairs) else {}
+    return found, {"corpus": corpus_checksum(corpus), "homologs": files}
 
 
-def _communities(corpus: Corpus, folder: Path, homologs: HomologPairs, config: PretrainConfig) -> Communities:
-    """Return the communities of the homologs' segments; found once, kept in the training's folder."""
+def _communities(
+    corpus: Corpus, folder: Path, homologs: HomologPairs, origin: dict[str, Any], config: PretrainConfig
+) -> Communities:
+    """Return the communities of the homologs' segments, kept in the training's folder with their `origin`."""
     path = folder / "communities"
     if config.community_fraction == 0.0 or not len(homologs.pairs):
         return Communities.none()
-    if rank() == 0 and not path.exists():
+    if rank() == 0 and not (
+        path.exists() and origin.items() <= read_manifest(path, "communities").content.items()
+    ):
         found = find_communities(corpus, homologs.alignments(), homologs.representative)
-        found.write(path, {"corpus": corpus_checksum(corpus)})
+        found.write(path, origin)
     wait_for_all()
     return Communities.read(path)
 
