@@ -111,18 +111,16 @@ def cut_proteins(
     """
     first = np.searchsorted(hits.query, np.arange(len(lengths) + 1))
     aligned = [row for row in range(len(lengths)) if first[row + 1] > first[row]]
-    cuts = _Cuts(lengths, [np.empty(0, np.int64)] * len(lengths), config.step)
+    cuts: _Cuts | None = None
     for n_left in reversed(range(config.n_rounds)):
-        new = list(cuts.of_each)
+        new = [np.empty(0, np.int64)] * len(lengths)
         for row in aligned:
             n = int(first[row + 1] - first[row])
             chosen = first[row] + np.unique(np.linspace(0, n - 1, min(n, config.max_alignments)).astype(int))
             # Near-identical proteins align from end to end and say nothing about where a unit ends.
             weights = np.maximum(1.0 - hits.identity[chosen].astype(np.float64), 0.05)
             places = _places(int(lengths[row]), config.step)
-            agreement = None
-            if n_left < config.n_rounds - 1:
-                agreement = cuts.agreement(places, row, hits, chosen, weights)
+            agreement = None if cuts is None else cuts.agreement(places, row, hits, chosen, weights)
             starts, ends = hits.query_start[chosen], hits.query_end[chosen]
             new[row], segments = _cut(places, starts, ends, weights, config, agreement)
             if n_left == 0:
@@ -148,7 +146,7 @@ class _Cuts:
     """
 
     def __init__(self, lengths: NDArray[np.int64], of_each: list[NDArray[np.int64]], step: int) -> None:
-        self.of_each, self.step = of_each, step
+        self.n, self.step = len(of_each), step
         self._base = np.concatenate([[0], np.cumsum(lengths + 2 * step)])
         shifted = [base + cuts for base, cuts in zip(self._base, of_each, strict=False) if len(cuts)]
         self._all = np.concatenate([[-np.inf], *shifted, [np.inf]])
@@ -166,7 +164,7 @@ class _Cuts:
         Homologs of the context, which are not cut, have no say. Positions are carried over in proportion
         within an alignment: gaps are small beside the distance at which cuts count as the same.
         """
-        own = hits.target[chosen] < len(self.of_each)
+        own = hits.target[chosen] < self.n
         chosen, weights = chosen[own], weights[own]
         start, end = hits.query_start[chosen, None], hits.query_end[chosen, None]
         inside = (places >= start + self.step) & (places <= end - self.step)
