@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import hashlib
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from scipy.spatial.distance import pdist
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from seqscan.alignment import find_mmseqs, mmseqs_clusters
+from seqscan.artifact import file_checksum
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
 from seqscan.fasta import RejectionLedger, read_fasta
@@ -166,8 +166,7 @@ def clusters_of(fasta: Path, folder: Path, seed: int) -> tuple[Corpus, Found]:
     """Cluster a FASTA without labels and without joint learning."""
     (folder / "stages").mkdir(parents=True, exist_ok=True)
     log = StageLog(folder / "stages")
-    content = hashlib.sha256(fasta.read_bytes()).hexdigest()
-    key = log.run("read", {"in": content}, [folder / "corpus"], lambda: write_corpus(
+    key = log.run("read", {"in": file_checksum(fasta)}, [folder / "corpus"], lambda: write_corpus(
         folder / "corpus", read_fasta(fasta)))  # fmt: skip
     corpus = Corpus.open(folder / "corpus")
     scan = ScanConfig(n_heads=3, n_steps=200)
