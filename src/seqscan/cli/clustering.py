@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqscan.cli.console import console, progress_bars, say_scores
+from seqscan.cli.console import console, progress_bars, say_rejected, say_scores
 from seqscan.cli.options import (
     N_THREADS,
     Clusters,
@@ -154,8 +154,7 @@ def assign(
         f"{n - n_unassigned} assigned, {n_unassigned} unassigned, {len(ledger.rows)} rejected; "
         f"{n / (time.monotonic() - begun):.0f} proteins a second"
     )
-    if ledger.rows:
-        typer.echo(f"rejected: {ledger.summary()}; see {rejected}")
+    say_rejected(ledger, rejected)
 
 
 def evaluate(

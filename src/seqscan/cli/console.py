@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seqscan.fasta import RejectionLedger
     from seqscan.stages import Stage
 
 console = Console(stderr=True)
@@ -56,3 +59,9 @@ def say_scores(scores: dict[str, float]) -> None:
         typer.echo(
             f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}"
         )
+
+
+def say_rejected(ledger: RejectionLedger, path: Path) -> None:
+    """Say why records were left out and which table lists them; nothing if none were."""
+    if ledger.rows:
+        typer.echo(f"rejected: {ledger.summary()}; see {path}")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from seqscan.cli.console import say_rejected
 from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Threads
 
 
@@ -85,8 +86,7 @@ def explain(
             write_consensus(consensus_of(kept, threads=threads), consensus)
     n_rejected = len(ledger.rows)
     typer.echo(f"{ledger.n_read - n_rejected} proteins explained; {n_rejected} records rejected")
-    if n_rejected:
-        typer.echo(f"rejected: {ledger.summary()}; see {rejected}")
+    say_rejected(ledger, rejected)
 
 
 def domains(
@@ -113,5 +113,4 @@ def domains(
         records = read_fasta(source, rejected=ledger, max_length=max_length)
         n_domains, n_without = write_domains(find_domains(Model.load(model), records), output)
     typer.echo(f"{n_domains} domains; {n_without} proteins without any; {len(ledger.rows)} records rejected")
-    if ledger.rows:
-        typer.echo(f"rejected: {ledger.summary()}; see {rejected}")
+    say_rejected(ledger, rejected)
