@@ -42,13 +42,14 @@ from seqscan.explain import explain
 from seqscan.fasta import Record, read_fasta
 from seqscan.model import Model
 from seqscan.pipeline import SEGMENT_COVERAGE, cut_records
+from seqscan.results import SPREAD
 from seqscan.segments import SegmentConfig
 from seqscan.stages import StageLog
 from seqscan.store import unit
 
 N_TRAINED = 60  # domains of a family that the first model is trained on
 WINDOW = 51  # residues of a sliding window
-SMOOTH = 31
+SPREADS = (0, 3, 10, 25, 50, 75)
 N_SPLICED = 100  # proteins of three members each
 N_RANDOM = 5  # random heads and encoders
 PARTS = {
@@ -56,6 +57,7 @@ PARTS = {
     "catalytic": "Catalytic residues",
     "sanity": "Sanity",
     "speed": "Speed",
+    "spread": "Members between members of other clusters, without labels",
     "spliced": "Spliced members, without labels",
     "domains": "Domains of whole proteins",
 }
@@ -154,10 +156,6 @@ def average_precision(values: NDArray[np.floating], truth: NDArray[np.bool_]) ->
     return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
 
 
-def smooth(values: NDArray[np.floating], width: int) -> NDArray[np.float64]:
-    return np.convolve(values, np.ones(width) / width, mode="same")
-
-
 def window_cosine(
     model: Model, records: Sequence[Record], clusters: Sequence[int]
 ) -> list[NDArray[np.float64]]:
@@ -230,8 +228,8 @@ def part_maps(data: Data, model: Model, cluster_of: dict[str, int], options: arg
     maps = explain_toward(model, records, clusters)
     generator = np.random.default_rng(0)
     methods: dict[str, list[NDArray[Any]]] = {
-        "contribution": [item.contributions for item in maps],
-        f"contribution, mean over {SMOOTH} residues": [smooth(item.contributions, SMOOTH) for item in maps],
+        "contribution": [item.spread(SPREAD).contributions for item in maps],
+        "contribution, sharp (`--spread 0`)": [item.contributions for item in maps],
         "probability to lie in a domain of the cluster": memberships(model, records, clusters),
         f"cosine of a sliding window of {WINDOW} residues to the prototype": window_cosine(
             model, records, clusters
@@ -267,9 +265,10 @@ def part_sites(
     conserved = conservation(records, [record for record, _ in data.training], options.threads)
     generator = np.random.default_rng(0)
     methods = {
-        "contribution": [item.contributions for item in maps],
+        "contribution": [item.spread(SPREAD).contributions for item in maps],
+        "contribution, sharp (`--spread 0`)": [item.contributions for item in maps],
         "conservation in the cluster's alignment": conserved,
-        "both, sum of ranks": [
+        "sharp contribution and conservation, sum of ranks": [
             rankdata(item.contributions) + rankdata(value)
             for item, value in zip(maps, conserved, strict=True)
         ],
@@ -538,6 +537,40 @@ def part_spliced(data: Data, model: Model) -> list[Any]:
     ]
 
 
+# Part 7: how far to spread
+
+
+def part_spread(data: Data, model: Model) -> list[Any]:
+    """Tell a member's residues from those of members of other clusters beside it: reads no label."""
+    records = [record for record, _ in data.training]
+    labels = np.concatenate([block.labels for block in model.assign(records)])
+    generator = np.random.default_rng(0)
+    joined, truths, own = [], [], []
+    for number in range(2 * N_SPLICED):
+        row = int(generator.integers(len(records)))
+        others = generator.choice(np.flatnonzero(labels != labels[row]), 2)
+        before, after = (records[other].sequence for other in others.tolist())
+        text = records[row].sequence
+        joined.append(Record(str(number), "", before + text + after))
+        truths.append(np.repeat([False, True, False], [len(before), len(text), len(after)]))
+        own.append(int(labels[row]))
+    maps = explain_toward(model, joined, own)
+    rows = []
+    for reach in SPREADS:
+        values = [item.spread(reach).contributions for item in maps]
+        rows.append(
+            {
+                "spread, residues to either side": reach,
+                "AUROC": np.mean([auroc(v, t) for v, t in zip(values, truths, strict=True)]),
+                "average precision": np.mean(
+                    [average_precision(v, t) for v, t in zip(values, truths, strict=True)]
+                ),
+                "members": len(joined),
+            }
+        )
+    return rows
+
+
 def overlap(one: tuple[int, int], other: tuple[int, int]) -> float:
     """Intersection of two stretches over their union."""
     shared = min(one[1], other[1]) - max(one[0], other[0])
@@ -596,6 +629,7 @@ def main() -> None:
         "catalytic": lambda: part_sites(data, *both(), options),
         "sanity": lambda: part_sanity(data, both()[0]),
         "speed": lambda: part_speed(data, both()[0]),
+        "spread": lambda: part_spread(data, both()[0]),
         "spliced": lambda: part_spliced(data, both()[0]),
         "domains": lambda: part_domains(data, options),
     }

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
 from seqscan.errors import InvalidParameter
 from seqscan.fasta import Record
 from seqscan.model import Model, record_blocks
-from seqscan.results import ActivationMap
+from seqscan.results import ActivationMap, spread_evenly
 from seqscan.store import unit
 
 __all__ = ["explain"]
@@ -54,6 +53,7 @@ def explain(
 
     Notes
     -----
+    These maps are as sharp as the encoder allows; `ActivationMap.spread` makes them easier to read.
     The idea is Zhou et al., CVPR 2016 (arXiv 1512.04150).
     """
     head = model.head
@@ -92,7 +92,7 @@ def explain(
             biases = np.einsum("bpk,p->bk", wanted, rest)
             for line, row in enumerate(rows):
                 record = block[int(row)]
-                own = _spread(values[line, : len(record)], model.encoder.reach)
+                own = spread_evenly(values[line, : len(record)], model.encoder.reach)
                 compared: dict[str, Any] = (
                     {"runner_up": int(second[line]), "lead": own[:, 1], "lead_bias": float(biases[line, 1])}
                     if against_runner_up
@@ -107,15 +107,3 @@ def explain(
                     **compared,
                 )
         yield from (item for item in maps if item is not None)
-
-
-def _spread(shares: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
-    """Spread each residue's shares (L, K) evenly over the residues up to `reach` away; their sums stay."""
-    n = len(shares)
-    begin = np.maximum(np.arange(n) - reach, 0)
-    end = np.minimum(np.arange(n) + reach + 1, n)
-    each = shares.astype(np.float64) / (end - begin)[:, None]
-    steps = np.zeros((n + 1, shares.shape[1]))
-    np.add.at(steps, begin, each)
-    np.subtract.at(steps, end, each)
-    return steps.cumsum(axis=0)[:n].astype(np.float32)

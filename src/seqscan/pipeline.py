@@ -32,6 +32,7 @@ from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
 from seqscan.report import Architecture, Part, ReportData, compositions, project_to_plane, write_report
 from seqscan.results import (
+    SPREAD,
     Assignments,
     ClusterSummary,
     Domains,
@@ -426,7 +427,7 @@ def _report(
             curves=found.curves,
             scores=scores,
             baselines=baselines,
-            maps=list(explain(found.model, records)),
+            maps=[item.spread(SPREAD) for item in explain(found.model, records)],
             logos=_logos(found, corpus, assignments, config.discovery.threads),
             segments_of=0 if domains is None else len(proteins),
             architectures=[] if domains is None else _architectures(found.model, proteins, domains),
@@ -464,7 +465,8 @@ def _architectures(model: Model, proteins: Corpus, domains: Domains) -> list[Arc
         for row in parts[id]:
             start, end, label = int(domains.starts[row]), int(domains.ends[row]), int(domains.labels[row])
             (item,) = explain(model, [Record(id, "", text[start:end])], cluster=label)
-            found.append(Part(start, end, label, float(domains.probabilities[row]), item.contributions))
+            shares = item.spread(SPREAD).contributions
+            found.append(Part(start, end, label, float(domains.probabilities[row]), shares))
         drawn.append(Architecture(id, len(text), found))
     return drawn
 

@@ -10,7 +10,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from gzip import BadGzipFile
 from itertools import repeat
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ASSIGNMENT_COLUMNS",
     "NOVELTY_COLUMNS",
+    "SPREAD",
     "ActivationMap",
     "Assignments",
     "ClusterSummary",
@@ -38,6 +39,7 @@ __all__ = [
     "check_truth",
     "kept_ledger",
     "read_truth",
+    "spread_evenly",
     "write_rejected",
     "write_tsv",
 ]
@@ -46,6 +48,9 @@ ASSIGNMENT_COLUMNS = ("id", "cluster", "probability", "second_cluster", "second_
 NOVELTY_COLUMNS = ("novelty", "known_share", "reason")
 """Further columns of assignments that say how novel a protein is."""
 UNASSIGNED = -1
+SPREAD = 25
+"""Residues to either side over which maps to look at are spread. Members of clusters that were put between
+members of others stand out best with 25 to 50 (docs/experiments/residues.md; no label was read)."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +272,32 @@ class ActivationMap:
     def logit(self) -> float:
         """The cluster's logit."""
         return float(self.contributions.sum(dtype=np.float64)) + self.bias
+
+    def spread(self, reach: int) -> ActivationMap:
+        """Return the map with each residue's share spread over the residues up to `reach` away.
+
+        The shares still sum to the logit. Single words that speak for a cluster stand anywhere; those of a
+        domain stand together, so a map that is spread shows better where the domain is, and not where in it
+        its motifs are.
+        """
+        lead = None if self.lead is None else spread_evenly(self.lead[:, None], reach)[:, 0]
+        return replace(self, contributions=spread_evenly(self.contributions[:, None], reach)[:, 0], lead=lead)
+
+
+def spread_evenly(shares: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+    """Spread each residue's shares (L, K) evenly over the residues up to `reach` away; their sums stay.
+
+    >>> spread_evenly(np.array([[0.0], [0.0], [6.0], [2.0]], np.float32), 1)[:, 0].tolist()
+    [0.0, 2.0, 3.0, 3.0]
+    """
+    n = len(shares)
+    begin = np.maximum(np.arange(n) - reach, 0)
+    end = np.minimum(np.arange(n) + reach + 1, n)
+    each = shares.astype(np.float64) / (end - begin)[:, None]
+    steps = np.zeros((n + 1, shares.shape[1]))
+    np.add.at(steps, begin, each)
+    np.subtract.at(steps, end, each)
+    return steps.cumsum(axis=0)[:n].astype(np.float32)
 
 
 @dataclass(frozen=True)

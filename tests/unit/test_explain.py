@@ -93,6 +93,15 @@ def test_what_makes_the_cluster_gets_the_credit():
     assert np.flatnonzero(map.contributions).tolist() == [3]
 
 
+def test_a_map_that_is_spread_still_sums_to_the_logit():
+    (map,) = explain(random_model(4), [Record("a", "", "MKVLAACDEFGHIKLMWYACD")], against_runner_up=True)
+    wide = map.spread(25)
+    assert wide.logit == pytest.approx(map.logit, abs=1e-5)
+    assert wide.lead.sum() == pytest.approx(map.lead.sum(), abs=1e-5)
+    assert np.ptp(wide.contributions) < np.ptp(map.contributions)
+    np.testing.assert_array_equal(map.spread(0).contributions, map.contributions)
+
+
 def test_contributions_need_no_bias_where_the_center_can_be_reached():
     model = random_model(3)
     codes = AMINO.encode("MKVLAACDEFGHIKLM")

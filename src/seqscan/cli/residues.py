@@ -11,6 +11,7 @@ import typer
 
 from seqscan.cli.console import say_rejected
 from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Threads
+from seqscan.results import SPREAD
 
 
 def explain(
@@ -45,6 +46,10 @@ def explain(
             metavar="FOLDER", help="Write a logo with the mean map of each cluster there; needs MMseqs2."
         ),
     ] = None,
+    spread: Annotated[
+        int,
+        typer.Option(min=0, help="Residues to either side over which a residue's share is spread; 0: sharp."),
+    ] = SPREAD,
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
 ) -> None:
@@ -70,6 +75,10 @@ def explain(
         if domains is not None:
             write_domains(find_domains(trained, records), domains)
         maps = maps_of(trained, records, cluster=cluster, against_runner_up=against_runner_up)
+        kept: list[ActivationMap] = []
+        if consensus is not None:
+            maps = first_members(maps, kept)  # as sharp as they are: members' means need no spreading
+        maps = (item.spread(spread) for item in maps)
         if membership:
             inside = membership_of(trained, records, cluster=cluster)
             maps = (
@@ -78,9 +87,6 @@ def explain(
             )
         if structures is not None:
             maps = color_structures(maps, structures)
-        kept: list[ActivationMap] = []
-        if consensus is not None:
-            maps = first_members(maps, kept)
         write_maps(maps, output)
         if consensus is not None:
             write_consensus(consensus_of(kept, threads=threads), consensus)
