@@ -201,9 +201,14 @@ def write_vectors(path: Path, n: int, families: Families) -> tuple[EmbeddingStor
         families.labels(i, min(SHARD_ROWS, n - start)) for i, start in enumerate(range(0, n, SHARD_ROWS))
     ]
 
+    made: dict[int, Floats] = {}  # the block that the last part was of: parts are smaller than blocks
+
     def embed_rows(rows: slice) -> Floats:
-        block = rows.start // SHARD_ROWS
-        return families.vectors(block, *blocks[block])
+        block, start = divmod(rows.start, SHARD_ROWS)
+        if block not in made:
+            made.clear()
+            made[block] = families.vectors(block, *blocks[block])
+        return made[block][start : start + rows.stop - rows.start]
 
     labels = np.concatenate([family for family, _ in blocks])
     content = {"generated": {"n": n, "n_families": families.n_families, "seed": families.seed}}

@@ -34,6 +34,13 @@ def test_a_block_is_the_same_whatever_is_asked_beside(generate, families):
     assert not np.array_equal(family, families.labels(4, 50)[0])
 
 
+def test_a_store_holds_the_blocks_whatever_its_parts(generate, families, tmp_path):
+    store, labels = generate.write_vectors(tmp_path / "store", 20_000, families)
+    family, sub = families.labels(0, 20_000)
+    np.testing.assert_array_equal(labels, family)
+    np.testing.assert_allclose(store.shards[0], families.vectors(0, family, sub), atol=1e-3)
+
+
 def test_members_are_nearer_to_each_other_than_to_others(families):
     family, sub = families.labels(0, 2000)
     vectors = families.vectors(0, family, sub)
