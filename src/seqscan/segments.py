@@ -8,16 +8,21 @@ have. No family, profile or boundary is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from seqscan.alignment import Alignments, align_all
 from seqscan.errors import InvalidParameter
 
 __all__ = ["SegmentConfig", "change_points", "cut_proteins", "recurring_segments"]
+
+FEW = 2_000
+"""Proteins that are cut by one process, because starting others takes longer."""
 
 
 @dataclass(frozen=True)
@@ -97,35 +102,57 @@ def recurring_segments(
         sensitivity=config.sensitivity,
         threads=threads,
     )
-    rows = [(row, start, end) for row, start, end in cut_proteins(lengths, hits, config)]
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+    return cut_proteins(lengths, hits, config, threads=threads)
 
 
 def cut_proteins(
-    lengths: NDArray[np.int64], hits: Alignments, config: SegmentConfig
-) -> Iterator[tuple[int, int, int]]:
-    """Yield row, start and end of the segments of proteins of lengths (N,) that have alignments.
+    lengths: NDArray[np.int64], hits: Alignments, config: SegmentConfig, *, threads: int = 1
+) -> NDArray[np.int64]:
+    """Cut the proteins of lengths (N,) that have alignments; return segments as `recurring_segments` does.
 
     Each protein is first cut by itself. Then all are cut again, and a cut costs twice as much where no
     homolog has one and nothing where all have one: a family decides together what its alignments leave open.
+    Within a round no protein waits for another, so `threads` processes share it.
     """
-    first = np.searchsorted(hits.query, np.arange(len(lengths) + 1))
-    aligned = [row for row in range(len(lengths)) if first[row + 1] > first[row]]
+    aligned, first, counts = np.unique(hits.query, return_index=True, return_counts=True)
+    n_batches = 1 if threads == 1 or len(aligned) < FEW else 8 * threads
     cuts: _Cuts | None = None
-    for n_left in reversed(range(config.n_rounds)):
-        new = [np.empty(0, np.int64)] * len(lengths)
-        for row in aligned:
-            n = int(first[row + 1] - first[row])
-            chosen = first[row] + np.unique(np.linspace(0, n - 1, min(n, config.max_alignments)).astype(int))
-            # Near-identical proteins align from end to end and say nothing about where a unit ends.
-            weights = np.maximum(1.0 - hits.identity[chosen].astype(np.float64), 0.05)
-            places = _places(int(lengths[row]), config.step)
-            agreement = None if cuts is None else cuts.agreement(places, row, hits, chosen, weights)
-            starts, ends = hits.query_start[chosen], hits.query_end[chosen]
-            new[row], segments = _cut(places, starts, ends, weights, config, agreement)
-            if n_left == 0:
-                yield from ((row, start, end) for start, end in segments)
-        cuts = _Cuts(lengths, new, config.step)
+    segments = np.empty((0, 3), np.int64)
+    with Parallel(n_jobs=threads if n_batches > 1 else 1) as parallel:
+        for _ in range(config.n_rounds):
+            found = parallel(
+                delayed(_cut_each)(own, lengths, hits, config, cuts)
+                for own in np.array_split(np.stack([aligned, first, counts], axis=1), n_batches)
+            )
+            new = [np.empty(0, np.int64)] * len(lengths)
+            for row, places in zip(aligned, chain.from_iterable(cut for cut, _ in found), strict=True):
+                new[row] = places
+            segments = np.concatenate([part for _, part in found])
+            cuts = _Cuts(lengths, new, config.step)
+    return segments
+
+
+def _cut_each(
+    proteins: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    hits: Alignments,
+    config: SegmentConfig,
+    cuts: _Cuts | None,
+) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    """Cut proteins: row, place of the first hit, number of hits; return the cuts of each and all segments."""
+    places_of: list[NDArray[np.int64]] = []
+    segments: list[tuple[int, int, int]] = []
+    for row, low, n in proteins.tolist():
+        chosen = low + np.unique(np.linspace(0, n - 1, min(n, config.max_alignments)).astype(int))
+        # Near-identical proteins align from end to end and say nothing about where a unit ends.
+        weights = np.maximum(1.0 - hits.identity[chosen].astype(np.float64), 0.05)
+        places = _places(int(lengths[row]), config.step)
+        agreement = None if cuts is None else cuts.agreement(places, row, hits, chosen, weights)
+        starts, ends = hits.query_start[chosen], hits.query_end[chosen]
+        own, parts = _cut(places, starts, ends, weights, config, agreement)
+        places_of.append(own)
+        segments.extend((row, start, end) for start, end in parts)
+    return places_of, np.array(segments, dtype=np.int64).reshape(-1, 3)
 
 
 def _places(length: int, step: int) -> NDArray[np.int64]:

@@ -96,13 +96,13 @@ def test_alignments_from_end_to_end_of_near_copies_say_little():
         np.concatenate([identity, copies + np.float32(0.99)]), np.ones(2 * n + 60, np.float32),
     )  # fmt: skip
     config = SegmentConfig(max_alignments=1000, length_cost=0.0)
-    assert list(cut_proteins(lengths, hits, config)) == [(0, 0, 152), (0, 152, 304)]
+    assert cut_proteins(lengths, hits, config).tolist() == [[0, 0, 152], [0, 152, 304]]
 
 
 def test_nothing_recurs():
     none, nowhere = np.empty(0, np.int32), np.empty(0, np.float32)
     hits = Alignments(none, none, none, none, none, none, nowhere, nowhere)
-    assert list(cut_proteins(np.array([100, 50]), hits, SegmentConfig())) == []
+    assert cut_proteins(np.array([100, 50]), hits, SegmentConfig()).shape == (0, 3)
 
 
 def test_lengths_must_fit():
@@ -160,6 +160,21 @@ def test_family_is_cut_in_one_place():
     )
     assert alone[0] == (0, 200)
     assert all(together[row] == (0, 264) for row in range(7))
+
+
+def test_processes_that_share_the_work_find_the_same(monkeypatch):
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(100, 500, 60)
+    rows = []
+    for one, other in generator.integers(60, size=(400, 2)):
+        size = generator.integers(50, min(lengths[one], lengths[other]))
+        begins = [int(generator.integers(lengths[row] - size + 1)) for row in (one, other)]
+        rows.append((one, other, begins[0], begins[0] + size, begins[1], begins[1] + size))
+    hits = hits_of(rows)
+    alone = cut_proteins(lengths, hits, SegmentConfig())
+    monkeypatch.setattr("seqscan.segments.FEW", 0)
+    np.testing.assert_array_equal(cut_proteins(lengths, hits, SegmentConfig(), threads=2), alone)
+    assert len(alone) > 60
 
 
 def test_agreement_with_homologs():

@@ -87,6 +87,8 @@ def find_communities(
     alignments: Alignments,
     representative: NDArray[np.integer] | None = None,
     config: SegmentConfig | None = None,
+    *,
+    threads: int = 1,
 ) -> Communities:
     """Cut the aligned proteins into segments and group these.
 
@@ -98,6 +100,7 @@ def find_communities(
     representative : (N,), optional
         The row of the protein that stands for each and is alike in its whole length: both have one division.
     config : SegmentConfig, optional
+    threads : int
 
     Notes
     -----
@@ -106,9 +109,8 @@ def find_communities(
     """
     from sknetwork.clustering import Louvain
 
-    segments = np.array(
-        list(cut_proteins(corpus.lengths, alignments, config or SegmentConfig())), dtype=np.int32
-    ).reshape(-1, 3)
+    segments = cut_proteins(corpus.lengths, alignments, config or SegmentConfig(), threads=threads)
+    segments = segments.astype(np.int32)
     n = len(segments)
     pairs = segment_links(segments, alignments, corpus.lengths)
     if not len(pairs):

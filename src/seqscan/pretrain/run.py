@@ -130,7 +130,7 @@ def _pretrain(
     held_out = (chance < config.validation_fraction)[mined.representative]
     if held_out.all():
         raise InvalidParameter("corpus", len(corpus), "too few proteins: none is left to train on")
-    communities = _communities(corpus, folder, mined, origin, config)
+    communities = _communities(corpus, folder, mined, origin, config, threads)
     training = PairSampler(
         corpus,
         np.flatnonzero(~held_out),
@@ -215,7 +215,12 @@ def _homologs(
 
 
 def _communities(
-    corpus: Corpus, folder: Path, homologs: HomologPairs, origin: dict[str, Any], config: PretrainConfig
+    corpus: Corpus,
+    folder: Path,
+    homologs: HomologPairs,
+    origin: dict[str, Any],
+    config: PretrainConfig,
+    threads: int,
 ) -> Communities:
     """Return the communities of the homologs' segments, kept in the training's folder with their `origin`."""
     path = folder / "communities"
@@ -224,7 +229,7 @@ def _communities(
     if rank() == 0 and not (
         path.exists() and origin.items() <= read_manifest(path, "communities").content.items()
     ):
-        found = find_communities(corpus, homologs.alignments(), homologs.representative)
+        found = find_communities(corpus, homologs.alignments(), homologs.representative, threads=threads)
         found.write(path, origin)
     wait_for_all()
     return Communities.read(path)
