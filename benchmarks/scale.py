@@ -43,6 +43,7 @@ from seqscan.neighbors import NeighborGraph
 from seqscan.stages import peak_memory_mb
 from seqscan.store import EmbeddingStore, unit
 from seqscan.streaming import StreamConfig, spread_prototypes, stream_frame, stream_head, stream_labels
+from seqscan.threads import use_threads
 
 
 def matrix_peak(seconds: float = 3.0) -> float:
@@ -58,7 +59,7 @@ def matrix_peak(seconds: float = 3.0) -> float:
 
 def measure(folder: Path, n: int, k: int, epochs: int, threads: int) -> dict[str, float]:
     """Run every stage on n vectors of k families; return processor seconds, memory and quality."""
-    torch.set_num_threads(threads)
+    use_threads(threads)
     families = Families(k, Parameters())
     truth = folder / "store.families.npy"
     if not truth.exists():
@@ -263,7 +264,7 @@ def main() -> None:
         rows.append(json.loads((options.output / str(size) / "stages.json").read_text()))
         print_scale(rows)
     if not options.no_latency:
-        torch.set_num_threads(options.threads)
+        use_threads(options.threads)
         latency(options.output, rows, options.reference, options.profiles, options.queries, options.threads)
 
 

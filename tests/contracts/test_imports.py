@@ -42,6 +42,7 @@ TORCH = {
     "scaling",
     "scan",
     "streaming",
+    "threads",
     "update",
 }
 # These import the others in their subcommands alone.

@@ -121,15 +121,14 @@ def assign(
     threads: Threads = N_THREADS,
 ) -> None:
     """Assign proteins to the clusters of a model, in constant time for each."""
-    import torch
-
     from seqscan.artifact import write_atomically
     from seqscan.errors import NoUsableRecord
     from seqscan.fasta import read_fasta
     from seqscan.model import Model
     from seqscan.results import Assignments, kept_ledger
+    from seqscan.threads import use_threads
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     trained = Model.load(model)
     rejected = rejected or output.with_name(f"{output.stem}.rejected.tsv")
     begun = time.monotonic()

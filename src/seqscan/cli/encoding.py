@@ -137,9 +137,10 @@ def embed(
     from seqscan.encoder import load_encoder
     from seqscan.fasta import read_fasta
     from seqscan.results import kept_ledger
+    from seqscan.threads import use_threads
 
     check_replaceable(output, "store")
-    torch.set_num_threads(threads)
+    use_threads(threads)
     rejected = output.with_name(f"{output.name}.rejected.tsv")
     # Beside the store, not in the machine's temporary folder: every process must see it.
     path = output.with_name(f"{output.name}.corpus")
@@ -179,13 +180,12 @@ def cluster(
     threads: Threads = N_THREADS,
 ) -> None:
     """Cluster vectors that another program made, by SCAN without joint learning."""
-    import torch
-
     from seqscan.embeddings import read_embeddings
     from seqscan.estimator import SCANClusterer
     from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.threads import use_threads
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     n_clusters = discovery_config(clusters, "embedding", False, "default", seed, threads).n_clusters
     found = read_embeddings(source)
     ids, vectors = found.ids, found.vectors

@@ -91,7 +91,6 @@ def annotate(
 ) -> None:
     """Predict missing annotations, of known or new proteins, with a calibrated probability and evidence."""
     import numpy as np
-    import torch
 
     from seqscan.explain import explain
     from seqscan.fasta import RejectionLedger, read_fasta
@@ -100,8 +99,9 @@ def annotate(
     from seqscan.knowledge.reference import Reference
     from seqscan.model import Model
     from seqscan.results import write_rejected
+    from seqscan.threads import use_threads
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     trained = Model.load(model)
     known = (
         Reference.of_run(model)

@@ -54,8 +54,6 @@ def explain(
     threads: Threads = N_THREADS,
 ) -> None:
     """Say how much each residue speaks for a protein's cluster; the contributions sum to the logit."""
-    import torch
-
     from seqscan.consensus import consensus_of, first_members, write_consensus
     from seqscan.domains import find_domains
     from seqscan.domains import membership as membership_of
@@ -63,9 +61,10 @@ def explain(
     from seqscan.fasta import Record, read_fasta
     from seqscan.model import Model
     from seqscan.results import ActivationMap, kept_ledger
+    from seqscan.threads import use_threads
     from seqscan.tracks import color_structures, write_domains, write_maps
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     trained = Model.load(model)
     rejected = output.with_name(f"{output.stem}.rejected.tsv")
     with kept_ledger(rejected) as ledger:
@@ -105,15 +104,14 @@ def domains(
     threads: Threads = N_THREADS,
 ) -> None:
     """Find the parts of whole proteins that belong to clusters, in constant time for each protein."""
-    import torch
-
     from seqscan.domains import find_domains
     from seqscan.fasta import read_fasta
     from seqscan.model import Model
     from seqscan.results import kept_ledger
+    from seqscan.threads import use_threads
     from seqscan.tracks import write_domains
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     rejected = output.with_name(f"{output.stem}.rejected.tsv")
     with kept_ledger(rejected) as ledger:
         records = read_fasta(source, rejected=ledger, max_length=max_length)

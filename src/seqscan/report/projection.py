@@ -52,7 +52,7 @@ def project_to_plane(
     # Imported here so that reading a report's data does not wait a second for scikit-learn.
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     if vectors.ndim != 2:
         raise ShapeMismatch(f"vectors has shape {vectors.shape}, a matrix (N, D) is needed.")
