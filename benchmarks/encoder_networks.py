@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqscan.alphabet import AMINO
-from seqscan.encoder import AbstractEncoder, ConvEncoder, ConvEncoderConfig, WordEncoder, WordEncoderConfig
+from seqscan.encoder import AbstractEncoder, ConvEncoder, ConvEncoderConfig, WordEncoder
 
 
 class StudyEncoder(AbstractEncoder):
@@ -234,8 +234,15 @@ def _transformer(trimers: bool) -> AbstractEncoder:
     return StudyEncoder(body, width, trimers=trimers, margin=FAR)
 
 
+def _words() -> AbstractEncoder:
+    encoder = WordEncoder()
+    encoder.exchange_words()
+    return encoder
+
+
 NETWORKS: dict[str, Callable[[], AbstractEncoder]] = {
-    "words": lambda: WordEncoder(WordEncoderConfig()),
+    "words": _words,
+    "words, each for itself": WordEncoder,
     "words in context": WordsInContext,
     "conv+trimers": lambda: ConvEncoder(ConvEncoderConfig()),
     "conv+trimers, deeper": lambda: ConvEncoder(ConvEncoderConfig(dilations=(1, 2, 4, 8, 16))),
@@ -248,3 +255,5 @@ NETWORKS: dict[str, Callable[[], AbstractEncoder]] = {
     "transformer+trimers": lambda: _transformer(True),
 }
 """By name; `words` is the package's default and `conv+trimers` its other one."""
+TABLES = ("words", "words, each for itself")
+"""Networks that only look up."""

@@ -30,10 +30,10 @@ import torch
 from sklearn.preprocessing import normalize
 
 from encoder_figures import markdown, nearest, purity, read_set, recall_at_1, with_mate
-from encoder_networks import NETWORKS
+from encoder_networks import NETWORKS, TABLES
 from seqscan.artifact import write_atomically
 from seqscan.corpus import Corpus
-from seqscan.encoder import AbstractEncoder
+from seqscan.encoder import AbstractEncoder, WordEncoder
 from seqscan.pretrain import (
     Communities,
     HomologPairs,
@@ -125,7 +125,7 @@ def main() -> None:
                 minutes=options.minutes,
                 seed=seed,
                 learning_rate=options.learning_rate,
-                **(SMALL_BATCHES if network != DEFAULT_NETWORK else {}),
+                **({} if network in TABLES else SMALL_BATCHES),
                 **OBJECTIVES[objective],
             )
             training, held_out = split(corpus, homologs, communities, config)
@@ -179,6 +179,8 @@ def measure(
         if not np.isfinite(row["contrastive"]):
             break
     encoder.eval()
+    if isinstance(encoder, WordEncoder):
+        encoder.settle()
     figures: dict[str, Any] = {
         "config": asdict(config),
         "steps": trainer.place.step,

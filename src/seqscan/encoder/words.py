@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from seqscan.alphabet import AMINO
 from seqscan.encoder.abstract import AbstractEncoder
+from seqscan.encoder.exchange import Exchange
 from seqscan.errors import InvalidParameter
 
 __all__ = ["WordEncoder", "WordEncoderConfig"]
@@ -70,6 +72,20 @@ class WordEncoder(AbstractEncoder):
         nn.init.zeros_(self.project.bias)
         self.margin = self.reach = max(abs(place) for word in self.config.words for place in word)
 
+    @property
+    def tables(self) -> list[Tensor]:
+        # While words exchange, the table is computed from the parameters and is none.
+        return list(self.table.parameters())
+
+    def exchange_words(self) -> None:
+        """Let words that are like each other learn together, until `settle`. It changes the vectors."""
+        parametrize.register_parametrization(self.table, "weight", Exchange(N_SYMBOLS))
+
+    def settle(self) -> None:
+        """Keep the table as it is now, each word for itself."""
+        if parametrize.is_parametrized(self.table):
+            parametrize.remove_parametrizations(self.table, "weight")
+
     def residue_vectors(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         residues = self.table(self._rows(codes)).sum(dim=2) * mask.unsqueeze(-1)
         return residues, residues.new_zeros(()).expand(residues.shape)
@@ -79,8 +95,9 @@ class WordEncoder(AbstractEncoder):
         counts = mask.sum(dim=1)
         rows = self._rows(codes)[mask].flatten()
         first = F.pad(counts.cumsum(0)[:-1], (1, 0)) * len(self.config.words)
+        table = self.table.weight
         with torch.autocast(codes.device.type, enabled=False):
-            return self.project(F.embedding_bag(rows, self.table.weight, first, mode="sum") / counts[:, None])
+            return self.project(F.embedding_bag(rows, table, first, mode="sum") / counts[:, None])
 
     def _rows(self, codes: Tensor) -> Tensor:
         """Return which row of the table each word of each residue has; (B, L) -> (B, L, W)."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils import parametrize
 
 from seqscan.artifact import read_manifest
 from seqscan.corpus import Corpus
@@ -184,6 +185,8 @@ def _pretrain(
     if rank() == 0:
         save_checkpoint(checkpoint, trainer, **names)
         plot_training(log, folder / "log.svg")
+        if isinstance(encoder, WordEncoder):
+            encoder.settle()
         provenance = {
             "config": asdict(config),
             "corpus": {"n_proteins": len(corpus), "n_residues": int(corpus.offsets[-1]),
@@ -241,7 +244,11 @@ def _begin(
     """Make a network, or read the parent; also return what the provenance says of it."""
     if parent is None:
         torch.manual_seed(seed)
-        return (ConvEncoder(shape) if isinstance(shape, ConvEncoderConfig) else WordEncoder(shape)), {}
+        if isinstance(shape, ConvEncoderConfig):
+            return ConvEncoder(shape), {}
+        words = WordEncoder(shape)
+        words.exchange_words()
+        return words, {}
     if shape is not None:
         raise InvalidParameter("parent", str(parent), "has its shape already; give no encoder_config")
     encoder = load_trainable_encoder(parent)
@@ -258,6 +265,11 @@ def _validate(encoder: TrainableEncoder, sampler: PairSampler, config: PretrainC
     if len(sampler.rows) < 2:
         return {}
     encoder.eval()
+    with parametrize.cached():
+        return _figures(encoder, sampler, config)
+
+
+def _figures(encoder: TrainableEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
     found = {f"validation_{name}": value for name, value in mean_losses(encoder, sampler, config).items()}
     found["validation_recall"] = recall(
         encoder.embed, sampler, n_pairs=N_VALIDATION_PAIRS, homologs=True, key=(config.seed, 5)

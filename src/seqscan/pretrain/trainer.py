@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from seqscan.distributed import n_ranks, rank, sum_over_ranks
 from seqscan.encoder import AbstractEncoder, fast_dtype
@@ -48,7 +49,8 @@ class Prototypes(nn.Module):
         order = np.argsort(segments[:, 3], kind="stable")
         place = np.arange(len(order)) - np.searchsorted(segments[order, 3], segments[order, 3])
         rows = order[place < 2]
-        vectors = encoder.embed([sampler.corpus[row][start:end] for row, start, end, _ in segments[rows]])
+        with parametrize.cached():
+            vectors = encoder.embed([sampler.corpus[row][start:end] for row, start, end, _ in segments[rows]])
         known = torch.from_numpy(segments[rows, 3].astype(np.int64)).to(self.weight.device)
         self.weight.index_fill_(0, known, 0.0)
         unit = nn.functional.normalize(torch.from_numpy(vectors), dim=1).to(self.weight.device)

@@ -1,0 +1,68 @@
+"""Words that are like each other learn together while an encoder is trained, and only then."""
+
+import numpy as np
+import pytest
+import torch
+
+from seqscan.alphabet import AMINO
+from seqscan.encoder import WordEncoder, WordEncoderConfig
+from seqscan.encoder.exchange import RESIDUES, Exchange, exchange_shares
+from seqscan.encoder.words import N_SYMBOLS
+
+
+def encoder(**options):
+    torch.manual_seed(0)
+    return WordEncoder(WordEncoderConfig(words=((-1, 0, 1),), n_features=6, n_dimensions=4, **options)).eval()
+
+
+def test_shares_say_which_residues_take_each_others_place():
+    shares = exchange_shares(N_SYMBOLS)
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    codes = dict(zip(RESIDUES, AMINO.encode(RESIDUES).tolist(), strict=True))
+    assert shares[codes["I"], codes["V"]] > 4 * shares[codes["I"], codes["D"]]
+    assert shares[codes["W"], codes["W"]] > 0.5
+    for other in (AMINO.pad, N_SYMBOLS - 1):
+        assert shares[other, other] == 1.0
+
+
+def test_every_word_is_the_mixture_that_was_asked_for():
+    table = torch.randn(2 * N_SYMBOLS**3, 3)
+    mixed = Exchange(N_SYMBOLS, share=0.3)(table).view(2, N_SYMBOLS, N_SYMBOLS, N_SYMBOLS, 3)
+    shares = 0.7 * np.eye(N_SYMBOLS) + 0.3 * exchange_shares(N_SYMBOLS)
+    cube = table.view(mixed.shape).numpy().astype(np.float64)
+    a, b, c = AMINO.encode("LKW").tolist()
+    expected = np.einsum("x,y,z,wxyzd->wd", shares[a], shares[b], shares[c], cube)
+    np.testing.assert_allclose(mixed[:, a, b, c], expected, atol=1e-5)
+
+
+def test_nothing_is_exchanged_at_share_zero():
+    table = torch.randn(N_SYMBOLS**3, 2)
+    torch.testing.assert_close(Exchange(N_SYMBOLS, share=0.0)(table), table)
+
+
+def test_settled_table_gives_the_same_vectors_and_has_no_more_parameters():
+    network, plain = encoder(), encoder()
+    before = network.embed([AMINO.encode("MKVLAAC")])
+    network.exchange_words()
+    mixed = network.embed([AMINO.encode("MKVLAAC"), AMINO.encode("WYW")])
+    assert np.abs(mixed[0] - before[0]).max() > 1e-3
+    network.settle()
+    np.testing.assert_allclose(
+        network.embed([AMINO.encode("MKVLAAC"), AMINO.encode("WYW")]), mixed, atol=1e-3
+    )
+    assert list(network.state_dict()) == list(plain.state_dict())
+    network.settle()  # twice is no error
+
+
+@pytest.mark.parametrize(("exchange", "share"), [(False, 0.0), (True, 1e-3)])
+def test_a_word_that_was_never_met_learns_from_those_like_it(exchange, share):
+    network = encoder()
+    if exchange:
+        network.exchange_words()
+    unseen = network.embed([AMINO.encode("IIIII")])
+    optimizer = torch.optim.SGD(network.tables, lr=1.0)
+    codes = torch.from_numpy(AMINO.encode("VVVVV").astype(np.int64))[None]
+    network.vectors(codes, codes > 0).sum().backward()
+    optimizer.step()
+    changed = np.abs(network.embed([AMINO.encode("IIIII")]) - unseen).max()
+    assert changed > share if exchange else changed == 0.0
