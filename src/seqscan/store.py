@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,25 @@ PART_ROWS = 8_192
 """Vectors that are made at a time: what a kill loses, and what processes share out."""
 
 
+class _Shards(Sequence[NDArray[np.float16]]):
+    """Arrays on disk, each mapped anew when it is asked for: pages once read do not pile up in memory."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.float16]: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Shards: ...
+    def __getitem__(self, index: int | slice) -> NDArray[np.float16] | _Shards:
+        if isinstance(index, slice):
+            return _Shards(self.paths[index])
+        return np.load(self.paths[index], mmap_mode="r")
+
+
 @dataclass(frozen=True)
 class EmbeddingStore:
     """N vectors with P dimensions.
@@ -37,12 +56,12 @@ class EmbeddingStore:
     ----------
     path : Path
         The artifact.
-    shards : list of (<= SHARD_ROWS, P), float16
+    shards : sequence of (<= SHARD_ROWS, P), float16
         Memory maps.
     """
 
     path: Path
-    shards: list[NDArray[np.float16]]
+    shards: Sequence[NDArray[np.float16]]
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingStore:
@@ -50,12 +69,16 @@ class EmbeddingStore:
         path = Path(path)
         manifest = read_manifest(path, "store")
         names = sorted(name for name in manifest.files if name.startswith("vectors-"))
-        return cls(path, [np.load(path / name, mmap_mode="r") for name in names])
+        return cls(path, _Shards([path / name for name in names]))
 
     def __len__(self) -> int:
+        return self._n_rows
+
+    @cached_property
+    def _n_rows(self) -> int:
         return sum(len(shard) for shard in self.shards)
 
-    @property
+    @cached_property
     def n_dimensions(self) -> int:
         """Length P of a vector."""
         return self.shards[0].shape[1]
