@@ -25,7 +25,6 @@ from seqscan.embed import embed_corpus
 from seqscan.encoder import AbstractEncoder, TrainableEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
-from seqscan.head import ClusterHead
 from seqscan.index import mine_neighbors
 from seqscan.model import Model, load_head, save_head
 from seqscan.neighbors import (
@@ -51,6 +50,7 @@ from seqscan.streaming import (
     stream_labels,
     used_clusters,
 )
+from seqscan.threads import use_threads
 
 __all__ = ["DiscoveryConfig", "Found", "discover_categories"]
 
@@ -59,6 +59,11 @@ logger = logging.getLogger(__name__)
 NEIGHBOR_SOURCES = ("auto", "embedding", "mmseqs2")
 N_NEIGHBORS = 20
 N_ALIGNED = 100
+
+FIRST = {"embed": "store", "neighbors": "graph", "scan": "head"}
+"""Stages that cluster, and what each leaves in the folder."""
+AGAIN = {"embed_again": "tuned_store", "neighbors_again": "tuned_graph", "scan_again": "tuned_head"}
+"""The same after joint learning."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,70 @@ class Found:
     key: str
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What the stages of a discovery share.
+
+    Attributes
+    ----------
+    corpus : Corpus
+        In canonical order.
+    corpus_key, folder, config, log, on_progress
+        As in `discover_categories`.
+    device : torch.device
+    """
+
+    corpus: Corpus
+    corpus_key: str
+    folder: Path
+    config: DiscoveryConfig
+    log: StageLog
+    device: torch.device
+    on_progress: Callable[[int, int], None] | None
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """What the encoder's stages depend on beside the encoder."""
+        return {"corpus": self.corpus_key, "threads": self.config.threads, "device": self.device.type}
+
+
+@dataclass(frozen=True)
+class _Aligned:
+    """What alignments say of the proteins; nothing by default.
+
+    Attributes
+    ----------
+    graph : NeighborGraph, optional
+    pieces : (N,), optional
+        What alignments hold together (`Pieces.enough_for`), -1 for proteins in none.
+    key : str
+    """
+
+    graph: NeighborGraph | None = None
+    pieces: NDArray[np.int64] | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class _Clustered:
+    """The proteins as one encoder sees them, and the clusters found there.
+
+    Attributes
+    ----------
+    store : EmbeddingStore
+    graph : NeighborGraph
+        Neighbors by the vectors.
+    head : Path
+        The artifact of the chosen head.
+    key : str
+    """
+
+    store: EmbeddingStore
+    graph: NeighborGraph
+    head: Path
+    key: str
+
+
 def discover_categories(
     corpus: Corpus,
     corpus_key: str,
@@ -163,103 +232,39 @@ def discover_categories(
     Raises
     ------
     InvalidParameter
-        If there are fewer than two proteins, or fewer than clusters.
+        If there are fewer than four proteins, or fewer than clusters.
     """
-    torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     _check_size(len(corpus), config)
-    k = sensible_n_neighbors(N_NEIGHBORS, len(corpus))
-    if k < N_NEIGHBORS:
-        logger.warning(
-            "%d proteins are few: each is compared with %d neighbors, not %d", len(corpus), k, N_NEIGHBORS
-        )
     # All that follows sees one order of the proteins, so that the clusters do not depend on the input's.
     order = corpus.canonical_order()
-    corpus = corpus.reordered(order)
-    aligns = _aligns(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = load_encoder(config.encoder).to(device)
-    if config.finetune and not isinstance(encoder, TrainableEncoder):
-        raise InvalidParameter(
-            "encoder", config.encoder, "joint learning trains the package's own networks alone",
-            remedy="Add --no-finetune.",
-        )  # fmt: skip
-    base = {"corpus": corpus_key, "threads": config.threads, "device": device.type}
-
-    alignment: NeighborGraph | None = None
-    pieces: NDArray[np.int64] | None = None
-    pieces_key = ""
-    if aligns:
-        alignment, pieces, pieces_key = _pieces(log, corpus, corpus_key, folder, config)
-
+    job = _Job(corpus.reordered(order), corpus_key, folder, config, log, device, on_progress)
+    aligns = _aligns(config)
+    encoder = _load_encoder(config).to(device)
     weights = encoder_checksum(encoder)
-    store, key = _embed(
-        log, "embed", encoder, corpus, folder / "store", base | {"encoder": weights}, on_progress
-    )
-    graph, key = _neighbors(log, "neighbors", store, folder / "graph", key, config)
+
+    aligned = _align(job) if aligns else _Aligned()
+    clustered = _cluster(job, FIRST, encoder, aligned, job.base | {"encoder": weights})
     curves: list[dict[str, Any]] = []
-    head_path, key = _heads(
-        log, "scan", store, graph, alignment, pieces, folder / "head", [key, pieces_key], config
-    )
     if config.finetune:
-        assert isinstance(encoder, TrainableEncoder), "asked when it was loaded"
-        tuned = folder / "encoder"
-        key = _finetune(
-            log,
-            encoder,
-            corpus,
-            store,
-            graph,
-            alignment,
-            pieces,
-            load_head(head_path),
-            tuned,
-            base | {"from": key},
-            {"parent": weights, "stage": "joint learning"},
-            config,
-            on_progress,
-        )
-        encoder = load_encoder(tuned).to(device)
-        provenance = read_manifest(tuned, "encoder").content["provenance"]
-        curves += [{"stage": "joint learning"} | row for row in provenance["curve"]]
-        store, key = _embed(
-            log, "embed_again", encoder, corpus, folder / "tuned_store", {"from": key}, on_progress
-        )
-        graph, key = _neighbors(log, "neighbors_again", store, folder / "tuned_graph", key, config)
-        head_path, key = _heads(
-            log,
-            "scan_again",
-            store,
-            graph,
-            alignment,
-            pieces,
-            folder / "tuned_head",
-            [key, pieces_key],
-            config,
-        )
-    content = read_manifest(head_path, "head").content
-    head = load_head(head_path)
+        encoder, curve, key = _finetune(job, encoder, weights, clustered, aligned)
+        curves += [{"stage": "joint learning"} | row for row in curve]
+        clustered = _cluster(job, AGAIN, encoder, aligned, {"from": key})
+    model, key = _model(job, encoder, weights, clustered)
+
+    content = read_manifest(clustered.head, "head").content
     curves += [{"stage": "clustering"} | row for row in content["curve"]]
-    assigned = _labels(head, store)
-    model = Model(
-        encoder,
-        head,
-        {"config": asdict(config), "n_proteins": len(corpus), "encoder": {"parent": weights}},
-        fit_novelty(store.gather, assigned, head.center, seed=config.seed),
-    )
-    prior_path = folder / "prior.safetensors"
-    key = log.run(
-        "prior", {"from": key}, [prior_path], lambda: _prior(model, corpus, assigned, config.seed, prior_path)
-    )
-    model = replace(model, prior=DomainPrior.read(prior_path))
     notes = content["notes"] | {
         "neighbors": "alignment and embedding" if aligns else "embedding",
         "mmseqs2": mmseqs_version() if aligns else None,
         "number_format": str(fast_dtype(device)).removeprefix("torch."),
     }
-    pairs = graph if alignment is None else combine(alignment, graph)
-    held_out = order[np.load(head_path / "held_out.npy")]
+    graph = clustered.graph if aligned.graph is None else combine(aligned.graph, clustered.graph)
+    held_out = order[np.load(clustered.head / "held_out.npy")]
     place = np.argsort(order)  # where each protein of the input stands
-    return Found(model, store.gather(place), pairs.reordered(order, place), held_out, curves, notes, key)
+    vectors = clustered.store.gather(place)
+    return Found(model, vectors, graph.reordered(order, place), held_out, curves, notes, key)
 
 
 def encoder_checksum(encoder: AbstractEncoder) -> str:
@@ -271,6 +276,7 @@ def encoder_checksum(encoder: AbstractEncoder) -> str:
 
 
 def _check_size(n: int, config: DiscoveryConfig) -> None:
+    """Refuse fewer proteins than can be clustered; warn if each has few to be compared with."""
     needed = max(4, config.n_clusters or 0)
     if n < needed:
         raise InvalidParameter(
@@ -280,9 +286,13 @@ def _check_size(n: int, config: DiscoveryConfig) -> None:
             + (f" for {config.n_clusters} clusters" if config.n_clusters else ""),
             remedy="Give more proteins" + (" or ask for fewer clusters." if config.n_clusters else "."),
         )
+    k = sensible_n_neighbors(N_NEIGHBORS, n)
+    if k < N_NEIGHBORS:
+        logger.warning("%d proteins are few: each is compared with %d neighbors, not %d", n, k, N_NEIGHBORS)
 
 
 def _aligns(config: DiscoveryConfig) -> bool:
+    """Say whether proteins are aligned; warn if they would be and cannot."""
     if config.neighbors == "embedding":
         return False
     if config.neighbors == "mmseqs2" or find_mmseqs() is not None:
@@ -294,103 +304,63 @@ def _aligns(config: DiscoveryConfig) -> bool:
     return False
 
 
-def _pieces(
-    log: StageLog, corpus: Corpus, corpus_key: str, folder: Path, config: DiscoveryConfig
-) -> tuple[NeighborGraph, NDArray[np.int64], str]:
-    """Return the neighbors by alignment, and the pieces they make that are large enough, (N,)."""
-    path, divided = folder / "alignment", folder / "pieces"
-    key = log.run(
+def _load_encoder(config: DiscoveryConfig) -> AbstractEncoder:
+    """Read the encoder; refuse one that cannot be trained where that is asked for."""
+    encoder = load_encoder(config.encoder)
+    if config.finetune and not isinstance(encoder, TrainableEncoder):
+        raise InvalidParameter(
+            "encoder", config.encoder, "joint learning trains the package's own networks alone",
+            remedy="Add --no-finetune.",
+        )  # fmt: skip
+    return encoder
+
+
+def _align(job: _Job) -> _Aligned:
+    """Align the proteins, and divide them into pieces of which all belong together."""
+    path, divided, config = job.folder / "alignment", job.folder / "pieces", job.config
+    key = job.log.run(
         "align",
-        {"corpus": corpus_key, "mmseqs2": mmseqs_version(), "min_coverage": config.min_coverage},
+        {"corpus": job.corpus_key, "mmseqs2": mmseqs_version(), "min_coverage": config.min_coverage},
         [path],
         lambda: (
-            AlignmentNeighbors(corpus, min_coverage=config.min_coverage, threads=config.threads)
+            AlignmentNeighbors(job.corpus, min_coverage=config.min_coverage, threads=config.threads)
             .neighbors(N_ALIGNED)
             .write(path, {})
         ),
     )
-    key = log.run(
+    key = job.log.run(
         "pieces",
         {"alignment": key},
         [divided],
         lambda: find_pieces(
-            corpus, NeighborGraph.read(path), min_coverage=config.min_coverage, threads=config.threads
+            job.corpus, NeighborGraph.read(path), min_coverage=config.min_coverage, threads=config.threads
         ).write(divided),
     )
     found = Pieces.read(divided)
-    return found.graph, found.enough_for(config.n_clusters), key
+    return _Aligned(found.graph, found.enough_for(config.n_clusters), key)
 
 
-def _embed(
-    log: StageLog,
-    name: str,
-    encoder: AbstractEncoder,
-    corpus: Corpus,
-    path: Path,
-    depends: dict[str, Any],
-    on_progress: Callable[[int, int], None] | None,
-) -> tuple[EmbeddingStore, str]:
-    key = log.run(
-        name,
-        depends,
-        [path],
-        lambda: embed_corpus(encoder, corpus, path, dict(depends), on_progress=on_progress),
-    )
-    return EmbeddingStore.open(path), key
+def _cluster(
+    job: _Job, stages: dict[str, str], encoder: AbstractEncoder, aligned: _Aligned, depends: dict[str, Any]
+) -> _Clustered:
+    """Embed the proteins, look for their neighbors and fit heads, in the `stages` FIRST or AGAIN."""
+    config = job.config
+    embed, mine, scan = stages
+    store_path, graph_path, head_path = (job.folder / made for made in stages.values())
 
+    def embed_proteins() -> None:
+        embed_corpus(encoder, job.corpus, store_path, dict(depends), on_progress=job.on_progress)
 
-def _neighbors(
-    log: StageLog, name: str, store: EmbeddingStore, path: Path, store_key: str, config: DiscoveryConfig
-) -> tuple[NeighborGraph, str]:
+    key = job.log.run(embed, depends, [store_path], embed_proteins)
+    store = EmbeddingStore.open(store_path)
+
     k = sensible_n_neighbors(N_NEIGHBORS, len(store))
+    search = {"store": key, "k": k, "streamed": config.streamed}
+    key = job.log.run(mine, search, [graph_path], lambda: _mine(store, k, graph_path, config))
+    graph = NeighborGraph.read(graph_path, mapped=config.streamed)
 
-    def mine() -> None:
-        if config.streamed:
-            center, _ = stream_frame(store)
-            mine_neighbors(store, path, k, center, threads=config.threads)
-            return
-        vectors = store.vectors()
-        near = vector_neighbors(vectors - vectors.mean(axis=0), k, threads=config.threads)
-        near.write(path, {})
-
-    key = log.run(name, {"store": store_key, "k": k, "streamed": config.streamed}, [path], mine)
-    return NeighborGraph.read(path, mapped=config.streamed), key
-
-
-def _heads(
-    log: StageLog,
-    name: str,
-    store: EmbeddingStore,
-    graph: NeighborGraph,
-    alignment: NeighborGraph | None,
-    pieces: NDArray[np.int64] | None,
-    path: Path,
-    keys: list[str],
-    config: DiscoveryConfig,
-) -> tuple[Path, str]:
-    def fit_and_write() -> None:
-        curve: list[dict[str, float]] = []
-        near = alignment if config.neighbors == "mmseqs2" and alignment is not None else graph
-        if config.streamed:
-            _stream_heads(store, near, alignment, path, config)
-            return
-        fit, held_out, notes = discover(
-            store.vectors(),
-            near,
-            config.n_clusters,
-            config.scan,
-            seed=config.seed,
-            trusted=alignment,
-            pieces=pieces,
-            on_step=curve.append,
-        )
-        notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}
-        if config.n_clusters is not None and fit.clusters_used < config.n_clusters:
-            logger.warning("%d of %d clusters are in use", fit.clusters_used, config.n_clusters)
-        save_head(path, fit.head, curve=curve, notes=notes, held_out=held_out)
-
-    depends = {
-        "from": keys,
+    training = {
+        "from": [key, aligned.key],
         "n_clusters": config.n_clusters,
         "neighbors": config.neighbors,
         "seed": config.seed,
@@ -398,70 +368,51 @@ def _heads(
         "streamed": config.streamed,
         "scan": asdict(config.scan),
     }
-    return path, log.run(name, depends, [path], fit_and_write)
+    make = _stream_heads if config.streamed else _fit_heads
+    key = job.log.run(scan, training, [head_path], lambda: make(store, graph, aligned, head_path, config))
+    return _Clustered(store, graph, head_path, key)
 
 
-def _finetune(
-    log: StageLog,
-    encoder: TrainableEncoder,
-    corpus: Corpus,
-    store: EmbeddingStore,
-    graph: NeighborGraph,
-    alignment: NeighborGraph | None,
-    pieces: NDArray[np.int64] | None,
-    begin: ClusterHead,
-    path: Path,
-    depends: dict[str, Any],
-    origin: dict[str, Any],
-    config: DiscoveryConfig,
-    on_progress: Callable[[int, int], None] | None,
-) -> str:
-    """Train the encoder with the clusters of the head `begin`; its provenance is `origin` and the losses."""
-    joint = asdict(config.joint)
-    del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
-    depends = depends | {"joint": joint}
-    checkpoint = path.with_name("finetune.checkpoint")
+def _mine(store: EmbeddingStore, k: int, path: Path, config: DiscoveryConfig) -> None:
+    """Write the k nearest of each protein by its vector."""
+    if config.streamed:
+        center, _ = stream_frame(store)
+        mine_neighbors(store, path, k, center, threads=config.threads)
+        return
+    vectors = store.vectors()
+    near = vector_neighbors(vectors - vectors.mean(axis=0), k, threads=config.threads)
+    near.write(path, {})
 
-    def learn() -> None:
-        rows: list[dict[str, float]] = []
 
-        def step(row: dict[str, float]) -> None:
-            rows.append(row)
-            if on_progress is not None:
-                on_progress(int(row["step"]) + 1, config.joint.total_steps(begin.n_clusters))
-
-        trained = finetune(
-            encoder,
-            corpus,
-            begin,
-            # Aligned neighbors are almost always right; vectors speak for a protein that has none.
-            graph if alignment is None else fill(alignment, graph),
-            config.joint,
-            seed=config.seed,
-            labels=None if pieces is None else label_pieces(begin, store.vectors(), pieces),
-            checkpoint=checkpoint,
-            recipe=json.dumps(depends, sort_keys=True),
-            on_step=step,
-        )
-        save_encoder(trained, path, provenance=origin | {"curve": rows})
-
-    key = log.run("finetune", depends, [path], learn)
-    checkpoint.unlink(missing_ok=True)  # not before the stage has its note
-    remove_leftovers(checkpoint)
-    return key
+def _fit_heads(
+    store: EmbeddingStore, graph: NeighborGraph, aligned: _Aligned, path: Path, config: DiscoveryConfig
+) -> None:
+    """Train heads on all vectors at once and write the one that is chosen."""
+    curve: list[dict[str, float]] = []
+    fit, held_out, notes = discover(
+        store.vectors(),
+        _neighbors(graph, aligned, config),
+        config.n_clusters,
+        config.scan,
+        seed=config.seed,
+        trusted=aligned.graph,
+        pieces=aligned.pieces,
+        on_step=curve.append,
+    )
+    notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}
+    if config.n_clusters is not None and fit.clusters_used < config.n_clusters:
+        logger.warning("%d of %d clusters are in use", fit.clusters_used, config.n_clusters)
+    save_head(path, fit.head, curve=curve, notes=notes, held_out=held_out)
 
 
 def _stream_heads(
-    store: EmbeddingStore,
-    graph: NeighborGraph,
-    alignment: NeighborGraph | None,
-    path: Path,
-    config: DiscoveryConfig,
+    store: EmbeddingStore, graph: NeighborGraph, aligned: _Aligned, path: Path, config: DiscoveryConfig
 ) -> None:
     """Train one head in shards and write it; begins from proteins far from each other."""
     frame = stream_frame(store)
-    if alignment is not None and alignment is not graph:
-        graph = combine(alignment, graph)
+    graph = _neighbors(graph, aligned, config)
+    if aligned.graph is not None and aligned.graph is not graph:
+        graph = combine(aligned.graph, graph)
     n_clusters = config.n_clusters or over_provision(len(store), None)
     begin = spread_prototypes(store, n_clusters, frame, seed=config.seed)
     curve: list[dict[str, float]] = []
@@ -478,12 +429,71 @@ def _stream_heads(
     save_head(path, head, curve=curve, notes=notes | known, held_out=held_out_pairs(graph, config.seed))
 
 
-def _labels(head: ClusterHead, store: EmbeddingStore) -> NDArray[np.int32]:
-    """Return the cluster of each protein of a store, (N,), without all logits at once."""
-    return np.concatenate([labels for _, labels in stream_labels(head, store)])
+def _neighbors(graph: NeighborGraph, aligned: _Aligned, config: DiscoveryConfig) -> NeighborGraph:
+    """Return the neighbors by vectors, or those by alignment if these alone are asked for."""
+    return aligned.graph if config.neighbors == "mmseqs2" and aligned.graph is not None else graph
 
 
-def _prior(model: Model, corpus: Corpus, labels: NDArray[np.int32], seed: int, path: Path) -> None:
-    prior = learn_prior(model, corpus, labels, seed=seed)
-    with write_atomically(path) as temporary:
-        prior.write(temporary)
+def _finetune(
+    job: _Job, encoder: AbstractEncoder, weights: str, clustered: _Clustered, aligned: _Aligned
+) -> tuple[AbstractEncoder, list[dict[str, float]], str]:
+    """Train an encoder of checksum `weights` with the clusters; return the new one, its losses and a key."""
+    assert isinstance(encoder, TrainableEncoder), "asked when it was loaded"
+    config = job.config
+    begin = load_head(clustered.head)
+    joint = asdict(config.joint)
+    del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
+    depends = job.base | {"from": clustered.key, "joint": joint}
+    path, checkpoint = job.folder / "encoder", job.folder / "finetune.checkpoint"
+
+    def learn() -> None:
+        rows: list[dict[str, float]] = []
+
+        def step(row: dict[str, float]) -> None:
+            rows.append(row)
+            if job.on_progress is not None:
+                job.on_progress(int(row["step"]) + 1, config.joint.total_steps(begin.n_clusters))
+
+        pieces = aligned.pieces
+        trained = finetune(
+            encoder,
+            job.corpus,
+            begin,
+            # Aligned neighbors are almost always right; vectors speak for a protein that has none.
+            clustered.graph if aligned.graph is None else fill(aligned.graph, clustered.graph),
+            config.joint,
+            seed=config.seed,
+            labels=None if pieces is None else label_pieces(begin, clustered.store.vectors(), pieces),
+            checkpoint=checkpoint,
+            recipe=json.dumps(depends, sort_keys=True),
+            on_step=step,
+        )
+        save_encoder(trained, path, provenance={"parent": weights, "stage": "joint learning", "curve": rows})
+
+    key = job.log.run("finetune", depends, [path], learn)
+    checkpoint.unlink(missing_ok=True)  # not before the stage has its note
+    remove_leftovers(checkpoint)
+    curve = read_manifest(path, "encoder").content["provenance"]["curve"]
+    return load_encoder(path).to(job.device), curve, key
+
+
+def _model(job: _Job, encoder: AbstractEncoder, weights: str, clustered: _Clustered) -> tuple[Model, str]:
+    """Join encoder and head, and learn what is novel and what domains look like; also return a key."""
+    config = job.config
+    head = load_head(clustered.head)
+    labels = np.concatenate([labels for _, labels in stream_labels(head, clustered.store)])
+    model = Model(
+        encoder,
+        head,
+        {"config": asdict(config), "n_proteins": len(job.corpus), "encoder": {"parent": weights}},
+        fit_novelty(clustered.store.gather, labels, head.center, seed=config.seed),
+    )
+    path = job.folder / "prior.safetensors"
+
+    def learn() -> None:
+        prior = learn_prior(model, job.corpus, labels, seed=config.seed)
+        with write_atomically(path) as temporary:
+            prior.write(temporary)
+
+    key = job.log.run("prior", {"from": clustered.key}, [path], learn)
+    return replace(model, prior=DomainPrior.read(path)), key

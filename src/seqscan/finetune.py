@@ -11,13 +11,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from seqscan.checkpoint import Checkpoint, write_checkpoint
 from seqscan.encoder import TrainableEncoder, fast_dtype
@@ -25,7 +26,7 @@ from seqscan.head import ClusterHead
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph
 from seqscan.scan import NeighborSampler, RunningMean
-from seqscan.tokens import mask_residues, pad, random_crop
+from seqscan.tokens import TokenBatch, mask_residues, pad, random_crop
 
 __all__ = ["FinetuneConfig", "finetune"]
 
@@ -70,6 +71,50 @@ class FinetuneConfig:
         return max(self.n_steps, self.steps_per_cluster * n_clusters)
 
 
+@dataclass
+class _Training:
+    """What a step changes.
+
+    Attributes
+    ----------
+    encoder : TrainableEncoder
+    prototypes : (C, Q)
+    optimizer : AdamW
+        Of both.
+    mean : RunningMean
+        The clusters' shares.
+    rows : list of dict
+        Losses of the steps that are done.
+    """
+
+    encoder: TrainableEncoder
+    prototypes: torch.nn.Parameter
+    optimizer: torch.optim.Optimizer
+    mean: RunningMean
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    def write(self, path: Path, recipe: str) -> None:
+        """Write a checkpoint."""
+        assert self.mean.value is not None
+        state = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
+        state |= {"prototypes": self.prototypes, "mean": self.mean.value}
+        write_checkpoint(path, state, self.optimizer, {"recipe": recipe, "rows": json.dumps(self.rows)})
+
+    def resume(self, path: Path, recipe: str) -> None:
+        """Go on from a checkpoint, if there is one of this recipe."""
+        if not path.exists():
+            return
+        saved = Checkpoint.read(path)
+        if saved.metadata["recipe"] != recipe:
+            return
+        self.encoder.load_state_dict(saved.part("encoder"))
+        with torch.no_grad():
+            self.prototypes.copy_(saved.tensors["prototypes"])
+        self.mean.value = saved.tensors["mean"].to(self.prototypes.device)
+        saved.restore(self.optimizer)
+        self.rows = json.loads(saved.metadata["rows"])
+
+
 def finetune(
     encoder: TrainableEncoder,
     sequences: Sequence[NDArray[np.uint8]],
@@ -106,12 +151,52 @@ def finetune(
         Called with the losses of each step; first with those of the steps before the checkpoint.
     """
     n_steps = config.total_steps(head.n_clusters)
-    encoder = copy.deepcopy(encoder)
-    device = encoder.project.weight.device
-    dtype = fast_dtype(device)
     sampler = NeighborSampler(graph)
-    center = torch.from_numpy(head.center).to(device)
-    projection = torch.from_numpy(head.projection).to(device)
+    training = _begin(copy.deepcopy(encoder), head, config)
+    if checkpoint is not None:
+        training.resume(checkpoint, recipe)
+    if on_step is not None:
+        for row in training.rows:
+            on_step(row)
+    encoder, prototypes, optimizer = training.encoder, training.prototypes, training.optimizer
+    center = torch.from_numpy(head.center).to(prototypes.device)
+    projection = torch.from_numpy(head.projection).to(prototypes.device)
+    last_saved = time.monotonic()
+    for step in range(len(training.rows), n_steps):
+        generator = np.random.default_rng((seed, 32, step))
+        _set_learning_rates(optimizer, step, n_steps)
+        drawn, batch = _draw(sampler, sequences, config, generator)
+        encoder.train()
+        points = F.normalize((_pooled(encoder, batch) - center) @ projection, dim=1)
+        anchors, neighbors = points.chunk(2)
+        directions = F.normalize(prototypes, dim=1) / head.temperature
+        scan = scan_loss(
+            anchors @ directions.T,
+            neighbors @ directions.T,
+            entropy_weight=config.entropy_weight,
+            mean=training.mean,
+        )
+        total = scan.total
+        if labels is not None:
+            known = torch.from_numpy(labels[drawn]).to(prototypes.device)
+            total = total + config.label_weight * self_label_loss(points @ directions.T, known)
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        optimizer.step()
+        losses = {name: float(loss.detach()) for name, loss in scan._asdict().items()}
+        training.rows.append({"step": step} | losses)
+        if on_step is not None:
+            on_step(training.rows[-1])
+        if checkpoint is not None and time.monotonic() - last_saved >= config.checkpoint_seconds:
+            training.write(checkpoint, recipe)
+            last_saved = time.monotonic()
+    return encoder.eval()
+
+
+def _begin(encoder: TrainableEncoder, head: ClusterHead, config: FinetuneConfig) -> _Training:
+    """Begin to train an encoder and the prototypes of a head, in place."""
+    device = encoder.project.weight.device
     prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone().to(device))
     tables = encoder.tables
     others = [p for p in encoder.parameters() if not any(p is table for table in tables)]
@@ -126,59 +211,37 @@ def finetune(
         fused=True,
     )
     mean = RunningMean(head.n_clusters, config.batch_residues // (2 * max(config.crop_lengths)))
-    rows: list[dict[str, float]] = []
-    if checkpoint is not None and checkpoint.exists():
-        saved = Checkpoint.read(checkpoint)
-        if saved.metadata["recipe"] == recipe:
-            encoder.load_state_dict(saved.part("encoder"))
-            with torch.no_grad():
-                prototypes.copy_(saved.tensors["prototypes"])
-            mean.value = saved.tensors["mean"].to(device)
-            saved.restore(optimizer)
-            rows = json.loads(saved.metadata["rows"])
-    if on_step is not None:
-        for row in rows:
-            on_step(row)
-    last_saved = time.monotonic()
-    for step in range(len(rows), n_steps):
-        generator = np.random.default_rng((seed, 32, step))
-        rise = min(1.0, (step + 1) / max(1.0, n_steps / 10))
-        fall = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * step / n_steps))
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * rise * fall
-        length = int(generator.choice(config.crop_lengths))
-        pairs = sampler.draw(max(2, config.batch_residues // (2 * length)), generator)
-        views = [random_crop(sequences[int(row)], length, generator) for row in pairs.T.ravel()]
-        batch, _ = mask_residues(pad(views), config.mask_fraction, generator)
-        encoder.train()
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            pooled = encoder.vectors(
-                torch.from_numpy(batch.codes).to(device), torch.from_numpy(batch.mask).to(device)
-            )
-        points = F.normalize((pooled - center) @ projection, dim=1)
-        anchors, neighbors = points.chunk(2)
-        directions = F.normalize(prototypes, dim=1) / head.temperature
-        scan = scan_loss(
-            anchors @ directions.T,
-            neighbors @ directions.T,
-            entropy_weight=config.entropy_weight,
-            mean=mean,
+    return _Training(encoder, prototypes, optimizer, mean)
+
+
+def _set_learning_rates(optimizer: torch.optim.Optimizer, step: int, n_steps: int) -> None:
+    """Let each group's rate rise to its peak over a tenth of the steps, then fall along a cosine."""
+    rise = min(1.0, (step + 1) / max(1.0, n_steps / 10))
+    fall = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * step / n_steps))
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * rise * fall
+
+
+def _draw(
+    sampler: NeighborSampler,
+    sequences: Sequence[NDArray[np.uint8]],
+    config: FinetuneConfig,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.int64], TokenBatch]:
+    """Draw anchors, then a neighbor of each, (B,) rows in all; return them and a masked crop of each."""
+    length = int(generator.choice(config.crop_lengths))
+    pairs = sampler.draw(max(2, config.batch_residues // (2 * length)), generator)
+    rows = pairs.T.ravel()
+    views = [random_crop(sequences[int(row)], length, generator) for row in rows]
+    batch, _ = mask_residues(pad(views), config.mask_fraction, generator)
+    return rows, batch
+
+
+def _pooled(encoder: TrainableEncoder, batch: TokenBatch) -> Tensor:
+    """Return the vectors (B, P) of a batch, with gradients, in the fastest number format."""
+    device = encoder.project.weight.device
+    dtype = fast_dtype(device)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        return encoder.vectors(
+            torch.from_numpy(batch.codes).to(device), torch.from_numpy(batch.mask).to(device)
         )
-        total = scan.total
-        if labels is not None:
-            known = torch.from_numpy(labels[pairs.T.ravel()]).to(device)
-            total = total + config.label_weight * self_label_loss(points @ directions.T, known)
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimizer.step()
-        rows.append({"step": step} | {name: float(loss.detach()) for name, loss in scan._asdict().items()})
-        if on_step is not None:
-            on_step(rows[-1])
-        if checkpoint is not None and time.monotonic() - last_saved >= config.checkpoint_seconds:
-            assert mean.value is not None
-            state = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
-            state |= {"prototypes": prototypes, "mean": mean.value}
-            write_checkpoint(checkpoint, state, optimizer, {"recipe": recipe, "rows": json.dumps(rows)})
-            last_saved = time.monotonic()
-    return encoder.eval()

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from seqscan.artifact import read_manifest, write_atomically
 from seqscan.distributed import rank, wait_for_all
-from seqscan.encoder import load_encoder
+from seqscan.encoder import AbstractEncoder, load_encoder
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.head import ClusterHead
 from seqscan.index import index_recall, mine_neighbors
@@ -36,6 +36,7 @@ from seqscan.streaming import (
     stream_labels,
     used_clusters,
 )
+from seqscan.threads import use_threads
 
 __all__ = ["ScalingConfig", "cluster_store"]
 
@@ -64,6 +65,32 @@ class ScalingConfig:
     seed: int = 0
     threads: int = 2
     stream: StreamConfig = field(default_factory=StreamConfig)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the stages share: the store, the options, and where to write.
+
+    Attributes
+    ----------
+    store : EmbeddingStore
+    output : Path
+    config : ScalingConfig
+    n_clusters : int
+        Prototypes to begin with.
+    encoder : AbstractEncoder, optional
+    """
+
+    store: EmbeddingStore
+    output: Path
+    config: ScalingConfig
+    n_clusters: int
+    encoder: AbstractEncoder | None
+
+    @property
+    def work(self) -> Path:
+        """The folder of what a rerun can use again."""
+        return self.output / "work"
 
 
 def cluster_store(
@@ -98,12 +125,46 @@ def cluster_store(
     InvalidParameter
         If there are fewer proteins than clusters.
     """
-    torch.set_num_threads(config.threads)
-    output = Path(output)
-    work = output / "work"
+    use_threads(config.threads)
     first = rank() == 0
-    log = StageLog(work / "stages", on_start if first else None, on_end if first else None)
+    log = StageLog(Path(output, "work", "stages"), on_start if first else None, on_end if first else None)
     log.folder.mkdir(parents=True, exist_ok=True)
+    job = _begin(store, Path(output), config)
+    base: dict[str, Any] = {"store": read_manifest(store.path, "store").files, "seed": config.seed}
+    search = base | {"k": config.n_neighbors, "n_probe": config.n_probe}
+    training = search | {"n_clusters": job.n_clusters, "stream": asdict(config.stream)}
+
+    made = [job.work / "begin.safetensors"]
+    if first:
+        log.run("begin", base | {"n_clusters": job.n_clusters}, made, lambda: _write_beginning(job))
+    wait_for_all()
+    begin = load_file(job.work / "begin.safetensors")
+
+    made = [job.work / "graph", job.work / "recall.txt"]
+    if first:
+        log.run("neighbors", search, made, lambda: _mine(job, begin["center"], on_progress))
+    wait_for_all()
+    graph = NeighborGraph.read(job.work / "graph", mapped=True)
+
+    made = [job.output / "head"]
+    # All ranks look before any writes: all train, or none does.
+    done = log.is_done("scan", training, made)
+    wait_for_all()
+    if first:
+        log.run("scan", training, made, lambda: _train(job, graph, begin))
+    elif not done:
+        _train(job, graph, begin)
+    wait_for_all()
+    head = load_head(job.output / "head")
+
+    made = [job.output / "assignments.tsv"] + ([] if job.encoder is None else [job.output / "model"])
+    if first:
+        log.run("assign", training | {"encoder": config.encoder}, made, lambda: _assign(job, head))
+    return head, log.stages
+
+
+def _begin(store: EmbeddingStore, output: Path, config: ScalingConfig) -> _Job:
+    """Check the options and read the encoder."""
     encoder = load_encoder(config.encoder) if config.encoder is not None else None
     if encoder is not None and encoder.n_dimensions != store.n_dimensions:
         raise ShapeMismatch(
@@ -112,76 +173,58 @@ def cluster_store(
     n_clusters = config.n_clusters or over_provision(len(store), None)
     if not 2 <= n_clusters <= len(store):
         raise InvalidParameter("clusters", n_clusters, f"must be 2 to {len(store)}, the number of proteins")
+    return _Job(store, output, config, n_clusters, encoder)
 
-    def prepare() -> None:
-        center, projection = stream_frame(store)
-        prototypes = spread_prototypes(store, n_clusters, (center, projection), seed=config.seed)
-        arrays = {"center": center, "projection": projection, "prototypes": prototypes}
-        with write_atomically(work / "begin.safetensors") as temporary:
-            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
 
-    def mine() -> None:
-        graph = mine_neighbors(
-            store, work / "graph", config.n_neighbors, begin["center"],
-            n_probe=config.n_probe, threads=config.threads, on_progress=on_progress,
-        )  # fmt: skip
-        recall = index_recall(store, graph, begin["center"], n_queries=200)
-        with write_atomically(work / "recall.txt") as temporary:
-            temporary.write_text(f"{recall:.4f}\n")
+def _write_beginning(job: _Job) -> None:
+    """Write in which frame cosines are taken, and the prototypes to begin from."""
+    center, projection = stream_frame(job.store)
+    prototypes = spread_prototypes(job.store, job.n_clusters, (center, projection), seed=job.config.seed)
+    arrays = {"center": center, "projection": projection, "prototypes": prototypes}
+    with write_atomically(job.work / "begin.safetensors") as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
 
-    base: dict[str, Any] = {"store": read_manifest(store.path, "store").files, "seed": config.seed}
-    search = base | {"k": config.n_neighbors, "n_probe": config.n_probe}
-    training = search | {"n_clusters": n_clusters, "stream": asdict(config.stream)}
-    if first:
-        log.run("begin", base | {"n_clusters": n_clusters}, [work / "begin.safetensors"], prepare)
-    wait_for_all()
-    begin = load_file(work / "begin.safetensors")
-    if first:
-        log.run("neighbors", search, [work / "graph", work / "recall.txt"], mine)
-    wait_for_all()
-    graph = NeighborGraph.read(work / "graph", mapped=True)
-    frame = (begin["center"], begin["projection"])
 
-    def train() -> None:
-        curve: list[dict[str, float]] = []
-        trained, held_out = stream_head(
-            store, graph, begin["prototypes"], frame, config.stream,
-            seed=config.seed, checkpoint=work / "training.safetensors", on_step=curve.append,
-        )  # fmt: skip
-        if not first:
-            return
-        ordered = used_clusters(trained, store)
-        recall = float((work / "recall.txt").read_text())
-        notes = held_out | {"graph_recall": recall, "clusters_used": ordered.n_clusters}
-        save_head(output / "head", ordered, curve=curve, notes=notes)
+def _mine(job: _Job, center: NDArray[np.float32], on_progress: Callable[[int, int], None] | None) -> None:
+    """Write the graph of neighbors, and which share of the true ones it has."""
+    config = job.config
+    graph = mine_neighbors(
+        job.store, job.work / "graph", config.n_neighbors, center,
+        n_probe=config.n_probe, threads=config.threads, on_progress=on_progress,
+    )  # fmt: skip
+    recall = index_recall(job.store, graph, center, n_queries=200)
+    with write_atomically(job.work / "recall.txt") as temporary:
+        temporary.write_text(f"{recall:.4f}\n")
 
-    # All ranks look before any writes: all train, or none does.
-    done = log.is_done("scan", training, [output / "head"])
-    wait_for_all()
-    if first:
-        log.run("scan", training, [output / "head"], train)
-    elif not done:
-        train()
-    wait_for_all()
-    head = load_head(output / "head")
-    if not first:
-        return head, log.stages
 
-    def assign() -> None:
-        with (
-            write_atomically(output / "assignments.tsv") as temporary,
-            temporary.open("w", newline="") as out,
-        ):
-            writer = Assignments.begin(out)
-            for part, block in store.blocks():
-                head.assign(store.ids[part], block).append(writer)
-        if encoder is None:
-            return
-        labels = np.concatenate([labels for _, labels in stream_labels(head, store)])
-        novelty = fit_novelty(store.gather, labels, head.center, seed=config.seed)
-        content = {"n_proteins": len(store), "encoder": None, "config": {"seed": config.seed}}
-        Model(encoder, head, content, novelty).save(output / "model")
+def _train(job: _Job, graph: NeighborGraph, begin: dict[str, NDArray[np.float32]]) -> None:
+    """Train the head on all ranks together; the first writes it, clusters numbered by size."""
+    curve: list[dict[str, float]] = []
+    trained, held_out = stream_head(
+        job.store, graph, begin["prototypes"], (begin["center"], begin["projection"]), job.config.stream,
+        seed=job.config.seed, checkpoint=job.work / "training.safetensors", on_step=curve.append,
+    )  # fmt: skip
+    if rank() > 0:
+        return
+    ordered = used_clusters(trained, job.store)
+    recall = float((job.work / "recall.txt").read_text())
+    notes = held_out | {"graph_recall": recall, "clusters_used": ordered.n_clusters}
+    save_head(job.output / "head", ordered, curve=curve, notes=notes)
 
-    outputs = [output / "assignments.tsv"] + ([output / "model"] if encoder is not None else [])
-    log.run("assign", training | {"encoder": config.encoder}, outputs, assign)
-    return head, log.stages
+
+def _assign(job: _Job, head: ClusterHead) -> None:
+    """Write the cluster of each protein and, with an encoder, the model."""
+    store = job.store
+    with (
+        write_atomically(job.output / "assignments.tsv") as temporary,
+        temporary.open("w", newline="") as out,
+    ):
+        writer = Assignments.begin(out)
+        for part, block in store.blocks():
+            head.assign(store.ids[part], block).append(writer)
+    if job.encoder is None:
+        return
+    labels = np.concatenate([labels for _, labels in stream_labels(head, store)])
+    novelty = fit_novelty(store.gather, labels, head.center, seed=job.config.seed)
+    content = {"n_proteins": len(store), "encoder": None, "config": {"seed": job.config.seed}}
+    Model(job.encoder, head, content, novelty).save(job.output / "model")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead, fully_whitened, whiten, whitening
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph, combine
-from seqscan.pieces import SAME_PART_COSINE, group_means, join_pieces
+from seqscan.pieces import MERGE_COSINE, SAME_PART_COSINE, group_means, join_pieces
 
 __all__ = [
     "HeadFit",
@@ -48,6 +49,9 @@ LOWEST_TEMPERATURE = 0.005
 
 MIN_GAIN_NATS = 0.01
 """By which it has to fall: where clusters are far apart, a sharper head is surer and nothing else."""
+
+N_CANDIDATES = 5
+"""Over-provisioned heads whose pieces are joined; held-out pairs choose one of the results."""
 
 N_JOINED = 64
 """Directions in which pieces are compared, those of largest variance; as many as pieces if those are more."""
@@ -187,15 +191,32 @@ def fit_heads(
     points = whiten(vectors, center, projection)
     if initial is None:
         initial = np.stack([spread_points(points, n_clusters, generator) for _ in range(config.n_heads)])
+    trained = _train(initial, points, NeighborSampler(graph), labels, config, generator, on_step)
+    fits = [
+        held_out_scores(ClusterHead(w.copy(), center, projection, config.temperature), vectors, held_out)
+        for w in trained
+    ]
+    return sorted(fits, key=lambda fit: fit.loss)
+
+
+def _train(
+    initial: NDArray[np.float32],
+    points: NDArray[np.float32],
+    sampler: NeighborSampler,
+    labels: NDArray[np.int64] | None,
+    config: ScanConfig,
+    generator: np.random.Generator,
+    on_step: Callable[[dict[str, float]], None] | None,
+) -> NDArray[np.float32]:
+    """Return prototypes (H, C, Q) trained side by side on points (N, Q), each head by its own losses."""
     x = torch.from_numpy(points)
     prototypes = torch.nn.Parameter(torch.from_numpy(initial.astype(np.float32)).clone())
     optimizer = torch.optim.Adam([prototypes], lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, config.n_steps, config.learning_rate / 20
     )
-    sampler = NeighborSampler(graph)
     batch = min(config.batch_size, 2 * len(sampler.anchors))
-    means = [RunningMean(n_clusters, batch) for _ in range(len(initial))]
+    means = [RunningMean(initial.shape[1], batch) for _ in range(len(initial))]
     for step in range(config.n_steps):
         pairs = torch.from_numpy(sampler.draw(batch, generator))
         directions = F.normalize(prototypes, dim=-1) / config.temperature
@@ -217,12 +238,7 @@ def fit_heads(
         if on_step is not None and (step % 20 == 0 or step == config.n_steps - 1):
             best = min(losses, key=lambda loss: float(loss.total.detach()))
             on_step({"step": step} | {name: float(value.detach()) for name, value in best._asdict().items()})
-    trained = F.normalize(prototypes.detach(), dim=-1).numpy()
-    fits = [
-        held_out_scores(ClusterHead(w.copy(), center, projection, config.temperature), vectors, held_out)
-        for w in trained
-    ]
-    return sorted(fits, key=lambda fit: fit.loss)
+    return F.normalize(prototypes.detach(), dim=-1).numpy()
 
 
 def held_out_scores(head: ClusterHead, vectors: NDArray[np.float32], held_out: NDArray[np.int64]) -> HeadFit:
@@ -344,20 +360,17 @@ def discover(
     # Pieces are joined where every direction counts alike; many of them differ in more directions than few.
     n_joined = max(N_JOINED, n_clusters or n_pieces) if frame is None else frame[1].shape[1]
     frame = frame or whitening(vectors)
-    flat = fully_whitened(frame[1], n_joined)
-    points = whiten(vectors, frame[0], flat)
-    beginnings: dict[str, NDArray[np.int64]] = {}
+    train = partial(fit_heads, vectors, seed=seed, frame=frame, on_step=on_step)
     # A few aligned proteins do not say how many clusters the others make.
-    if n_pieces >= (n_clusters or 1) and (n_clusters is not None or (pieces >= 0).mean() > 0.5):
-        beginnings["alignment"] = join_pieces(points, pieces, n_clusters, min_cosine=SAME_PART_COSINE)
-    teach = bool(beginnings)
-    over = over_provision(len(vectors), n_clusters)
-    if not beginnings:
-        fine = fit_heads(vectors, rest, held_out, over, config, seed=seed, frame=frame, on_step=on_step)
-        for number, fit in enumerate(fine[:N_CANDIDATES]):
-            pieces = fit.head.logits(vectors).argmax(axis=1)
-            beginnings[f"head {number}"] = join_pieces(points, pieces, n_clusters)
-    beginnings = {name: groups for name, groups in beginnings.items() if groups.max() >= 1}
+    teach = n_pieces >= (n_clusters or 1) and (n_clusters is not None or (pieces >= 0).mean() > 0.5)
+    if teach:
+        divisions, min_cosine = {"alignment": pieces}, SAME_PART_COSINE
+    else:
+        fine = train(rest, held_out, over_provision(len(vectors), n_clusters), config)[:N_CANDIDATES]
+        divisions = {f"head {i}": one.head.logits(vectors).argmax(axis=1) for i, one in enumerate(fine)}
+        min_cosine = MERGE_COSINE
+    flat = fully_whitened(frame[1], n_joined)
+    beginnings = _join(divisions, whiten(vectors, frame[0], flat), n_clusters, min_cosine)
     alike = InvalidParameter(
         "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
     )
@@ -369,18 +382,9 @@ def discover(
         groups: NDArray[np.int64], temperature: float, graph: NeighborGraph, judges: NDArray[np.int64]
     ) -> HeadFit:
         begin = group_means(points, groups)
-        return fit_heads(
-            vectors,
-            graph,
-            judges,
-            len(begin),
-            replace(config, temperature=temperature),
-            seed=seed,
-            initial=begin[None],
-            frame=frame,
-            labels=groups if teach else None,
-            on_step=on_step,
-        )[0]
+        own = replace(config, temperature=temperature)
+        labels = groups if teach else None
+        return train(graph, judges, len(begin), own, initial=begin[None], labels=labels)[0]
 
     # What is chosen is judged by proteins that were not trained on: the sharper a head, the better it fits
     # those that were.
@@ -390,7 +394,43 @@ def discover(
         known = unseen & np.isin(groups, groups[~unseen])
         return fitted(np.where(known, -1, groups), temperature, trial, judges)
 
-    candidates = {name: tried(groups, config.temperature) for name, groups in beginnings.items()}
+    name, temperature, candidates = _choose(beginnings, tried, config.temperature)
+    best = fitted(beginnings[name], temperature, rest, held_out)
+    sharpened, kept = self_label(best, vectors, held_out, seed=seed)
+    in_use = sharpened.head.ordered_by_size(vectors)
+    if in_use.n_clusters < 2:
+        raise alike
+    notes: dict[str, Any] = {
+        "began_from": name,
+        "temperature": temperature,
+        "excess_agreement": {name: fit.excess for name, fit in candidates.items()},
+        "unseen_loss_nats": {name: fit.loss for name, fit in candidates.items()},
+        "self_labelling_kept": kept,
+    }
+    return held_out_scores(in_use, vectors, held_out), held_out, notes
+
+
+def _join(
+    divisions: dict[str, NDArray[np.int64]],
+    points: NDArray[np.float32],
+    n_clusters: int | None,
+    min_cosine: float,
+) -> dict[str, NDArray[np.int64]]:
+    """Join the pieces of each division of points (N, Q); leave out those that become one."""
+    joined = {
+        name: join_pieces(points, pieces, n_clusters, min_cosine=min_cosine)
+        for name, pieces in divisions.items()
+    }
+    return {name: groups for name, groups in joined.items() if groups.max() >= 1}
+
+
+def _choose(
+    beginnings: dict[str, NDArray[np.int64]],
+    tried: Callable[[NDArray[np.int64], float], HeadFit],
+    temperature: float,
+) -> tuple[str, float, dict[str, HeadFit]]:
+    """Choose among beginnings by agreement, then a temperature by loss; also return all that was tried."""
+    candidates = {name: tried(groups, temperature) for name, groups in beginnings.items()}
     name, best = max(candidates.items(), key=lambda item: item[1].excess)
     # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
     while best.head.temperature / 2 >= LOWEST_TEMPERATURE:
@@ -399,24 +439,7 @@ def discover(
         if sharper.loss > best.loss - MIN_GAIN_NATS:
             break
         best = sharper
-    best = fitted(beginnings[name], best.head.temperature, rest, held_out)
-    sharpened, kept = self_label(best, vectors, held_out, seed=seed)
-    in_use = sharpened.head.ordered_by_size(vectors)
-    if in_use.n_clusters < 2:
-        raise alike
-    ordered = held_out_scores(in_use, vectors, held_out)
-    notes: dict[str, Any] = {
-        "began_from": name,
-        "temperature": best.head.temperature,
-        "excess_agreement": {name: fit.excess for name, fit in candidates.items()},
-        "unseen_loss_nats": {name: fit.loss for name, fit in candidates.items()},
-        "self_labelling_kept": kept,
-    }
-    return ordered, held_out, notes
-
-
-N_CANDIDATES = 5
-"""Over-provisioned heads whose pieces are joined; held-out pairs choose one of the results."""
+    return name, best.head.temperature, candidates
 
 
 def spread_points(

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seqscan.alignment import find_mmseqs, mmseqs_version
@@ -36,6 +35,7 @@ from seqscan.pipeline import summarize
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, write_rejected, write_tsv
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
+from seqscan.threads import use_threads
 
 __all__ = ["UpdateConfig", "update"]
 
@@ -111,7 +111,7 @@ def update(
             "model", str(model_path), "cannot tell novel proteins", remedy="Make the model again."
         )
     model.novelty.threshold(config.false_alarm_rate)  # refuses a rate that is none
-    torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     work = output / "work"
     log = StageLog(work / "stages", on_start, on_end)
     log.folder.mkdir(parents=True, exist_ok=True)

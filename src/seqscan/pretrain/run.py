@@ -19,6 +19,7 @@ from seqscan.artifact import read_manifest
 from seqscan.corpus import Corpus
 from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
 from seqscan.encoder import (
+    AbstractEncoder,
     ConvEncoder,
     ConvEncoderConfig,
     TrainableEncoder,
@@ -36,11 +37,13 @@ from seqscan.pretrain.pairs import HomologPairs, PairSampler, corpus_checksum, m
 from seqscan.pretrain.plot import plot_training
 from seqscan.pretrain.throughput import flops_per_residue, matrix_peak
 from seqscan.pretrain.trainer import Trainer, community_recall, mean_losses, recall
+from seqscan.threads import use_threads
 
 __all__ = ["pretrain"]
 
 logger = logging.getLogger("seqscan.pretrain")
 
+CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 300.0
 VALIDATION_STEPS = 200
 N_VALIDATION_PAIRS = 512
@@ -115,16 +118,47 @@ def _pretrain(
     half: bool,
     on_step: Callable[[dict[str, float]], None],
 ) -> TrainableEncoder:
-    torch.set_num_threads(threads)
+    """Do what `pretrain` says, as one of the processes of a group."""
+    use_threads(threads)
+    folder = _begin_folder(output, resume)
+    training, validation, origin = _samplers(corpus, folder, homologs, config, threads)
+    encoder, ancestry = _begin(encoder_config, parent, config.seed)
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
+    encoder.to(device)
+    trainer = Trainer(encoder, training, config)
+    _train(trainer, validation, folder, origin | {"encoder": asdict(encoder.config)}, on_step)
+    if isinstance(encoder, WordEncoder):
+        encoder.settle()
+    if rank() == 0:
+        provenance = {
+            "config": asdict(config),
+            "corpus": {"n_proteins": len(corpus), "n_residues": int(corpus.offsets[-1]),
+                       "checksum": origin["corpus"]},
+            "steps": trainer.place.step,
+            "residues": trainer.place.residues,
+            "hours": round(trainer.place.seconds / 3600, 3),
+        } | ancestry  # fmt: skip
+        save_encoder(encoder, output, provenance=provenance, half=half)
+    wait_for_all()
+    return load_trainable_encoder(output)
+
+
+def _begin_folder(output: Path, resume: bool) -> Path:
+    """Make the training's folder; refuse one that was begun, unless it is to be resumed."""
     folder = output.with_name(output.name + ".training")
-    checkpoint = folder / "checkpoint.safetensors"
-    if checkpoint.exists() and not resume:
+    if (folder / CHECKPOINT).exists() and not resume:
         raise ArtifactError(
             str(folder), "holds a training that was begun", remedy="Add --resume, or remove it."
         )
     folder.mkdir(parents=True, exist_ok=True)
     wait_for_all()  # none may look for the checkpoint after another has begun to write
+    return folder
 
+
+def _samplers(
+    corpus: Corpus, folder: Path, homologs: str | Path | None, config: PretrainConfig, threads: int
+) -> tuple[PairSampler, PairSampler, dict[str, Any]]:
+    """Divide the proteins into those to train on and those held out; also return what `_homologs` does."""
     mined, origin = _homologs(corpus, folder, homologs, config, threads)
     # Near-identical proteins together: what is learned of one is known of the other.
     chance = np.random.default_rng((config.seed, 0)).random(len(corpus))
@@ -147,29 +181,37 @@ def _pretrain(
         mined.restricted_to(held_out),
         communities=communities.restricted_to(held_out),
     )
-    del mined
+    return training, validation, origin
 
-    encoder, ancestry = _begin(encoder_config, parent, config.seed)
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
-    encoder.to(device)
-    trainer = Trainer(encoder, training, config)
-    names = origin | {"encoder": asdict(encoder.config)}
-    speed = matrix_peak(encoder.project.weight.device, trainer.dtype)
-    # A step is a forward and a backward pass, and the first of two forward passes where the batch is cut.
-    flops = flops_per_residue(encoder) * (3 if config.accumulate == 1 else 4)
+
+def _train(
+    trainer: Trainer,
+    validation: PairSampler,
+    folder: Path,
+    origin: dict[str, Any],
+    on_step: Callable[[dict[str, float]], None],
+) -> None:
+    """Take the steps that are left and log each; the checkpoint notes `origin`, what the training is of."""
+    encoder, config = trainer.encoder, trainer.config
+    checkpoint, log = folder / CHECKPOINT, folder / "log.jsonl"
+    least_seconds = _least_seconds_per_residue(trainer)  # measured before the trainer's clock starts
     if checkpoint.exists():
-        load_checkpoint(checkpoint, trainer, **names)
+        load_checkpoint(checkpoint, trainer, **origin)
         logger.info("resuming after step %d", trainer.place.step)
     else:
         trainer.begin()
-    log = folder / "log.jsonl"
     if rank() == 0:
         # Also without a checkpoint: a run that was killed before its first one has left rows as well.
         cut_log(log, trainer.place.step)
+
+    def save() -> None:
+        save_checkpoint(checkpoint, trainer, **origin)
+        plot_training(log, folder / "log.svg")
+
     saved_at = time.monotonic()
     while trainer.progress < 1.0:
         row = trainer.step()
-        row["peak_share"] = row["residues_per_second"] * flops / (speed * n_ranks())
+        row["peak_share"] = row["residues_per_second"] * least_seconds
         if rank() > 0:
             continue
         due = time.monotonic() - saved_at > CHECKPOINT_SECONDS
@@ -179,25 +221,19 @@ def _pretrain(
             handle.write(json.dumps({key: round(value, 6) for key, value in row.items()}) + "\n")
         on_step(row)
         if due:
-            save_checkpoint(checkpoint, trainer, **names)
-            plot_training(log, folder / "log.svg")
+            save()
             saved_at = time.monotonic()
     if rank() == 0:
-        save_checkpoint(checkpoint, trainer, **names)
-        plot_training(log, folder / "log.svg")
-        if isinstance(encoder, WordEncoder):
-            encoder.settle()
-        provenance = {
-            "config": asdict(config),
-            "corpus": {"n_proteins": len(corpus), "n_residues": int(corpus.offsets[-1]),
-                       "checksum": names["corpus"]},
-            "steps": trainer.place.step,
-            "residues": trainer.place.residues,
-            "hours": round(trainer.place.seconds / 3600, 3),
-        } | ancestry  # fmt: skip
-        save_encoder(encoder, output, provenance=provenance, half=half)
-    wait_for_all()
-    return load_trainable_encoder(output)
+        save()
+
+
+def _least_seconds_per_residue(trainer: Trainer) -> float:
+    """Return how long a residue takes if all processes do nothing but multiply matrices at their fastest."""
+    encoder = trainer.encoder
+    speed = matrix_peak(encoder.project.weight.device, trainer.dtype)
+    # A step is a forward and a backward pass, and the first of two forward passes where the batch is cut.
+    flops = flops_per_residue(encoder) * (3 if trainer.config.accumulate == 1 else 4)
+    return flops / (speed * n_ranks())
 
 
 def _homologs(
@@ -257,7 +293,7 @@ def _begin(
     return encoder, {"parent": {"checksum": weights, "provenance": manifest.content["provenance"]}}
 
 
-def _validate(encoder: TrainableEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
+def _validate(encoder: AbstractEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
     """Losses on held-out proteins, and how often a partner's vector is the nearest.
 
     The partner is a homolog, or another crop where no two held-out proteins are known to be homologs.
