@@ -36,6 +36,9 @@ N_COUNTED = 1_000_000
 """Residues of the corpus that are counted to know how often each occurs."""
 MIN_FILL = 0.6
 """Share of a view that a segment must fill: what is padding is computed in vain."""
+SIZE_POWER = 0.75
+"""How often a community is drawn grows with this power of its size. With 1/2 large ones, which are diverse,
+are learned too little; with 1 small ones are (docs/experiments.md, section 18)."""
 SHORTEST_OVERLAP = 40
 """Residues that two alignments of one protein must share for its two homologs to be a pair."""
 
@@ -408,7 +411,7 @@ class _Members:
     first : (C + 1,)
         Where each community that has any begins.
     chances : (C,)
-        Up to which number in [0, 1) each is drawn: in proportion to the root of its size.
+        Up to which number in [0, 1) each is drawn: in proportion to a power of its size.
     """
 
     segments: NDArray[np.int32]
@@ -423,7 +426,7 @@ class _Members:
             segments = segments[long]
         segments = segments[np.argsort(segments[:, 3], kind="stable")]
         _, first, counts = np.unique(segments[:, 3], return_index=True, return_counts=True)
-        chances = np.cumsum(np.sqrt(counts))
+        chances = np.cumsum(counts.astype(np.float64) ** SIZE_POWER)
         return cls(segments, np.append(first, len(segments)), chances / chances[-1])
 
     def draw(self, generator: np.random.Generator) -> tuple[int, list[list[int]]]:

@@ -305,7 +305,7 @@ def _validate(encoder: AbstractEncoder, sampler: PairSampler, config: PretrainCo
         return _figures(encoder, sampler, config)
 
 
-def _figures(encoder: TrainableEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
+def _figures(encoder: AbstractEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
     found = {f"validation_{name}": value for name, value in mean_losses(encoder, sampler, config).items()}
     found["validation_recall"] = recall(
         encoder.embed, sampler, n_pairs=N_VALIDATION_PAIRS, homologs=True, key=(config.seed, 5)
