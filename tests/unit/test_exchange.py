@@ -8,6 +8,7 @@ from seqscan.alphabet import AMINO
 from seqscan.encoder import WordEncoder, WordEncoderConfig
 from seqscan.encoder.exchange import RESIDUES, Exchange, exchange_shares
 from seqscan.encoder.words import N_SYMBOLS
+from seqscan.pretrain.throughput import flops_per_residue
 
 
 def encoder(**options):
@@ -66,3 +67,10 @@ def test_a_word_that_was_never_met_learns_from_those_like_it(exchange, share):
     optimizer.step()
     changed = np.abs(network.embed([AMINO.encode("IIIII")]) - unseen).max()
     assert changed > share if exchange else changed == 0.0
+
+
+def test_mixing_is_no_cost_of_a_residue():
+    network = encoder()
+    plain = flops_per_residue(network)
+    network.exchange_words()
+    assert flops_per_residue(network) == plain > 0
