@@ -111,9 +111,9 @@ def main() -> None:
     sets = [s.sample(options.records) for name in ("pfam10", "cath") if (s := read_set(name, options.data))]
     runs = [
         (network, objective, seed)
-        for seed in options.seeds
         for network in options.networks
         for objective in options.objectives
+        for seed in options.seeds
         if options.cross or network == DEFAULT_NETWORK or objective == DEFAULT_OBJECTIVE
     ]
     rows = []
