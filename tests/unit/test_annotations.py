@@ -94,6 +94,56 @@ def test_match_by_accession_and_say_so(tmp_path, ontology):
     )
 
 
+def test_isoforms_and_versions_match_the_plain_accession_and_say_so(tmp_path, ontology):
+    path = tmp_path / "a.tsv"
+    path.write_text("P12345\tGO:3\nNP_000001\tGO:2\nP54321-2\tGO:2\nXP_000002.1\tGO:3\n")
+    ids = ["sp|P12345-2|X_HUMAN", "NP_000001.1", "P54321-2", "P54321-3", "P54321", "XP_000002.4"]
+    matched = read_annotations(path, ontology).match(ids)
+    # An isoform that is annotated by itself is found; another isoform, and the protein, are not that isoform.
+    assert matched.propagated.toarray().sum(axis=1).tolist() == [3, 2, 2, 0, 0, 3]
+    assert (matched.n_exact, matched.n_by_accession, matched.n_by_plain) == (1, 0, 3)
+    said = matched.report()
+    assert "(3 of them only without the number of an isoform or a version)" in said[1]
+    assert "2 have none (such as P54321-3; P54321)" in said
+
+
+def test_the_nearest_id_wins(tmp_path, ontology):
+    path = tmp_path / "a.tsv"
+    path.write_text("P12345\tGO:3\nP12345-2\tGO:2\nsp|P12345|X_HUMAN\tGO:1\n")
+    ids = ["P12345", "P12345-2", "sp|P12345|X_HUMAN", "tr|P12345|OLD", "tr|P12345-2|OLD", "P12345-3"]
+    matched = read_annotations(path, ontology).match(ids)
+    assert matched.propagated.toarray().sum(axis=1).tolist() == [3, 2, 1, 3, 2, 3]
+    assert (matched.n_exact, matched.n_by_accession, matched.n_by_plain) == (3, 2, 1)
+    assert (
+        "5 of them share the entry of another one (such as P12345 and tr|P12345|OLD and P12345-3: P12345; "
+        "P12345-2 and tr|P12345-2|OLD: P12345-2)" in matched.report()
+    )
+
+
+def test_ids_that_fit_several_annotated_proteins_match_none_and_are_counted(tmp_path, ontology):
+    path = tmp_path / "a.tsv"
+    path.write_text("XP_000002.1\tGO:3\nXP_000002.2\tGO:2\nP12345/1-50\tGO:3\nP12345/60-90\tGO:2\nP1\tGO:3\n")
+    found = read_annotations(path, ontology)
+    matched = found.match(["XP_000002.3", "P12345", "XP_000002.2", "P1", "P2"])
+    assert matched.propagated.toarray().sum(axis=1).tolist() == [0, 0, 2, 3, 0]
+    assert (matched.n_exact, matched.n_ambiguous, matched.n_shared) == (2, 2, 0)
+    said = "\n".join(matched.report())
+    assert (
+        "2 have none because their ids fit several annotated proteins (such as XP_000002.3: XP_000002.1 or "
+        "XP_000002.2; P12345: P12345/1-50 or P12345/60-90)" in said
+    )
+    assert "1 have none (such as P2)" in said
+    with pytest.raises(InputError, match=r"none of the 1 .* 1 may mean several of them \(P12345: P12345/1"):
+        found.match(["P12345"])
+
+
+def test_a_number_at_the_end_is_no_isoform_or_version_of_any_name(tmp_path, ontology):
+    path = tmp_path / "a.tsv"
+    path.write_text("gene\tGO:3\ncontig.1\tGO:2\nAT1G01010\tGO:2\n")
+    matched = read_annotations(path, ontology).match(["gene-2", "contig.2", "contig", "AT1G01010.1"])
+    assert matched.propagated.toarray().sum(axis=1).tolist() == [0, 0, 0, 2]
+
+
 def test_annotations_of_other_proteins_are_refused_with_both_kinds_of_id(tmp_path, ontology):
     path = tmp_path / "a.tsv"
     path.write_text("ENSP0001\tGO:3\n")

@@ -14,8 +14,9 @@ from scipy import sparse
 
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError
-from seqscan.knowledge.annotations import accession, propagate
+from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.company import Company
+from seqscan.knowledge.ids import accession
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
 from seqscan.knowledge.weights import Weights, upward

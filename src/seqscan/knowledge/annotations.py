@@ -21,16 +21,16 @@ from scipy import sparse
 from xopen import xopen
 
 from seqscan.errors import InputError
+from seqscan.knowledge.ids import Found, Names
 from seqscan.knowledge.ontology import Ontology
 
-__all__ = ["Annotations", "Matched", "accession", "read_annotations"]
+__all__ = ["Annotations", "Matched", "propagate", "read_annotations"]
 
 MIN_PROBABILITY = 0.5
 """A prediction in a CAFA file counts as an annotation from this probability on."""
 
 _TERM = re.compile(r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9_.]+$")
 _NAMED = re.compile(r"\[([A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9_.]+)\]")
-_RANGE = re.compile(r"/\d+-\d+$")
 _N_EXAMPLES = 3
 
 
@@ -73,7 +73,7 @@ class Annotations:
         return {protein: row for row, protein in enumerate(self.proteins)}
 
     def match(self, ids: Sequence[str]) -> Matched:
-        """Find proteins by id: as it stands, else by accession.
+        """Find proteins by id, see `ids.Names`; one that may mean several annotated ones gets none of them.
 
         Parameters
         ----------
@@ -84,24 +84,42 @@ class Annotations:
         InputError
             If not one is found; the message shows ids of both sides.
         """
-        by_accession: dict[str, int] = {}
-        for row, protein in enumerate(self.proteins):
-            by_accession.setdefault(accession(protein), row)
+        names = Names(self.proteins)
         rows = np.full(len(ids), -1, dtype=np.int64)
-        n_exact = 0
+        how: Counter[Found] = Counter()
+        ambiguous: list[int] = []
+        examples: dict[str, list[str]] = {"missing": [], "ambiguous": [], "shared": []}
         for i, id in enumerate(ids):
-            n_exact += id in self.row_of
-            rows[i] = self.row_of[id] if id in self.row_of else by_accession.get(accession(id), -1)
+            candidates, found_by = names.rows(id)
+            if len(candidates) == 1:
+                rows[i] = candidates[0]
+                how[found_by] += 1
+            elif candidates:
+                ambiguous.append(i)
+                if len(ambiguous) <= _N_EXAMPLES:
+                    meant = " or ".join(self.proteins[row] for row in candidates[:_N_EXAMPLES])
+                    examples["ambiguous"].append(f"{id}: {meant}")
         found = rows >= 0
         if not found.any():
+            unclear = "".join(
+                f", and {len(ambiguous)} may mean several of them ({example})"
+                for example in examples["ambiguous"][:1]
+            )
             raise InputError(
                 self.source,
                 f"none of the {len(ids)} proteins is annotated; they are called {_some(ids)}, "
-                f"the annotated ones {_some(self.proteins)}",
+                f"the annotated ones {_some(self.proteins)}{unclear}",
                 remedy="Bring the ids of the two files into one form.",
             )
-        unused = len(self.proteins) - len(np.unique(rows[found]))
-        missing = [ids[i] for i in np.flatnonzero(~found)[:_N_EXAMPLES]]
+        # What one entry says counts for each protein found under it; the user must know of these.
+        n_of_row = np.bincount(rows[found], minlength=len(self.proteins))
+        shared = np.flatnonzero(n_of_row > 1)
+        for row in shared[:_N_EXAMPLES].tolist():
+            sharing = [ids[i] for i in np.flatnonzero(rows == row)[:_N_EXAMPLES]]
+            examples["shared"].append(f"{' and '.join(sharing)}: {self.proteins[row]}")
+        nowhere = ~found
+        nowhere[ambiguous] = False
+        examples["missing"] = [ids[i] for i in np.flatnonzero(nowhere)[:_N_EXAMPLES]]
         pick = sparse.csr_array(
             (np.ones(int(found.sum()), np.int32), (np.flatnonzero(found), rows[found])),
             shape=(len(ids), len(self.proteins)),
@@ -111,10 +129,13 @@ class Annotations:
             (pick @ self.direct.astype(np.int32)).astype(bool),
             (pick @ self.negated.astype(np.int32)).astype(bool),
             self,
-            n_exact,
-            int(found.sum()) - n_exact,
-            unused,
-            missing,
+            n_exact=how[Found.WHOLE],
+            n_by_accession=how[Found.ACCESSION],
+            n_by_plain=how[Found.PLAIN],
+            n_ambiguous=len(ambiguous),
+            n_shared=int(n_of_row[shared].sum()),
+            n_unused=int((n_of_row == 0).sum()),
+            examples=examples,
         )
 
     def problems(self) -> list[str]:
@@ -150,12 +171,17 @@ class Matched:
     direct, negated : (N, T) sparse bool
     annotations : Annotations
         Where they come from.
-    n_exact, n_by_accession : int
-        Proteins found by their whole id, and by the accession within it.
+    n_exact, n_by_accession, n_by_plain : int
+        Proteins found by their whole id, by the accession within it, and only by that without the number of
+        an isoform or of a version.
+    n_ambiguous : int
+        Not found, because several annotated proteins fit the id equally well.
+    n_shared : int
+        Found under an entry under which another of the N is found too.
     n_unused : int
         Annotated proteins that are not among the N.
-    missing : list of str
-        Some ids that are not annotated.
+    examples : dict of str to list of str
+        Some ids that are "missing", "ambiguous" and "shared".
     """
 
     ids: list[str]
@@ -164,8 +190,11 @@ class Matched:
     annotations: Annotations
     n_exact: int
     n_by_accession: int
+    n_by_plain: int
+    n_ambiguous: int
+    n_shared: int
     n_unused: int
-    missing: list[str]
+    examples: dict[str, list[str]]
 
     @property
     def ontology(self) -> Ontology:
@@ -179,35 +208,31 @@ class Matched:
 
     def report(self) -> list[str]:
         """Say how many ids matched and what did not, a line each; to be read before any result."""
-        n_found, n = self.n_exact + self.n_by_accession, len(self.ids)
-        lines = self.annotations.problems()
-        how = (
-            f" ({self.n_by_accession:,} of them by the accession within the id)"
-            if self.n_by_accession
-            else ""
+        n, n_found = len(self.ids), self.n_exact + self.n_by_accession + self.n_by_plain
+        n_missing = n - n_found - self.n_ambiguous
+        missing, ambiguous, shared = (
+            f"(such as {'; '.join(self.examples[kind])})" for kind in ("missing", "ambiguous", "shared")
         )
-        lines.append(f"{n_found:,} of {n:,} proteins ({n_found / n:.0%}) have annotations{how}")
-        if n_found < n:
-            lines.append(f"{n - n_found:,} have none (such as {', '.join(self.missing)})")
+        lines = self.annotations.problems()
+        ways = [
+            (self.n_by_accession, "by the accession within the id"),
+            (self.n_by_plain, "only without the number of an isoform or a version"),
+        ]
+        how = ", ".join(f"{count:,} of them {way}" for count, way in ways if count)
+        lines.append(
+            f"{n_found:,} of {n:,} proteins ({n_found / n:.0%}) have annotations{how and f' ({how})'}"
+        )
+        if self.n_shared:
+            lines.append(f"{self.n_shared:,} of them share the entry of another one {shared}")
+        if self.n_ambiguous:
+            lines.append(
+                f"{self.n_ambiguous:,} have none because their ids fit several annotated proteins {ambiguous}"
+            )
+        if n_missing:
+            lines.append(f"{n_missing:,} have none {missing}")
         if self.n_unused:
             lines.append(f"{self.n_unused:,} annotated proteins are not among them")
         return lines
-
-
-def accession(id: str) -> str:
-    """Return the accession within an id: no database, no entry name, no range of residues.
-
-    Examples
-    --------
-    >>> [accession(id) for id in ("sp|P12345|AATM_RABIT", "UniProtKB:P12345", "P12345/20-110", "P12345")]
-    ['P12345', 'P12345', 'P12345', 'P12345']
-    """
-    id = _RANGE.sub("", id)
-    if id.count("|") >= 2 or (id.count("|") == 1 and id.index("|") <= 3):
-        return id.split("|")[1]
-    if ":" in id:
-        return id.split(":", 1)[1]
-    return id
 
 
 def propagate(direct: Any, ontology: Ontology) -> Any:
