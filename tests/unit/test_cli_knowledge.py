@@ -94,9 +94,38 @@ def test_annotate_new_and_known_proteins(seqscan, out, tmp_path, reference):
     assert {row["known"] for row in rows if row["protein"] == NOVEL} == {"no"}
     assert all("-" in row["residues"] for row in rows)
     assert (tmp_path / "p.cafa.txt").exists()
-    gaf = (tmp_path / "p.gaf").read_text()
-    assert gaf.startswith("!gaf-version: 2.2")
-    assert f"UniProtKB\tP99999\t{NOVEL}\t" in gaf
+    # The terms are not those of GO, so the format has no row for them.
+    assert "p.gaf has 0 new terms" in said
+    assert (tmp_path / "p.gaf").read_text().startswith("!gaf-version: 2.2\n")
+
+
+def test_annotate_writes_gaf_of_what_is_probable(seqscan, out, tmp_path):
+    for name in ("t.obo", "a.tsv"):
+        text = (tmp_path / name).read_text().replace("namespace: x", "namespace: molecular_function")
+        (tmp_path / name).write_text(text.replace("T:", "GO:000000"))
+    fasta = (
+        (tmp_path / "new.fasta")
+        .read_text()
+        .replace("NOVEL\n", "NOVEL A novel one OS=X y OX=562 GN=nov SV=1\n")
+    )
+    (tmp_path / "new.fasta").write_text(fasta)
+    options = ("--no-alignments", "--no-residues", "--threads", 1, "--date", "2024-02-29")
+    code, said, err = seqscan(
+        "annotate", "new.fasta", "--model", out / "model", *FILES, "-o", "p.tsv", *options
+    )
+    assert code == 0, err
+    probable = [
+        (row["protein"], row["term"])
+        for row in rows_of(tmp_path / "p.tsv")
+        if row["known"] == "no" and float(row["probability"]) >= 0.5
+    ]
+    lines = [line for line in (tmp_path / "p.gaf").read_text().splitlines() if line[0] != "!"]
+    assert f"p.gaf has {len(lines)} new terms" in said
+    assert probable == [(NOVEL, line.split("\t")[4]) for line in lines]
+    assert probable
+    for line in lines:
+        assert line.startswith("UniProtKB\tP99999\tnov\tenables\tGO:")
+        assert line.endswith("\tprotein\ttaxon:562\t20240229\tseqscan\t\t")
 
 
 def test_annotate_without_the_run_asks_for_a_reference(seqscan, out, tmp_path):

@@ -136,10 +136,6 @@ def test_tables_of_predictions(world, ontology, tmp_path):
     assert row["neighbors_that_carry_it"].count("(") == 3
     found.write_cafa(tmp_path / "p.txt")
     assert (tmp_path / "p.txt").read_text().splitlines()[0].split("\t")[::2] == ["P3", row["probability"]]
-    found.write_gaf(tmp_path / "p.gaf")
-    lines = (tmp_path / "p.gaf").read_text().splitlines()
-    assert lines[0] == "!gaf-version: 2.2"
-    assert all(line.count("\t") == 16 for line in lines if not line.startswith("!"))
 
 
 def test_too_few_annotations(world, ontology):

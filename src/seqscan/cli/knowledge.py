@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,6 +86,10 @@ def annotate(
         bool | None, typer.Option(help="Use MMseqs2 too; by default if it is there, up to 50,000 proteins.")
     ] = None,
     residues: Annotated[bool, typer.Option(help="Say which residues speak for the cluster.")] = True,
+    date: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Date of the GAF's rows; by default today, UTC."),
+    ] = None,
     max_length: MaxLength = 100_000,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
@@ -96,6 +101,8 @@ def annotate(
     from seqscan.fasta import RejectionLedger, read_fasta
     from seqscan.knowledge.annotate import annotate as predict
     from seqscan.knowledge.annotate import marked_residues
+    from seqscan.knowledge.annotations import MIN_PROBABILITY
+    from seqscan.knowledge.gaf import write_gaf
     from seqscan.knowledge.reference import Reference
     from seqscan.model import Model
     from seqscan.results import write_rejected
@@ -126,11 +133,19 @@ def annotate(
     )
     found.write(output, residues=shown)
     found.write_cafa(output.with_name(f"{output.stem}.cafa.txt"))
-    found.write_gaf(output.with_name(f"{output.stem}.gaf"))
+    gaf = output.with_name(f"{output.stem}.gaf")
+    rows = write_gaf(
+        found, gaf, descriptions={r.id: r.description for r in records},
+        day=(date or datetime.now(UTC)).date(),
+    )  # fmt: skip
     write_rejected(ledger.rows, output.with_name(f"{output.stem}.rejected.tsv"))
     typer.echo(
         f"{len(found)} terms for {len(set(found.rows.tolist()))} of {len(records)} proteins, "
         f"{int((~found.known).sum())} of them new; {len(ledger.rows)} records rejected"
+    )
+    typer.echo(
+        f"{gaf.name} has {rows.n_written} new terms; {rows.n_improbable} below {MIN_PROBABILITY} and "
+        f"{rows.n_foreign} outside the aspects of GO are in {output.name} alone"
     )
 
 

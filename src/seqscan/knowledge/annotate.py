@@ -16,7 +16,6 @@ from seqscan.artifact import write_atomically
 from seqscan.errors import InputError
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.company import Company
-from seqscan.knowledge.ids import accession
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
 from seqscan.knowledge.weights import Weights, upward
@@ -84,27 +83,6 @@ class Predictions:
         with write_atomically(path) as temporary, temporary.open("w") as handle:
             for row, term, p in zip(self.rows, self.terms, self.probabilities, strict=True):
                 handle.write(f"{self.evidence.around.ids[row]}\t{self.ontology.terms[term].id}\t{p:.3f}\n")
-
-    def write_gaf(self, path: str | Path, *, database: str = "UniProtKB") -> None:
-        """Write the terms that are not known yet as rows in the columns of GAF 2.2, evidence IEA.
-
-        The object is the accession within the id, its symbol the whole id. The probability stands in the
-        column "annotation extension", which a database must not take over.
-        """
-        aspects = {"biological_process": "P", "molecular_function": "F", "cellular_component": "C"}
-        qualifiers = {"P": "involved_in", "F": "enables", "C": "located_in"}
-        with write_atomically(path) as temporary, temporary.open("w") as handle:
-            handle.write("!gaf-version: 2.2\n!generated-by: seqscan\n!predicted from sequence, not curated\n")
-            for row, t, p, known in zip(self.rows, self.terms, self.probabilities, self.known, strict=True):
-                if known:
-                    continue
-                term, id = self.ontology.terms[t], self.evidence.around.ids[row]
-                aspect = aspects.get(term.namespace, "")
-                columns = (
-                    database, accession(id), id, qualifiers.get(aspect, ""), term.id, "", "IEA", "",
-                    aspect, "", "", "protein", "", "", "seqscan", f"probability({p:.3f})", "",
-                )  # fmt: skip
-                handle.write("\t".join(columns) + "\n")
 
 
 def annotate(
