@@ -236,7 +236,10 @@ def _transformer(trimers: bool) -> AbstractEncoder:
 
 def _words() -> AbstractEncoder:
     encoder = WordEncoder()
+    rows = encoder.table.weight.detach().clone()
     encoder.exchange_words()
+    with torch.no_grad():
+        encoder.tables[0].copy_(rows)
     return encoder
 
 

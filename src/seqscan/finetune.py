@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqscan.checkpoint import Checkpoint, write_checkpoint
-from seqscan.encoder import TrainableEncoder, fast_dtype
+from seqscan.encoder import TrainableEncoder, WordEncoder, fast_dtype
 from seqscan.head import ClusterHead
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph
@@ -152,7 +152,10 @@ def finetune(
     """
     n_steps = config.total_steps(head.n_clusters)
     sampler = NeighborSampler(graph)
-    training = _begin(copy.deepcopy(encoder), head, config)
+    encoder = copy.deepcopy(encoder)
+    if isinstance(encoder, WordEncoder):
+        encoder.exchange_words()
+    training = _begin(encoder, head, config)
     if checkpoint is not None:
         training.resume(checkpoint, recipe)
     if on_step is not None:
@@ -191,6 +194,8 @@ def finetune(
         if checkpoint is not None and time.monotonic() - last_saved >= config.checkpoint_seconds:
             training.write(checkpoint, recipe)
             last_saved = time.monotonic()
+    if isinstance(encoder, WordEncoder):
+        encoder.settle()
     return encoder.eval()
 
 

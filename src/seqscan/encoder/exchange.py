@@ -83,9 +83,18 @@ class Exchange(nn.Module):
         self.register_buffer("shares", torch.from_numpy(mixed).float(), persistent=False)
 
     def forward(self, table: Tensor) -> Tensor:
-        """Mix the rows of a table (W S^3, D) along each of a word's three residues."""
-        mixed, n = table, len(self.shares)
-        for size in (n * n, n, 1):
-            mixed = mixed.view(-1, n, size * table.shape[1])
-            mixed = torch.bmm(self.shares.expand(len(mixed), -1, -1), mixed)
-        return mixed.view(table.shape).float()
+        """Mix the rows of a table (W S^3, D)."""
+        return _mixed(table, self.shares).float()
+
+    def right_inverse(self, table: Tensor) -> Tensor:
+        """Return the rows whose mixtures are those of a table (W S^3, D)."""
+        return _mixed(table.float(), torch.linalg.inv(self.shares))
+
+
+def _mixed(table: Tensor, shares: Tensor) -> Tensor:
+    """Mix the rows of a table along each of a word's three residues, by shares (S, S)."""
+    mixed, n = table, len(shares)
+    for size in (n * n, n, 1):
+        mixed = mixed.view(-1, n, size * table.shape[1])
+        mixed = torch.bmm(shares.expand(len(mixed), -1, -1), mixed)
+    return mixed.view(table.shape)

@@ -78,7 +78,7 @@ class WordEncoder(AbstractEncoder):
         return list(self.table.parameters())
 
     def exchange_words(self) -> None:
-        """Let words that are like each other learn together, until `settle`. It changes the vectors."""
+        """Let words that are like each other learn together, until `settle`. Vectors stay as they are."""
         parametrize.register_parametrization(self.table, "weight", Exchange(N_SYMBOLS))
 
     def settle(self) -> None:
