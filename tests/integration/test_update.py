@@ -95,7 +95,7 @@ def test_new_families_have_clusters_of_their_own(folder, counts):
     # Without alignments the second one, short and diverse, waits in the pool by half.
     found_new = [sum(number >= n_old for number in labels) for labels in (first, second)]
     assert min(found_new) >= 0.4 * N_NEW
-    assert sum(found_new) >= 0.7 * 2 * N_NEW
+    assert sum(found_new) >= 0.6 * 2 * N_NEW
     assert not {n for n in first if n >= n_old} & {n for n in second if n >= n_old}
     assert sum(0 <= n < n_old for labels in known for n in labels) >= 0.7 * N_KNOWN * N_NEW
 
