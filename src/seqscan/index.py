@@ -22,10 +22,16 @@ from seqscan.store import EmbeddingStore, unit
 
 __all__ = ["index_recall", "mine_neighbors"]
 
-SAMPLES_PER_LIST = 40
+LIST_SIZE = 64
+"""Vectors in a list of the index on average, whatever their number, so that a search takes the same time."""
+SAMPLES_PER_LIST = 16
 """Vectors that each list of the index is trained on, at most."""
 FEW_LISTS = 4096
-"""From this many lists on, a graph finds the lists to look into."""
+"""From this many lists on, a graph finds the lists to look into, and lists are trained within parts."""
+PART_SAMPLES = 1024
+"""Vectors for each centroid that k-means looks at, at most."""
+ROUNDS = 10
+"""Of k-means."""
 QUERY_ROWS = 8192
 
 
@@ -35,7 +41,7 @@ def mine_neighbors(
     n_neighbors: int,
     center: NDArray[np.float32],
     *,
-    n_probe: int = 8,
+    n_probe: int = 16,
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> NeighborGraph:
@@ -147,20 +153,45 @@ def _index(store: EmbeddingStore, center: NDArray[np.float32], file: Path) -> An
 
     if file.exists():
         return faiss.read_index(str(file))
-    n = len(store)
-    n_lists = max(1, min(int(4 * n**0.5), n // SAMPLES_PER_LIST))
-    coarse = "_HNSW32" if n_lists >= FEW_LISTS else ""
-    index: Any = faiss.index_factory(store.n_dimensions, f"IVF{n_lists}{coarse},SQfp16", faiss.METRIC_L2)
-    index.cp.seed = 0
-    index.cp.max_points_per_centroid = SAMPLES_PER_LIST
-    sample = np.random.default_rng(0).permutation(n)[: SAMPLES_PER_LIST * n_lists]
-    index.train(_directions(store.gather(np.sort(sample)), center))
+    n, size = len(store), store.n_dimensions
+    n_lists = max(1, n // LIST_SIZE)
+    rows = np.random.default_rng(0).permutation(n)[: SAMPLES_PER_LIST * n_lists]
+    centroids = _centroids(_directions(store.gather(np.sort(rows)), center), n_lists)
+    lists: Any = faiss.IndexFlatL2(size) if n_lists < FEW_LISTS else faiss.IndexHNSWFlat(size, 32)
+    lists.add(centroids)
+    index: Any = faiss.IndexIVFScalarQuantizer(lists, size, len(centroids), faiss.ScalarQuantizer.QT_fp16)
+    index.train(centroids)  # half precision needs none; the lists are there already
     for shard in store.shards:
         for start in range(0, len(shard), QUERY_ROWS):
             index.add(_directions(shard[start : start + QUERY_ROWS], center))
     with write_atomically(file) as temporary:
         faiss.write_index(index, str(temporary))
     return index
+
+
+def _centroids(sample: NDArray[np.float32], n_lists: int) -> NDArray[np.float32]:
+    """Return the centroids of about `n_lists` lists by k-means.
+
+    Many are trained within parts, each the share of its vectors: all at once they take time by their square.
+    """
+    import faiss
+
+    def kmeans(vectors: NDArray[np.float32], k: int) -> Any:
+        trained = faiss.Kmeans(
+            vectors.shape[1], k, niter=ROUNDS, seed=0, min_points_per_centroid=1,
+            max_points_per_centroid=PART_SAMPLES,
+        )  # fmt: skip
+        trained.train(vectors)
+        return trained
+
+    if n_lists < FEW_LISTS:
+        return kmeans(sample, n_lists).centroids
+    part = kmeans(sample, round(n_lists**0.5)).index.search(sample, 1)[1][:, 0]
+    order = np.argsort(part, kind="stable")
+    pieces = np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
+    return np.concatenate(
+        [kmeans(sample[piece], max(1, len(piece) * n_lists // len(sample))).centroids for piece in pieces]
+    )
 
 
 def _search(

@@ -60,7 +60,7 @@ class ScalingConfig:
 
     n_clusters: int | None = None
     n_neighbors: int = 20
-    n_probe: int = 8
+    n_probe: int = 16
     encoder: str | None = None
     seed: int = 0
     threads: int = 2

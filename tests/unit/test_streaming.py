@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seqscan import index
 from seqscan import store as store_module
 from seqscan import streaming as module
 from seqscan.errors import InvalidParameter
@@ -92,6 +93,29 @@ def test_graph_is_nearly_that_of_all_pairs(store, graph):
     assert index_recall(store, graph, center, n_queries=N) == pytest.approx(shared, abs=0.01)
     few = replace(graph, indices=np.where(np.arange(8) < 4, graph.indices, -1))
     assert index_recall(store, few, center) < 0.6
+
+
+def test_many_lists_are_trained_within_parts(tmp_path, monkeypatch, one_thread):
+    monkeypatch.setattr(index, "LIST_SIZE", 8)
+    monkeypatch.setattr(index, "FEW_LISTS", 10)
+    generator = np.random.default_rng(2)
+    vectors = generator.normal(size=(60, P))[generator.integers(0, 60, 1200)]
+    vectors[300:] += generator.normal(0, 0.2, (900, P))  # of the others many are equal
+    store = write_store(
+        tmp_path / "store",
+        list(map(str, range(1200))),
+        np.ones(1200, np.int64),
+        lambda rows: vectors[rows],
+        {},
+    )
+    center = store.vectors().mean(axis=0)
+    graph = mine_neighbors(store, tmp_path / "graph", 8, center, n_probe=16, threads=1)
+    fewer = mine_neighbors(store, tmp_path / "fewer", 8, center, n_probe=2, threads=1)
+    queries = np.arange(300, 1200)  # equals of a vector are as near as each other
+    near = ExactNeighbors(store.vectors() - center).neighbors(8).distances[queries, -1]
+    found = (graph.distances[queries, -1] <= near + 1e-3).mean()
+    assert found > 0.9
+    assert found > (fewer.distances[queries, -1] <= near + 1e-3).mean()
 
 
 def test_graph_goes_on_after_a_kill(store, graph, tmp_path):
