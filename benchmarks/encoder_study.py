@@ -31,6 +31,7 @@ from sklearn.preprocessing import normalize
 
 from encoder_figures import markdown, nearest, purity, read_set, recall_at_1, with_mate
 from encoder_networks import NETWORKS, TABLES
+from seqscan.allocator import freed_memory_kept
 from seqscan.artifact import write_atomically
 from seqscan.corpus import Corpus
 from seqscan.encoder import AbstractEncoder, WordEncoder
@@ -163,6 +164,7 @@ def split(
     return training, other
 
 
+@freed_memory_kept()
 def measure(
     network: str, config: PretrainConfig, training: PairSampler, held_out: PairSampler, sets: list[Any]
 ) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqscan.allocator import freed_memory_kept
 from seqscan.checkpoint import Checkpoint, write_checkpoint
 from seqscan.encoder import TrainableEncoder, WordEncoder, fast_dtype
 from seqscan.head import ClusterHead
@@ -115,6 +116,7 @@ class _Training:
         self.rows = json.loads(saved.metadata["rows"])
 
 
+@freed_memory_kept()
 def finetune(
     encoder: TrainableEncoder,
     sequences: Sequence[NDArray[np.uint8]],

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
+from seqscan.allocator import freed_memory_kept
 from seqscan.artifact import read_manifest
 from seqscan.corpus import Corpus
 from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
@@ -184,6 +185,7 @@ def _samplers(
     return training, validation, origin
 
 
+@freed_memory_kept()
 def _train(
     trainer: Trainer,
     validation: PairSampler,
