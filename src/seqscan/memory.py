@@ -14,7 +14,7 @@ BASE_BYTES = 1_000_000_000
 """Libraries, encoder and a batch; measured on 6,000 domains."""
 TRAINING_BYTES = 500_000_000
 """Activations of joint learning; measured on 6,000 domains."""
-N_DIMENSIONS = 192
+N_DIMENSIONS = 256
 """Of the default encoder."""
 
 

@@ -105,13 +105,15 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     if n < 100:
         raise InvalidParameter("input", n, "a dry run needs 100 proteins", remedy="Just run it.")
     order = np.random.default_rng((discovery.seed, 81)).permutation(n)
-    probes, found = zip(
+    probes, found, fixed = zip(
         *(_probe(corpus, np.sort(order[:size]), replace(config, discovery=discovery)) for size in sizes),
         strict=True,
     )
     residues = [int(corpus.lengths[order[:size]].sum()) for size in sizes]
     total = int(corpus.lengths.sum())
     disk = _disk(n, total, discovery)
+    for stage, size in fixed[-1].items():
+        disk[stage] = disk.get(stage, 0) + size
     n_clusters = discovery.n_clusters or _extrapolated(list(found), sizes, n)
     stages = []
     for stage, seconds in probes[-1].items():
@@ -125,8 +127,14 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     return Plan(n, total, stages, needed, discovery.streamed)
 
 
-def _probe(corpus: Corpus, rows: np.ndarray, config: RunConfig) -> tuple[dict[str, float], int]:
-    """Run on some rows of a corpus with few steps; return the seconds of each stage and how many clusters."""
+def _probe(
+    corpus: Corpus, rows: np.ndarray, config: RunConfig
+) -> tuple[dict[str, float], int, dict[str, int]]:
+    """Run on some rows of a corpus with few steps.
+
+    Returns the seconds of each stage, how many clusters there are, and the bytes of the encoders that stages
+    write, however many proteins there are.
+    """
     discovery = config.discovery
     few = replace(
         config,
@@ -144,8 +152,18 @@ def _probe(corpus: Corpus, rows: np.ndarray, config: RunConfig) -> tuple[dict[st
     with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
         fasta = Path(name) / "sample.fasta"
         fasta.write_text("".join(f">p{row}\n{corpus.residues(int(row))}\n" for row in rows))
-        scores = run(fasta, Path(name) / "out", few, on_end=done.append)
-    return {stage.stage: stage.seconds for stage in done}, int(scores.label_free["n_clusters"])
+        output = Path(name) / "out"
+        scores = run(fasta, output, few, on_end=done.append)
+        fixed = {
+            "finetune": _size(output / "work" / "encoder"),
+            "assign": _size(output / "model" / "encoder"),
+        }
+    seconds = {stage.stage: stage.seconds for stage in done}
+    return seconds, int(scores.label_free["n_clusters"]), fixed
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*"))
 
 
 def _align_seconds(corpus: Corpus, order: NDArray[np.int64], discovery: DiscoveryConfig) -> float:
