@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
 from seqscan.errors import InvalidParameter
@@ -31,7 +32,7 @@ def explain(
     *,
     cluster: int | None = None,
     against_runner_up: bool = False,
-    max_residues: int = 8_192,
+    max_residues: int = 16_384,
 ) -> Iterator[ActivationMap]:
     """Yield the residue map of each record, in the order of the input.
 
@@ -61,49 +62,43 @@ def explain(
         raise InvalidParameter("cluster", cluster, f"the model's clusters are 0 to {head.n_clusters - 1}")
     if against_runner_up and head.n_clusters < 2:
         raise InvalidParameter("against_runner_up", True, "the model has one cluster: there is no runner-up")
-    directions = unit(head.prototypes) @ head.projection.T / head.temperature
-    weight = model.encoder.project.weight.detach().cpu().double()
+    toward = unit(head.prototypes) @ head.projection.T / head.temperature
+    weight = model.encoder.project.weight.detach().cpu().double().numpy()
     offset = head.center - model.encoder.project.bias.detach().cpu().double().numpy()
-    reference = np.linalg.lstsq(weight.numpy(), offset, rcond=None)[0]
+    reference = np.linalg.lstsq(weight, offset, rcond=None)[0]
     # Zero, to rounding, unless the affine map cannot reach the center.
-    rest = weight.numpy() @ reference - offset
-    center = torch.from_numpy(reference).float().to(model.encoder.project.weight.device)
+    rest = toward @ (weight @ reference - offset)
+    directions, center = (torch.from_numpy(array).float() for array in (toward @ weight, reference))
+
+    def choose(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        logits = head.logits(vectors)
+        first = logits.argmax(axis=1) if cluster is None else np.full(len(vectors), cluster)
+        if not against_runner_up:
+            return first[:, None]
+        np.put_along_axis(logits, first[:, None], -np.inf, axis=1)
+        return np.stack([first, logits.argmax(axis=1)], axis=1)
+
     for block in record_blocks(records):
         codes = [AMINO.encode(record.sequence) for record in block]
         maps: list[ActivationMap | None] = [None] * len(block)
-        for rows, vectors, pieces in model.encoder.encode_pieces(codes, max_residues=max_residues):
-            pooled = vectors.float().cpu().numpy()
-            logits = head.logits(pooled)
-            chosen = logits.argmax(axis=1) if cluster is None else np.full(len(rows), cluster)
-            norms = np.maximum(np.linalg.norm((pooled - head.center) @ head.projection, axis=1), 1e-12)
-            toward = [directions[chosen] / norms[:, None]]
-            if against_runner_up:
-                np.put_along_axis(logits, chosen[:, None], -np.inf, axis=1)
-                second = logits.argmax(axis=1)
-                toward.append(toward[0] - directions[second] / norms[:, None])
-            wanted = np.stack(toward, axis=2)  # (B, P, 1 or 2)
-            features = torch.einsum("bpk,pd->bdk", torch.from_numpy(wanted).double(), weight).float()
-            features = features.to(vectors.device)
-            shares = [
-                ((weights * (residues.float() - center)) @ features).cpu().numpy()
-                for residues, weights in pieces
-            ]
-            values = np.concatenate(shares, axis=1).astype(np.float32, copy=False)
-            biases = np.einsum("bpk,p->bk", wanted, rest)
-            for line, row in enumerate(rows):
-                record = block[int(row)]
-                own = spread_evenly(values[line, : len(record)], model.encoder.reach)
+        for rows, vectors, chosen, terms in model.encoder.residue_terms(
+            codes, directions, center, choose, max_residues=max_residues
+        ):
+            norms = np.maximum(np.linalg.norm((vectors - head.center) @ head.projection, axis=1), 1e-12)
+            shares, biases = terms / norms[:, None, None], rest[chosen] / norms[:, None]
+            for line, row in enumerate(rows.tolist()):
+                record, bias = block[row], biases[line].tolist()
+                own = spread_evenly(shares[line, : len(record)], model.encoder.reach)
                 compared: dict[str, Any] = (
-                    {"runner_up": int(second[line]), "lead": own[:, 1], "lead_bias": float(biases[line, 1])}
+                    {
+                        "runner_up": int(chosen[line, 1]),
+                        "lead": own[:, 0] - own[:, 1],
+                        "lead_bias": bias[0] - bias[1],
+                    }
                     if against_runner_up
                     else {}
                 )
-                maps[int(row)] = ActivationMap(
-                    record.id,
-                    int(chosen[line]),
-                    record.sequence,
-                    own[:, 0],
-                    float(biases[line, 0]),
-                    **compared,
+                maps[row] = ActivationMap(
+                    record.id, int(chosen[line, 0]), record.sequence, own[:, 0], bias[0], **compared
                 )
         yield from (item for item in maps if item is not None)

@@ -294,10 +294,9 @@ def spread_evenly(shares: NDArray[np.float32], reach: int) -> NDArray[np.float32
     begin = np.maximum(np.arange(n) - reach, 0)
     end = np.minimum(np.arange(n) + reach + 1, n)
     each = shares.astype(np.float64) / (end - begin)[:, None]
-    steps = np.zeros((n + 1, shares.shape[1]))
-    np.add.at(steps, begin, each)
-    np.subtract.at(steps, end, each)
-    return steps.cumsum(axis=0)[:n].astype(np.float32)
+    # A residue is within reach of those that are within its own.
+    sums = np.concatenate([np.zeros((1, shares.shape[1])), each.cumsum(axis=0)])
+    return (sums[end] - sums[begin]).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Residue maps: contributions sum to the logit, exactly."""
 
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqscan.alphabet import AMINO
-from seqscan.encoder import ConvEncoder, ConvEncoderConfig
+from seqscan.encoder import ConvEncoder, ConvEncoderConfig, WordEncoder, WordEncoderConfig
 from seqscan.encoder import abstract as encoder_module
+from seqscan.encoder import words as words_module
 from seqscan.errors import InvalidParameter
 from seqscan.explain import explain
 from seqscan.fasta import Record
@@ -51,6 +53,39 @@ def check(model, texts, *, cluster=None, **options):
 @given(sequences, st.integers(0, 1000), st.sampled_from([None, 0, 3]), st.integers(1, 100))
 def test_map_sums_to_the_logit(texts, seed, cluster, max_residues):
     check(random_model(seed), texts, cluster=cluster, max_residues=max_residues)
+
+
+@pytest.mark.parametrize("most", [1, 256])
+def test_words_are_looked_up_as_residue_vectors_would_be(most, monkeypatch):
+    monkeypatch.setattr(words_module, "MAX_DIRECTIONS", most)
+    torch.manual_seed(7)
+    encoder = WordEncoder(WordEncoderConfig(n_features=6, n_dimensions=5)).eval()
+    torch.nn.init.normal_(encoder.project.weight)
+    generator = np.random.default_rng(7)
+    codes = [generator.integers(1, 21, length).astype(np.uint8) for length in (1, 40, 3, 90, 2500)]
+    directions, reference = torch.randn(4, 6), torch.randn(6)
+
+    def choose(vectors):
+        return np.argsort(vectors[:, :4], axis=1)[:, :2]
+
+    call = (codes, directions, reference, choose)
+    found, expected = {}, {}
+    for into, terms_of in (
+        (found, encoder.residue_terms),
+        (expected, super(WordEncoder, encoder).residue_terms),
+    ):
+        for rows, vectors, chosen, terms in terms_of(*call, max_residues=100):
+            for line, row in enumerate(rows.tolist()):
+                into[row] = (vectors[line], chosen[line], terms[line, : len(codes[row])])
+    assert found.keys() == expected.keys() == set(range(5))
+    for row, parts in found.items():
+        for one, other in zip(parts, expected[row], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_map_of_words_sums_to_the_logit():
+    model = replace(random_model(6), encoder=WordEncoder(WordEncoderConfig(n_features=6, n_dimensions=5)))
+    check(model, ["MKVLAACDEFGHIKLMWYACD", "M", "WW" * 1500], against_runner_up=True)
 
 
 def test_map_of_a_long_protein_sums_to_the_logit(monkeypatch):

@@ -9,7 +9,7 @@ between. That is what makes the residue maps of `seqscan.explain` an exact ident
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -222,6 +222,51 @@ class AbstractEncoder(nn.Module, ABC):
         for row in np.flatnonzero(lengths > self.window).tolist():
             normalizer, mean = self._long_mean(sequences[row])
             yield np.array([row]), self.project(mean)[None], self._long_pieces(sequences[row], normalizer)
+
+    @torch.inference_mode()
+    def residue_terms(
+        self,
+        sequences: Sequence[NDArray[np.uint8]],
+        directions: Tensor,
+        reference: Tensor,
+        choose: Callable[[NDArray[np.float32]], NDArray[np.int64]],
+        *,
+        max_residues: int = 16_384,
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+        """Split `direction . (mean - reference)` of each protein into a term of each residue.
+
+        Parameters
+        ----------
+        sequences : N arrays of codes, each (L_i,)
+        directions : (C, D), float32
+            Of the weighted mean of residue vectors.
+        reference : (D,), float32
+        choose : callable
+            Says which K directions are of interest for proteins with the vectors (B, P): (B, K).
+        max_residues : int, residues
+            Size of a batch, padding included.
+
+        Yields
+        ------
+        rows : (B,), int64
+            Which sequences the batch holds.
+        vectors : (B, P)
+        chosen : (B, K)
+            What `choose` said.
+        terms : (B, L, K)
+            Zero where there is no residue.
+        """
+        device = self.project.weight.device
+        directions, reference = directions.to(device), reference.to(device)
+        for rows, pooled, pieces in self.encode_pieces(sequences, max_residues=max_residues):
+            vectors = pooled.float().cpu().numpy()
+            chosen = choose(vectors)
+            toward = directions[torch.from_numpy(chosen).to(device)].transpose(1, 2)
+            terms = [
+                ((weights * (residues.float() - reference)) @ toward).cpu().numpy()
+                for residues, weights in pieces
+            ]
+            yield rows, vectors, chosen, np.concatenate(terms, axis=1)
 
     def _long_windows(self, codes: NDArray[np.uint8]) -> Iterator[tuple[Tensor, Tensor]]:
         device = self.project.weight.device

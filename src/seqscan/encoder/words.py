@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -18,6 +21,8 @@ __all__ = ["WordEncoder", "WordEncoderConfig"]
 
 N_SYMBOLS = AMINO.unknown + 1
 """Padding, the residues, and one for uncertain and hidden ones alike."""
+MAX_DIRECTIONS = 256
+"""Directions that the whole table is projected on at once; 44 MB for the default."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,58 @@ class WordEncoder(AbstractEncoder):
         return residues, residues.new_zeros(()).expand(residues.shape)
 
     def vectors(self, codes: Tensor, mask: Tensor) -> Tensor:
+        return self._mean_vectors(self._rows(codes), mask)
+
+    @torch.inference_mode()
+    def residue_terms(
+        self,
+        sequences: Sequence[NDArray[np.uint8]],
+        directions: Tensor,
+        reference: Tensor,
+        choose: Callable[[NDArray[np.float32]], NDArray[np.int64]],
+        *,
+        max_residues: int = 16_384,
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+        # What a word says of a direction is one number, so no residue vector is needed: the table is
+        # projected once for all proteins, and then numbers are looked up.
+        directions, reference = (x.to(self.table.weight.device) for x in (directions, reference))
+        waiting: list[_Read] = []
+        used: set[int] = set()
+        for rows, codes, mask in self._batches(sequences, max_residues):
+            words = self._rows(codes)
+            vectors = self._mean_vectors(words, mask).cpu().numpy()
+            waiting.append(_Read(rows, words, mask, vectors, choose(vectors)))
+            used.update(waiting[-1].chosen.ravel().tolist())
+            if len(used) > MAX_DIRECTIONS:
+                yield from self._terms(waiting, sorted(used), directions, reference)
+                waiting, used = [], set()
+        yield from self._terms(waiting, sorted(used), directions, reference)
+
+    def _terms(
+        self, batches: list[_Read], used: list[int], directions: Tensor, reference: Tensor
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield what `residue_terms` does, for proteins that ask for the directions `used`."""
+        wanted = directions[used]
+        said = wanted @ self.table.weight.T  # (directions, words)
+        said -= (wanted @ reference / len(self.config.words))[:, None]
+        for batch in batches:
+            first = torch.from_numpy(np.searchsorted(used, batch.chosen) * said.shape[1]).to(said.device)
+            counts = batch.mask.sum(dim=1)[:, None]
+            terms = [
+                said.take(batch.words + column[:, None, None]).sum(dim=2) * batch.mask / counts
+                for column in first.T
+            ]
+            yield batch.rows, batch.vectors, batch.chosen, torch.stack(terms, dim=2).cpu().numpy()
+
+    def _mean_vectors(self, words: Tensor, mask: Tensor) -> Tensor:
+        """Return the proteins' vectors (B, P) from rows of the table (B, L, W) and mask (B, L)."""
         # In one call, so that no residue vector is ever written: three times as fast.
         counts = mask.sum(dim=1)
-        rows = self._rows(codes)[mask].flatten()
         first = F.pad(counts.cumsum(0)[:-1], (1, 0)) * len(self.config.words)
         table = self.table.weight
-        with torch.autocast(codes.device.type, enabled=False):
-            return self.project(F.embedding_bag(rows, table, first, mode="sum") / counts[:, None])
+        with torch.autocast(words.device.type, enabled=False):
+            mean = F.embedding_bag(words[mask].flatten(), table, first, mode="sum") / counts[:, None]
+            return self.project(mean)
 
     def _rows(self, codes: Tensor) -> Tensor:
         """Return which row of the table each word of each residue has; (B, L) -> (B, L, W)."""
@@ -110,3 +160,14 @@ class WordEncoder(AbstractEncoder):
                 row = row * N_SYMBOLS + around[:, self.margin + place : self.margin + place + length]
             rows.append(row)
         return torch.stack(rows, dim=2)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A batch whose vectors are known: `rows`, `vectors` and `chosen` of `residue_terms`, and its words."""
+
+    rows: NDArray[np.int64]
+    words: Tensor
+    mask: Tensor
+    vectors: NDArray[np.float32]
+    chosen: NDArray[np.int64]
