@@ -149,7 +149,7 @@ class Assignments:
         Raises
         ------
         InputError
-            If the file is missing, empty or lacks a column, or an id occurs twice.
+            If the file is missing, empty or lacks a column, an id occurs twice, or a cluster is below -1.
         """
         rows = _read_rows(path, ("id", "cluster"))
         ids = [row["id"] for row in rows]
@@ -159,6 +159,13 @@ class Assignments:
             labels = np.array([int(name) for name in names], dtype=np.int32)
         except (ValueError, OverflowError):  # the second: whole numbers too large to be cluster numbers
             labels = _number_by_size(names)
+        if (labels < UNASSIGNED).any():
+            place = int(np.flatnonzero(labels < UNASSIGNED)[0])
+            raise InputError(
+                str(path),
+                f"line {place + 2}: {names[place]} is no cluster",
+                remedy="Number clusters from 0; -1 is for proteins without one.",
+            )
         n = len(ids)
         return cls(
             ids,
@@ -421,10 +428,14 @@ def _read_rows(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
             remedy="The first line must name the columns, separated by tabs.",
         )
     if not rows:
-        raise InputError(str(path), "the table has no row")
+        raise InputError(str(path), "the table has no row", remedy="Give one with a row for each protein.")
     for number, row in enumerate(rows, 2):
         if any(row[name] is None for name in needed):
-            raise InputError(str(path), f"line {number} has too few columns")
+            raise InputError(
+                str(path),
+                f"line {number} has too few columns",
+                remedy="Each row needs the columns that the first line names, separated by tabs.",
+            )
     return rows
 
 
@@ -444,7 +455,20 @@ def _floats(
     try:
         return np.array([float(row[column]) for row in rows], dtype=np.float32)
     except (TypeError, ValueError):
-        raise InputError(str(path), f"column {column!r} holds something that is no number") from None
+        number, cell = next((n, row[column]) for n, row in enumerate(rows, 2) if not _is_number(row[column]))
+        raise InputError(
+            str(path),
+            f"column {column!r} holds something that is no number in line {number} ({cell or 'nothing'})",
+            remedy="Mend it, or take the column out.",
+        ) from None
+
+
+def _is_number(cell: str | None) -> bool:
+    try:
+        float(cell or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _number_by_size(names: Sequence[str]) -> NDArray[np.int32]:

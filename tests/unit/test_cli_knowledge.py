@@ -176,41 +176,176 @@ def test_one_page_holds_what_each_command_found(seqscan, out, tmp_path):
     assert 'id="enrichment"' in page
     assert 'id="ontology"' in page
     assert 'id="audit"' not in page
-    (tmp_path / "mine.html").write_text("<p>mine</p>")
-    code, _, err = seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv", "--page", "mine.html")
-    assert code == 2
-    assert "no page of seqscan" in err
-    assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"
 
 
-FOUND = "OUT/assignments.tsv"
-MISTAKES = {
-    "cyclic ontology": ("enrich", FOUND, "a.tsv", "cyclic.obo", "own ancestor"),
-    "no ontology": ("enrich", FOUND, "a.tsv", "none.obo", "no such file"),
-    "unknown terms": ("enrich", FOUND, "u.tsv", "t.obo", "not one of its 1"),
-    "other proteins": ("audit", FOUND, "o.tsv", "t.obo", "none of the 36 proteins"),
-    "empty annotations": ("audit", FOUND, "0.tsv", "t.obo", "no annotation"),
-    "empty assignments": ("enrich", "0.tsv", "a.tsv", "t.obo", "no column"),
-    "table without rows": ("enrich", "rowless.tsv", "a.tsv", "t.obo", "no row"),
-    "unknown suffix": ("ontology", "OUT", "a.tsv", "t.obo", "unknown suffix"),
+COMMANDS = ("enrich", "annotate", "audit", "ontology")
+TABLE = "f0m0\tT:4\nf1m0\tT:3\n"
+CYCLIC = OBO.replace("name: root\n", "name: root\nis_a: T:4\n")
+OLD = (
+    OBO.replace("name: beta\n", "name: beta\nalt_id: T:30\n")
+    + "\n[Term]\nid: T:31\nname: old\nis_obsolete: true\nreplaced_by: T:2\n"
+    + "\n[Term]\nid: T:32\nname: older\nis_obsolete: true\n"
+)
+
+
+@pytest.fixture
+def call(seqscan, out, tmp_path):
+    """Run one of the commands on the finished run; return its exit code, errors and new files."""
+
+    def run(command, *, annotations="a.tsv", ontology="t.obo", output=None, extra=()):
+        source = {"annotate": ("new.fasta", "--model", "OUT/model"), "ontology": ("OUT",)}.get(
+            command, ("OUT/assignments.tsv",)
+        )
+        quick = {"annotate": ("--no-alignments", "--no-residues"), "audit": ("--no-alignments",)}
+        before = set(tmp_path.rglob("*"))
+        code, _, err = seqscan(
+            command, *source, "--annotations", annotations, "--ontology", ontology,
+            "-o", output or ("e.obo" if command == "ontology" else "e.tsv"), *quick.get(command, ()), *extra,
+        )  # fmt: skip
+        return code, err, {str(path.relative_to(tmp_path)) for path in set(tmp_path.rglob("*")) - before}
+
+    return run
+
+
+def said_once(code, err):
+    """Return the only line that says what is wrong."""
+    errors = [line for line in err.splitlines() if line.startswith("seqscan: ")]
+    assert code == 2, err
+    assert len(errors) == 1
+    assert "Traceback" not in err
+    return errors[0]
+
+
+# Name of the file, its content, and what is said of it.
+ONTOLOGIES = {
+    "cyclic": ("bad.obo", CYCLIC, "T:1 -> T:4 -> T:2 -> T:1"),
+    "missing": ("bad.obo", None, "no such file"),
+    "empty": ("bad.obo", "", "no term that is in use"),
+    "FASTA": ("bad.obo", ">f0m0\nMKV\n", "(line 1: expected HeaderClause). Give an ontology in OBO"),
+    "broken line": ("bad.obo", OBO.replace("name: beta", "name beta"), "(line 17: "),
+    "term twice": ("bad.obo", OBO + "\n[Term]\nid: T:4\nname: again\n", "T:4 is defined twice"),
+    "no JSON": ("bad.json", "format-version: 1.2\n", "line 1 column 1"),
+    "JSON of something else": ("bad.json", '{"a": 1}', "no 'graphs'"),
+    "JSON without a graph": ("bad.json", '{"graphs": []}', "no 'graphs'"),
+}
+ANNOTATIONS = {
+    "unknown terms": ("f0m0\tX:1\n", "unknown are 1 (such as X:1)"),
+    "obsolete terms": ("f0m0\tT:32\n", "obsolete, and not replaced, are 1 (such as T:32)"),
+    "other proteins": ("stranger\tT:3\n", "proteins is annotated; they are called f0m0"),
+    "empty": ("", "holds no annotation"),
+    "header alone": ("protein\tterm\n", "holds no annotation"),
+    "one column": ("f0m0\nf0m1\n", "holds no annotation"),
+    "row of one column": (TABLE + "f0m0\n", "line 3 has no terms in column 2"),
+    "short row of GAF": ("!gaf-version: 2.2\nU\tf0m0\tx\n", "line 2 is no row of GAF"),
+}
+ASSIGNMENTS = {
+    "empty": ("", "no column 'id'"),
+    "header alone": ("id\tcluster\n", "no row"),
+    "no clusters": ("id\tprobability\nf0m0\t1\n", "no column 'cluster'; it has id, probability"),
+    "short row": ("id\tcluster\nf0m0\t0\nf0m1\n", "line 3 has too few columns"),
+    "no number": ("id\tcluster\tprobability\nf0m0\t0\t1\nf0m1\t0\thigh\n", "in line 3 (high)"),
+    "below -1": ("id\tcluster\nf0m0\t0\nf0m1\t-7\n", "line 3: -7 is no cluster"),
+    "id twice": ("id\tcluster\nf0m0\t0\nf0m0\t0\n", "'f0m0' occurs twice"),
 }
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("name", "content", "said"), ONTOLOGIES.values(), ids=ONTOLOGIES)
+def test_what_is_no_ontology(call, tmp_path, command, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    code, err, files = call(command, ontology=name)
+    message = said_once(code, err)
+    assert f"{name}: " in message
+    assert said in message
+    assert not files
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("content", "said"), ANNOTATIONS.values(), ids=ANNOTATIONS)
+def test_what_are_no_annotations(call, tmp_path, command, content, said):
+    (tmp_path / "old.obo").write_text(OLD)
+    (tmp_path / "bad.tsv").write_text(content)
+    code, err, files = call(command, annotations="bad.tsv", ontology="old.obo")
+    message = said_once(code, err)
+    assert "bad.tsv: " in message
+    assert said in message
+    assert not files
+
+
+@pytest.mark.parametrize("command", ["enrich", "audit", "ontology"])
+@pytest.mark.parametrize(("content", "said"), ASSIGNMENTS.values(), ids=ASSIGNMENTS)
+def test_what_are_no_assignments(call, out, command, content, said):
+    (out / "assignments.tsv").write_text(content)
+    code, err, files = call(command)
+    message = said_once(code, err)
+    assert "assignments.tsv: " in message
+    assert said in message
+    assert not files
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_left_out_is_counted(call, tmp_path, command):
+    (tmp_path / "old.obo").write_text(OLD)
+    more = "".join(f"f{f}m{m}\tT:{t}\n" for f, t in ((0, 2), (1, 30), (2, 31)) for m in range(12))
+    some = "f0m0\tT:98\nf0m1\tT:32\nf0m2\tT:32\nanother\tT:3\n"
+    (tmp_path / "a.tsv").write_text((tmp_path / "a.tsv").read_text() + more + some)
+    code, err, files = call(command, ontology="old.obo")
+    assert code == 0, err
+    assert files
+    for line in (
+        "24 with an alternative or replaced id, brought up to date (such as T:30, T:31)",
+        "2 with an obsolete id that nothing replaces, left out (such as T:32)",
+        "2 with an id that the ontology does not know, left out (such as T:99, T:98)",
+        "2 annotated proteins are not among them",
+    ):
+        assert line in err.splitlines()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("output", ["e.xyz", "e", "e.tsv.gz", "e.csv", "e.gaf", "e.html"])
+def test_an_output_of_another_format(call, command, output):
+    code, err, files = call(command, output=output)
+    assert "unknown suffix. Choose from " in said_once(code, err)
+    assert not files
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("output", ["folder.tsv", "new.fasta/e.tsv"])
+def test_an_output_with_something_in_the_way(call, tmp_path, command, output):
+    (tmp_path / "folder.tsv").mkdir()
+    code, err, files = call(command, output=output)
+    assert ("is a directory" if output == "folder.tsv" else "is a file") in said_once(code, err)
+    assert not files
+
+
 @pytest.mark.parametrize(
-    ("command", "source", "annotations", "ontology", "said"), MISTAKES.values(), ids=MISTAKES
+    ("command", "beside"),
+    [
+        ("annotate", "e.gaf"),
+        ("audit", "e.terms.tsv"),
+        ("ontology", "e.members.tsv"),
+        ("enrich", "knowledge.html"),
+    ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(
-    seqscan, out, tmp_path, command, source, annotations, ontology, said
-):
-    (tmp_path / "cyclic.obo").write_text(OBO.replace("name: root\n", "name: root\nis_a: T:4\n"))
-    (tmp_path / "u.tsv").write_text("f0m0\tX:1\n")
-    (tmp_path / "o.tsv").write_text("stranger\tT:3\n")
-    (tmp_path / "0.tsv").write_text("")
-    (tmp_path / "rowless.tsv").write_text("id\tcluster\n")
-    options = ("--annotations", annotations, "--ontology", ontology, "-o", "e.xyz")
-    code, _, err = seqscan(command, source, *options)
-    errors = [line for line in err.splitlines() if line.startswith("seqscan: ")]
-    assert code == 2
-    assert len(errors) == 1
-    assert said in errors[0]
-    assert not (tmp_path / "e.xyz").exists()
+def test_nothing_is_written_if_one_of_the_outputs_cannot_be(call, tmp_path, command, beside):
+    (tmp_path / beside).mkdir()
+    code, err, files = call(command)
+    assert beside in said_once(code, err)
+    assert not files
+
+
+@pytest.mark.parametrize("command", ["enrich", "audit", "ontology"])
+@pytest.mark.parametrize("content", ["<p>mine</p>", '<script type="application/json" id="data">{</script>'])
+def test_a_page_of_someone_else_is_left_alone(call, tmp_path, command, content):
+    (tmp_path / "mine.html").write_text(content)
+    code, err, files = call(command, extra=("--page", "mine.html"))
+    assert "no page of seqscan" in said_once(code, err)
+    assert (tmp_path / "mine.html").read_text() == content
+    assert not files
+
+
+def test_a_page_that_is_the_output(call):
+    code, err, files = call("enrich", extra=("--page", "e.tsv"))
+    assert "is an output too" in said_once(code, err)
+    assert not files

@@ -28,6 +28,9 @@ OntologyFile = Annotated[
     Path, typer.Option("--ontology", metavar="go.obo", help="OBO or OBO Graphs JSON, plain or compressed.")
 ]
 
+TABLE_SUFFIXES = (".tsv", ".txt")
+"""Of tables, so that no file says it is CSV, compressed or another of the outputs."""
+
 PageFile = Annotated[
     Path | None,
     typer.Option(
@@ -55,11 +58,13 @@ def enrich(
     from seqscan.knowledge.page import enrichment_part, update_page
     from seqscan.results import Assignments
 
+    page = _page(page, output)
+    _check_targets(output, TABLE_SUFFIXES, page=page)
     table = Assignments.read(assignments)
     matched = _matched(annotations, ontology, table.ids)
     found = test(table.labels, matched.propagated, matched.ontology, background=background, max_q=max_q)
     found.write(output)
-    update_page(_page(page, output), "enrichment", enrichment_part(found, matched.report()))
+    update_page(page, "enrichment", enrichment_part(found, matched.report()))
     named = len({int(cluster) for cluster in found.clusters})
     typer.echo(
         f"{len(found)} pairs of cluster and term at q <= {max_q}, of {found.n_tests} tested; "
@@ -108,6 +113,9 @@ def annotate(
     from seqscan.results import write_rejected
     from seqscan.threads import use_threads
 
+    cafa, gaf = output.with_name(f"{output.stem}.cafa.txt"), output.with_name(f"{output.stem}.gaf")
+    rejected = output.with_name(f"{output.stem}.rejected.tsv")
+    _check_targets(output, TABLE_SUFFIXES, cafa, gaf, rejected)
     use_threads(threads)
     trained = Model.load(model)
     known = (
@@ -132,13 +140,12 @@ def annotate(
         else {}
     )
     found.write(output, residues=shown)
-    found.write_cafa(output.with_name(f"{output.stem}.cafa.txt"))
-    gaf = output.with_name(f"{output.stem}.gaf")
+    found.write_cafa(cafa)
     rows = write_gaf(
         found, gaf, descriptions={r.id: r.description for r in records},
         day=(date or datetime.now(UTC)).date(),
     )  # fmt: skip
-    write_rejected(ledger.rows, output.with_name(f"{output.stem}.rejected.tsv"))
+    write_rejected(ledger.rows, rejected)
     typer.echo(
         f"{len(found)} terms for {len(set(found.rows.tolist()))} of {len(records)} proteins, "
         f"{int((~found.known).sum())} of them new; {len(ledger.rows)} records rejected"
@@ -174,6 +181,9 @@ def audit(
     from seqscan.knowledge.page import audit_part, update_page
     from seqscan.results import Assignments, write_tsv
 
+    page = _page(page, output)
+    summary = output.with_name(f"{output.stem}.terms.tsv")
+    _check_targets(output, TABLE_SUFFIXES, summary, page=page)
     table = Assignments.read(assignments)
     matched = _matched(annotations, ontology, table.ids)
     annotated = np.flatnonzero(np.diff(matched.direct.indptr) > 0)
@@ -182,10 +192,9 @@ def audit(
     found = rank(around, matched.direct, matched.ontology, seed=seed)
     found.write(output)
     verdicts = term_verdicts(found, matched.propagated)
-    summary = output.with_name(f"{output.stem}.terms.tsv")
     write_tsv(TERM_COLUMNS, verdicts, summary)
     notes = [*matched.report(), f"evidence: {how}"]
-    update_page(_page(page, output), "audit", audit_part(found, verdicts, notes))
+    update_page(page, "audit", audit_part(found, verdicts, notes))
     n_suspect = int((found.suspicion >= 0.5).sum())
     typer.echo(
         f"{len(found)} annotations ranked; suspicion is 0.5 or more for {n_suspect}; "
@@ -215,10 +224,9 @@ def ontology(
     from seqscan.knowledge.page import ontology_part, update_page
     from seqscan.model import Model
 
-    if output.suffix not in SUFFIXES:
-        raise InvalidParameter(
-            "output", str(output), "has an unknown suffix", remedy=f"Choose from {', '.join(SUFFIXES)}."
-        )
+    page = _page(page, output)
+    members = output.with_name(f"{output.stem}.members.tsv")
+    _check_targets(output, SUFFIXES, members, page=page)
     if (annotations is None) != (ontology is None):
         raise InvalidParameter(
             "annotations", str(annotations), "go together with --ontology: give both or none"
@@ -236,8 +244,8 @@ def ontology(
         notes.append("no annotations were given: sequences alone")
     candidates = propose(found, known)
     write_ontology(candidates, output, ontology=terms)
-    write_members(candidates, known.ids, output.with_name(f"{output.stem}.members.tsv"))
-    update_page(_page(page, output), "ontology", ontology_part(candidates, terms, notes))
+    write_members(candidates, known.ids, members)
+    update_page(page, "ontology", ontology_part(candidates, terms, notes))
     if terms is None:
         typer.echo(f"{len(candidates)} categories from sequences alone")
         return
@@ -252,6 +260,28 @@ def _page(page: Path | None, output: Path) -> Path:
     from seqscan.knowledge.page import PAGE_NAME
 
     return page or output.with_name(PAGE_NAME)
+
+
+def _check_targets(output: Path, suffixes: Sequence[str], *beside: Path, page: Path | None = None) -> None:
+    """Raise before any work what would else end it half-way, with some of the files written."""
+    from seqscan.knowledge.page import read_page
+
+    if output.suffix not in suffixes:
+        raise InvalidParameter(
+            "output", str(output), "has an unknown suffix", remedy=f"Choose from {', '.join(suffixes)}."
+        )
+    for target in (output, *beside, *([page] if page else [])):
+        if target.is_dir():
+            raise InvalidParameter("output", str(target), "is a directory", remedy="Name another file.")
+        above = next(folder for folder in target.absolute().parents if folder.exists())
+        if not above.is_dir():
+            raise InvalidParameter(
+                "output", str(target), f"{above} is a file", remedy="Name a file in a directory."
+            )
+    if page in (output, *beside):
+        raise InvalidParameter("page", str(page), "is an output too", remedy="Give another --page.")
+    if page:
+        read_page(page)
 
 
 def _matched(annotations: Path, ontology: Path, ids: Sequence[str]) -> Matched:

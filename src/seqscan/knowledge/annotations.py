@@ -32,6 +32,9 @@ MIN_PROBABILITY = 0.5
 _TERM = re.compile(r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9_.]+$")
 _NAMED = re.compile(r"\[([A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9_.]+)\]")
 _N_EXAMPLES = 3
+_REMEDY = (
+    "Give GAF, GPAD or a table with a protein and its terms in each row, for instance P12345<tab>GO:0005524."
+)
 
 
 @dataclass(frozen=True)
@@ -289,12 +292,11 @@ def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
         raise InputError(
             str(path),
             "holds no annotation",
-            remedy="Give GAF, GPAD or a table with a protein and its terms in each row, for instance "
-            "P12345<tab>GO:0005524.",
+            remedy=_REMEDY,
         )
     if not pairs[0]:
-        strange = examples.get("unknown", []) or examples.get("obsolete", [])
-        if not strange:
+        unknown, obsolete = (", ".join(examples.get(kind, [])) for kind in ("unknown", "obsolete"))
+        if not unknown and not obsolete:
             raise InputError(
                 str(path),
                 f"has no annotation that holds: of {counts['pairs']}, {counts['negated']} say NOT, "
@@ -302,8 +304,13 @@ def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
             )
         raise InputError(
             str(path),
-            f"not one of its {counts['pairs']} annotations has a term of the ontology "
-            f"(such as {', '.join(strange)})",
+            f"not one of its {counts['pairs']} annotations has a term of the ontology"
+            + (f"; unknown are {counts['unknown']} (such as {unknown})" if unknown else "")
+            + (
+                f"; obsolete, and not replaced, are {counts['obsolete']} (such as {obsolete})"
+                if obsolete
+                else ""
+            ),
             remedy="Give the ontology that the annotations were made with.",
         )
     shape = (len(row_of), len(ontology))
@@ -341,7 +348,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
     except IsADirectoryError:
         raise InputError(str(path), "is a directory", remedy="Give a file of annotations.") from None
     except (UnicodeDecodeError, EOFError, OSError) as error:
-        raise InputError(str(path), f"cannot be read ({error})") from None
+        raise InputError(str(path), f"cannot be read ({error})", remedy=_REMEDY) from None
 
 
 def _layout(line: str) -> str:
@@ -364,7 +371,11 @@ def _fixed(
         if line.strip() and not line.startswith("!"):
             columns = line.split("\t")
             if len(columns) <= evidence or not _TERM.match(columns[term].strip()):
-                raise InputError(str(path), f"line {number} is no row of {layout.upper()}: {line[:80]!r}")
+                raise InputError(
+                    str(path),
+                    f"line {number} is no row of {layout.upper()}: {line[:80]!r}",
+                    remedy="Mend the row or take it out; columns are separated by tabs.",
+                )
             protein = columns[id].strip()
             # In GPAD 2.0, unlike in the others, the database is part of the id, and NOT has its own column.
             protein = protein.split(":", 1)[1] if layout == "gpad2" and ":" in protein else protein
@@ -399,7 +410,7 @@ def _table(
                 raise InputError(
                     str(path),
                     f"line {number} has no terms in column {column + 1}: {line[:80]!r}",
-                    remedy="Each row needs a protein and its terms, for instance P12345<tab>GO:0005524.",
+                    remedy=_REMEDY,
                 )
             probability = _number(fields[-1]) if len(fields) > column + 1 else None
             improbable = probability is not None and probability < MIN_PROBABILITY

@@ -131,7 +131,12 @@ def enrich(
     if background == "annotated":
         used &= np.diff(annotated.indptr) > 0
     if not used.any():
-        raise InputError("assignments", "no protein is in a cluster and annotated")
+        n_clustered = int((np.asarray(labels) >= 0).sum())
+        raise InputError(
+            "assignments",
+            f"no protein is in a cluster and annotated; {n_clustered} of {len(labels)} are in a cluster",
+            remedy="Give assignments and annotations that have proteins in common.",
+        )
     numbers, cluster_of = np.unique(np.asarray(labels)[used], return_inverse=True)
     carries = annotated[np.flatnonzero(used)].astype(np.int32)
     n = int(used.sum())

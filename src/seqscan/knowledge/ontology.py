@@ -6,6 +6,8 @@ two relations make the hierarchy here. Terms that were merged or replaced are fo
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ __all__ = ["Ontology", "Term"]
 logger = logging.getLogger(__name__)
 
 HIERARCHY = ("is_a", "part_of")
+_REMEDY = "Give an ontology in OBO, or in OBO Graphs JSON with a name that says `.json`."
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,12 @@ class Ontology:
         ordered = sorted(terms, key=lambda term: term.id)
         row_of = {term.id: row for row, term in enumerate(ordered)}
         if not ordered:
-            raise InputError(source, "holds no term that is in use")
+            raise InputError(source, "holds no term that is in use", remedy=_REMEDY)
         if len(row_of) < len(ordered):
             twice = next(a.id for a, b in pairwise(ordered) if a.id == b.id)
-            raise InputError(source, f"the term {twice} is defined twice")
+            raise InputError(
+                source, f"the term {twice} is defined twice", remedy="Keep one of its definitions."
+            )
         edges = [
             (row, row_of.get(parent, -1)) for row, term in enumerate(ordered) for _, parent in term.parents
         ]
@@ -254,17 +259,24 @@ def _load(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(str(path), "there is no such file") from None
     except IsADirectoryError:
-        raise InputError(str(path), "is a directory", remedy="Give an OBO file.") from None
+        raise InputError(str(path), "is a directory", remedy=_REMEDY) from None
     except (SyntaxError, ValueError, EOFError, OSError) as error:
         if isinstance(error, InputError):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(str(path), f"is not a readable ontology ({reason})", remedy="Give OBO.") from None
+        # Of a syntax error the message alone names fastobo's stream, not the file.
+        where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+        reason = " ".join(where.split())[:200]
+        raise InputError(str(path), f"is not a readable ontology ({reason})", remedy=_REMEDY) from None
 
 
 def _parsed(handle: IO[bytes], path: Path) -> Any:
     if path.name.removesuffix(".gz").endswith(".json"):
-        return fastobo.load_graph(handle)
+        text = handle.read()
+        # Of a document without a graph fastobo (0.14) panics, which Python cannot catch as an error.
+        document = json.loads(text)
+        if not (isinstance(document, dict) and document.get("graphs")):
+            raise ValueError("it has no 'graphs'")
+        return fastobo.load_graph(io.BytesIO(text))
     return fastobo.load(handle, threads=1)
 
 

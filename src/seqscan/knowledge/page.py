@@ -25,7 +25,7 @@ from seqscan.knowledge.enrich import Enrichment
 from seqscan.knowledge.ontology import Ontology
 from seqscan.offline import content_policy, script_json, script_of, template
 
-__all__ = ["PAGE_NAME", "audit_part", "enrichment_part", "ontology_part", "update_page"]
+__all__ = ["PAGE_NAME", "audit_part", "enrichment_part", "ontology_part", "read_page", "update_page"]
 
 PAGE_NAME = "knowledge.html"
 PARTS = ("enrichment", "audit", "ontology")
@@ -54,7 +54,7 @@ def update_page(path: str | Path, part: str, content: dict[str, Any]) -> None:
         If the file is there and is no such page; it is left alone.
     """
     path = Path(path)
-    parts = _read(path) | {part: content}
+    parts = read_page(path) | {part: content}
     parts = {name: parts[name] for name in PARTS if name in parts}
     style, script = template("report.css") + template("knowledge.css"), script_of("knowledge.js")
     environment = Environment(
@@ -136,15 +136,19 @@ def ontology_part(
     return {"notes": list(notes), "nodes": nodes, "n": len(candidates)}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_page(path: str | Path) -> dict[str, Any]:
+    """Return the parts of a page, none if it is not there; raises `InputError` if it is another file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     except (UnicodeDecodeError, IsADirectoryError):
         text = ""
     found = _DATA.search(text)
-    if found is None:
+    try:
+        parts = json.loads(found.group(1)) if found else None
+    except json.JSONDecodeError:
+        parts = None
+    if not isinstance(parts, dict):
         raise InputError(str(path), "is there and is no page of seqscan", remedy="Give another --page.")
-    parts: dict[str, Any] = json.loads(found.group(1))
     return parts
