@@ -41,7 +41,7 @@ from seqscan.knowledge.annotate import Predictions, annotate
 from seqscan.knowledge.annotations import propagate, read_annotations
 from seqscan.knowledge.audit import audit, corrupted, disagreement
 from seqscan.knowledge.candidates import Knowledge, propose
-from seqscan.knowledge.categories import Category, categories, cluster_means
+from seqscan.knowledge.categories import Category, categories, cluster_means, covariance_within
 from seqscan.knowledge.enrich import enrich
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Surroundings, aligned, nearest
@@ -499,7 +499,9 @@ def _together(made: list[Category], n: int) -> list[NDArray[np.bool_]]:
 
 def _categories(vectors: NDArray[np.float32], labels: NDArray[np.int32]) -> list[Category]:
     numbers = np.unique(labels)
-    return categories(labels, cluster_means(unit(vectors - vectors.mean(axis=0)), labels, numbers), numbers)
+    points = unit(vectors - vectors.mean(axis=0))
+    means = cluster_means(points, labels, numbers)
+    return categories(labels, means, numbers, covariance=covariance_within(points, labels, means))
 
 
 def _counts(n: int) -> list[int]:

@@ -15,8 +15,10 @@ from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.candidates import Candidate, Knowledge, propose
 from seqscan.knowledge.categories import (
     Category,
+    Linkage,
     categories,
     cluster_means,
+    covariance_within,
     linkage,
     motif,
     shared_phrase,
@@ -31,7 +33,9 @@ from seqscan.knowledge.page import enrichment_part, ontology_part, update_page
 from seqscan.store import unit
 
 # Four clusters in two pairs.
-MEANS = unit(np.array([[1, 0, 0.3], [1, 0.3, 0], [-1, 0, 0.3], [-1, 0.3, 0]]))
+MEANS = unit(
+    np.random.default_rng(0).normal(size=(2, 64)).repeat(2, axis=0) + np.diag([5, 5, 7, 7]) @ np.eye(4, 64)
+)
 
 
 def test_pairs_of_clusters_become_categories_above_them():
@@ -43,12 +47,70 @@ def test_pairs_of_clusters_become_categories_above_them():
     assert found[4].cohesion == pytest.approx(float(MEANS[0] @ MEANS[1]))
 
 
+def families(n, *, scale=1.0, seed=0, within=0.1, size=6):
+    """Members of n clusters in groups of four: points, labels, their means and the covariance within."""
+    generator = np.random.default_rng(seed)
+    centers = generator.normal(size=(n, 64)) + 1.5 * generator.normal(size=(n, 64))[np.arange(n) // 4 * 4]
+    labels = np.repeat(np.arange(n), size)
+    points = scale * unit(centers[labels] / 15 + within * generator.normal(size=(n * size, 64)))
+    means = cluster_means(points, labels, np.arange(n))
+    return labels, means, covariance_within(points, labels, means)
+
+
+def test_groups_of_clusters_are_found_whatever_the_scale_of_cosines():
+    for scale in (1.0, 0.2):
+        labels, means, covariance = families(40, scale=scale)
+        found = {c.clusters for c in categories(labels, means, np.arange(40), covariance=covariance)}
+        assert {tuple(range(i, i + 4)) for i in range(0, 40, 4)} <= found
+
+
+def test_what_other_members_would_not_form_is_no_category():
+    """Of clusters equally far from each other, nominally 5 % of the joins, which are the nearest of all."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(60), 6)
+    shares = []
+    for _ in range(5):
+        points = unit(np.eye(60, 64)[labels] + 0.2 * generator.normal(size=(360, 64)))
+        means = cluster_means(points, labels, np.arange(60))
+        made = categories(labels, means, np.arange(60), covariance=covariance_within(points, labels, means))
+        shares.append(sum(len(c.clusters) > 1 for c in made) / 58)
+    assert np.mean(shares) < 0.2
+    assert sum(len(c.clusters) > 1 for c in categories(labels, means, np.arange(60))) == 58
+
+
+def test_branches_are_measured_by_what_other_members_would_give():
+    generator = np.random.default_rng(0)
+    sizes = np.array([30, 60, 40, 80, 30])
+    labels, spread = np.repeat(np.arange(5), sizes), np.linspace(0.05, 0.4, 8)
+    centers = unit(generator.normal(size=(5, 8)))
+    tree = Linkage.of(centers, sizes, np.diag(spread**2))
+
+    def lengths(means):
+        """Of the branches of the same tree."""
+        nodes, weights, found = list(means), list(sizes), []
+        for left, right in tree.sides.tolist():
+            weights.append(weights[left] + weights[right])
+            nodes.append((weights[left] * nodes[left] + weights[right] * nodes[right]) / weights[-1])
+        for node, (left, right) in enumerate(tree.sides[:-1].tolist(), 5):
+            (pair,) = (pair for pair in tree.sides.tolist() if node in pair)
+            found.append(nodes[left] @ nodes[right] - nodes[node] @ nodes[sum(pair) - node])
+        return np.array(found)
+
+    drawn = []
+    for _ in range(500):
+        points = (centers[labels] + spread * generator.normal(size=(len(labels), 8))).astype(np.float32)
+        drawn.append(lengths(cluster_means(points, labels, np.arange(5))))
+    assert tree.branch_z() == pytest.approx(lengths(centers) / np.std(drawn, axis=0), rel=0.15)
+    within = covariance_within(points, labels, cluster_means(points, labels, np.arange(5)))
+    assert within == pytest.approx(np.diag(spread**2), abs=0.03)
+
+
 def test_a_category_between_two_groups_gets_both_parents():
     # On the sphere, degrees from the first: nearest is the second, but the other two, on its other side, are
     # farther from each other than from it.
     places = np.radians([[0, 0], [-16, 0], [13.4, 12], [13.4, -12]])
     means = unit(np.column_stack([np.tan(places), np.ones(4)]))
-    found = categories(np.repeat(np.arange(4), 4), means, np.arange(4), min_persistence=0.0)
+    found = categories(np.repeat(np.arange(4), 4), means, np.arange(4), min_z=0.0)
     assert len(found[0].parents) == 2
     several = [c for c in found if len(c.parents) > 1]
     assert several
@@ -61,7 +123,7 @@ def test_a_category_between_two_groups_gets_both_parents():
 def test_the_graph_has_no_cycle_and_parents_hold_their_children(seed):
     generator = np.random.default_rng(seed)
     means = unit(generator.normal(size=(30, 3)))
-    found = categories(np.repeat(np.arange(30), 2), means, np.arange(30), min_persistence=0.0)
+    found = categories(np.repeat(np.arange(30), 2), means, np.arange(30), min_z=0.0)
     for child in found:
         for parent in child.parents:
             assert set(child.rows) <= set(found[parent].rows)
@@ -156,7 +218,7 @@ def world():
     ids = [f"P{i}" for i in range(len(marks))]
     known = Knowledge(ids, ontology=ontology, carried=propagate(direct.tocsr(), ontology))
     means = unit(np.random.default_rng(0).normal(size=(7, 20)))
-    found = categories(labels, means, np.arange(7), min_persistence=2.0)
+    found = categories(labels, means, np.arange(7), min_z=np.inf)
     return found, known, labels
 
 

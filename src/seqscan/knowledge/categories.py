@@ -1,8 +1,8 @@
 """A directed acyclic graph of categories from clusters, and what each has in common.
 
 Clusters are the leaves. What is above them comes from an average linkage of their members, where only groups
-that hold together over a range of similarity become categories. A category gets a second parent if it is as
-near to that parent's members as they are to each other.
+that other members of the same clusters would form too become categories. A category gets a second parent if
+it is nearer to that parent's members than they are to each other.
 """
 
 from __future__ import annotations
@@ -16,10 +16,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Category", "categories", "cluster_means", "linkage", "motif", "shared_phrase", "stable_id"]
+__all__ = [
+    "Category",
+    "Linkage",
+    "categories",
+    "cluster_means",
+    "covariance_within",
+    "linkage",
+    "motif",
+    "shared_phrase",
+    "stable_id",
+]
 
-MIN_PERSISTENCE = 0.04
-"""A merged group becomes a category if it stays alone over this range of cosine."""
+MIN_Z = 1.645
+"""How many standard errors the branch of a group must be longer than 0: 5 %, one-sided."""
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9'-]*")
 _DULL = {
@@ -70,6 +80,26 @@ def cluster_means(
     inside = numbers[place] == labels
     np.add.at(means, place[inside], points[inside])
     return means / np.bincount(place[inside], minlength=len(numbers))[:, None]
+
+
+def covariance_within(
+    points: NDArray[np.float32], labels: NDArray[np.integer], means: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the covariance of members around the mean of their cluster, pooled over clusters, (Q, Q).
+
+    Parameters
+    ----------
+    points : (N, Q)
+    labels : (N,)
+        Cluster of each, -1 for none.
+    means : (C, Q)
+        Of the clusters that occur, see `cluster_means`.
+    """
+    inside = labels >= 0
+    place = np.unique(labels[inside], return_inverse=True)[1]
+    apart = points[inside] - means[place].astype(np.float32)
+    # One degree of freedom for each mean; of clusters of one alone nothing is known, and 0 is returned.
+    return (apart.T @ apart).astype(np.float64) / max(len(apart) - len(means), 1)
 
 
 def linkage(means: NDArray[np.floating], sizes: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -133,7 +163,8 @@ def categories(
     means: NDArray[np.floating],
     numbers: NDArray[np.integer],
     *,
-    min_persistence: float = MIN_PERSISTENCE,
+    covariance: NDArray[np.floating] | None = None,
+    min_z: float = MIN_Z,
 ) -> list[Category]:
     """Build the graph.
 
@@ -145,7 +176,10 @@ def categories(
         Of the clusters, or their prototypes.
     numbers : (C,)
         The clusters' numbers, ascending.
-    min_persistence : cosine
+    covariance : (Q, Q), optional
+        Within clusters, see `covariance_within`; if not given, the means are taken to be exact.
+    min_z : standard errors
+        See `Linkage.branch_z`.
 
     Returns
     -------
@@ -154,9 +188,14 @@ def categories(
     """
     rows_of = [np.flatnonzero(labels == number) for number in numbers]
     sizes = np.array([len(rows) for rows in rows_of])
-    groups, cohesion, up = _merged(means, sizes, min_persistence)
+    tree = Linkage.of(means, sizes, covariance)
+    # All proteins together are no category.
+    kept = np.append(tree.branch_z() >= min_z, False)[: len(tree.tree)]
+    joins = np.flatnonzero(kept)
+    cohesion = np.concatenate([np.ones(len(means)), 1.0 - tree.tree[joins, 2]])
+    groups, up = _merged(tree.sides, kept)
     links = {child: {parent} for child, parent in up.items()}
-    for child, parent in _second_parents(groups, cohesion, links, means, sizes):
+    for child, parent in _second_parents(groups, links, tree, joins, min_z):
         links.setdefault(child, set()).add(parent)
     # A category holds what is below it, by every way.
     below = [set(group) for group in groups]
@@ -174,67 +213,137 @@ def categories(
             tuple(sorted(int(numbers[i]) for i in held)),
             np.sort(np.concatenate([rows_of[i] for i in held])),
             tuple(sorted(links.get(place, ()))),
-            cohesion[place],
+            float(cohesion[place]),
         )
         for place, held in enumerate(below)
     ]
 
 
-def _merged(
-    means: NDArray[np.floating], sizes: NDArray[np.int64], min_persistence: float
-) -> tuple[list[set[int]], list[float], dict[int, int]]:
-    """Cut the linkage into groups that persist; return groups, cohesions, and the parent of each."""
-    n = len(means)
+@dataclass(frozen=True)
+class Linkage:
+    """A linkage with the means of its 2 C - 1 nodes, clusters first.
+
+    Attributes
+    ----------
+    tree : (C - 1, 4)
+        From `linkage`.
+    means : (2 C - 1, Q)
+    sizes : (2 C - 1,), proteins
+    spread : (2 C - 1, Q)
+        The means times a root of the covariance within clusters.
+    """
+
+    tree: NDArray[np.float64]
+    means: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        means: NDArray[np.floating],
+        sizes: NDArray[np.integer],
+        covariance: NDArray[np.floating] | None = None,
+    ) -> Linkage:
+        """Link C clusters; without a covariance (Q, Q), their means are taken to be exact."""
+        tree = linkage(means, sizes)
+        centers = np.concatenate([means, np.zeros((len(tree), means.shape[1]))])
+        weights = np.concatenate([sizes, np.zeros(len(tree))])
+        for node, sides in enumerate(tree[:, :2].astype(np.int64), len(means)):
+            weights[node] = weights[sides].sum()
+            centers[node] = weights[sides] @ centers[sides] / weights[node]
+        if covariance is None:
+            return cls(tree, centers, weights, np.zeros_like(centers))
+        variances, axes = np.linalg.eigh(covariance)
+        return cls(tree, centers, weights, centers @ (axes * np.sqrt(np.maximum(variances, 0))))
+
+    @property
+    def sides(self) -> NDArray[np.int64]:
+        """The two nodes of each join, (C - 1, 2)."""
+        return self.tree[:, :2].astype(np.int64)
+
+    def branch_z(self) -> NDArray[np.float64]:
+        """Test whether the sides of a join are nearer to each other than both are to what joins them next.
+
+        Returns
+        -------
+        z : (C - 2,), standard errors
+            Length of the branch above each join but the last, which has none.
+
+        Notes
+        -----
+        The internal-branch test of Nei, Stephens and Saitou (Mol Biol Evol 2:66, 1985), made for trees by
+        average linkage. The error is that of another sample of members: a mean of n varies by the covariance
+        within clusters over n, and a length, to first order, by what each of the three means has in it.
+
+        Examples
+        --------
+        >>> means = np.array([[1, 0], [0.8, 0.6], [0, 1]])
+        >>> Linkage.of(means, np.array([4, 4, 4]), 0.1 * np.eye(2)).branch_z().round(2).tolist()
+        [1.89]
+        """
+        sides = self.sides
+        sibling = np.zeros(len(self.means), dtype=np.int64)
+        sibling[sides] = sides[:, ::-1]
+        joins = len(sides) + 1 + np.arange(len(sides) - 1)
+        return self.length_z(sides[:-1, 0], sides[:-1, 1], sibling[joins])
+
+    def length_z(
+        self, left: NDArray[np.integer], right: NDArray[np.integer], other: NDArray[np.integer] | int
+    ) -> NDArray[np.float64]:
+        """Return by how many standard errors nodes are nearer to each other than both to a third, (M,)."""
+        share = (self.sizes[left] / (self.sizes[left] + self.sizes[right]))[:, None]
+        a, b, c = self.means[left], self.means[right], self.means[other]
+        length = (a * b - (share * a + (1 - share) * b) * c).sum(axis=1)
+        a, b, c = self.spread[left], self.spread[right], self.spread[other]
+        variance = (
+            ((b - share * c) ** 2).sum(axis=1) / self.sizes[left]
+            + ((a - (1 - share) * c) ** 2).sum(axis=1) / self.sizes[right]
+            + ((share * a + (1 - share) * b) ** 2).sum(axis=1) / self.sizes[other]
+        )
+        return length / np.sqrt(np.maximum(variance, np.finfo(np.float64).tiny))
+
+
+def _merged(sides: NDArray[np.int64], kept: NDArray[np.bool_]) -> tuple[list[set[int]], dict[int, int]]:
+    """Return clusters, and the joins that are kept, as groups of clusters, and the parent of each."""
+    n = len(sides) + 1
     groups: list[set[int]] = [{i} for i in range(n)]
-    cohesion = [1.0] * n
     up: dict[int, int] = {}
-    if n < 2:
-        return groups, cohesion, up
-    tree = linkage(means, sizes)
-    formed = np.concatenate([np.full(n, np.nan), 1.0 - tree[:, 2]])
-    joined = np.zeros(2 * n - 1)
-    for step, (left, right, _, _) in enumerate(tree):
-        joined[int(left)] = joined[int(right)] = formed[n + step]
     held: dict[int, set[int]] = {i: {i} for i in range(n)}
     parts: dict[int, list[int]] = {i: [i] for i in range(n)}
-    for step, (left, right, _, _) in enumerate(tree):
-        node = n + step
-        held[node] = held.pop(int(left)) | held.pop(int(right))
+    for node, (left, right) in enumerate(sides.tolist(), n):
+        held[node] = held.pop(left) | held.pop(right)
         # Places of the categories that have no parent yet.
-        parts[node] = parts.pop(int(left)) + parts.pop(int(right))
-        is_root = step == len(tree) - 1
-        if not is_root and formed[node] - joined[node] >= min_persistence:
+        parts[node] = parts.pop(left) + parts.pop(right)
+        if kept[node - n]:
             up |= dict.fromkeys(parts[node], len(groups))
             parts[node] = [len(groups)]
             groups.append(held[node])
-            cohesion.append(float(formed[node]))
-    return groups, cohesion, up
+    return groups, up
 
 
 def _second_parents(
-    groups: list[set[int]],
-    cohesion: list[float],
-    links: dict[int, set[int]],
-    means: NDArray[np.floating],
-    sizes: NDArray[np.int64],
+    groups: list[set[int]], links: dict[int, set[int]], tree: Linkage, joins: NDArray[np.int64], min_z: float
 ) -> Iterable[tuple[int, int]]:
-    """Yield pairs of a category and a further parent that it is near enough to, no cycle among them."""
-    inner = [place for place, group in enumerate(groups) if len(group) > 1]
-    if not inner:
-        return
-    centers = np.stack(
-        [np.average(means[sorted(group)], axis=0, weights=sizes[sorted(group)]) for group in groups]
-    )
-    near = centers @ centers[inner].T
+    """Yield pairs of a category and a further parent that it is near enough to, no cycle among them.
+
+    The groups are the clusters, then those of `joins`.
+    """
+    n_clusters = len(groups) - len(joins)
+    nodes = np.concatenate([np.arange(n_clusters), n_clusters + joins])
+    left, right = tree.sides[joins].T
+    within = (tree.means[left] * tree.means[right]).sum(axis=1)
+    centers = tree.means[nodes[n_clusters:]]
     below = [set(group) for group in groups]
-    for child in range(len(groups)):
-        # The nearest of those whose parts are no nearer to each other than the child is to them.
+    for child, node in enumerate(nodes.tolist()):
+        # The nearest of those that it is nearer to than their sides are to each other.
+        near = centers @ tree.means[node]
+        nearer = np.flatnonzero(near >= within)
+        nearer = nearer[-tree.length_z(left[nearer], right[nearer], node) >= min_z]
         fits = [
-            (float(near[child, i]), parent)
-            for i, parent in enumerate(inner)
-            if near[child, i] >= cohesion[parent]
-            and not below[child] & below[parent]
-            and len(groups[child]) <= len(groups[parent])
+            (float(near[i]), n_clusters + i)
+            for i in nearer.tolist()
+            if not below[child] & below[n_clusters + i] and len(groups[child]) <= len(groups[n_clusters + i])
         ]
         if fits:
             _, parent = max(fits, key=lambda fit: (fit[0], -fit[1]))

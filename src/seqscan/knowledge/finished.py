@@ -21,7 +21,7 @@ from seqscan.corpus import Corpus
 from seqscan.errors import ArtifactError, InputError
 from seqscan.head import ClusterHead
 from seqscan.knowledge.candidates import Knowledge
-from seqscan.knowledge.categories import Category, categories, cluster_means
+from seqscan.knowledge.categories import Category, categories, cluster_means, covariance_within
 from seqscan.knowledge.support import MAX_ALIGNED, Surroundings, aligned, nearest
 from seqscan.results import Assignments
 from seqscan.store import EmbeddingStore, unit
@@ -154,17 +154,20 @@ def categories_of_run(output: str | Path, head: ClusterHead) -> tuple[list[Categ
         )
     run = find_run(output)
     means: NDArray[np.floating] = unit(head.prototypes)[numbers]
+    covariance = None
     known = Knowledge(table.ids)
     if run is not None:
         rows = run.rows(table.ids, str(path))
         # Not whitened as for the heads: the strongest directions, which whitening levels, tell folds apart.
-        means = cluster_means(run.points()[rows], table.labels, numbers)
+        points = run.points()[rows]
+        means = cluster_means(points, table.labels, numbers)
+        covariance = covariance_within(points, table.labels, means)
         texts = run.corpus.descriptions
         known = Knowledge(
             table.ids, [texts[int(row)] for row in rows], [run.corpus[int(row)] for row in rows]
         )
     known = replace(known, representatives=_representatives(Path(output) / "clusters.tsv"))
-    return categories(table.labels, means, numbers), known
+    return categories(table.labels, means, numbers, covariance=covariance), known
 
 
 def _representatives(path: Path) -> dict[int, str]:
