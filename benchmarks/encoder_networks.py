@@ -83,8 +83,9 @@ class WordsInContext(WordEncoder):
         views = torch.cat([own, *(_window_mean(own, width) for width in self.widths)], dim=-1)
         return (words + self.narrow(F.gelu(self.widen(views)))) * mask.unsqueeze(-1), log_weights
 
-    def vectors(self, codes: Tensor, mask: Tensor) -> Tensor:
-        return self(codes, mask).pooled
+    # Context makes no sum of words of it: back to what holds for every encoder.
+    vectors = AbstractEncoder.vectors
+    residue_terms = AbstractEncoder.residue_terms
 
 
 def _window_mean(values: Tensor, width: int) -> Tensor:
