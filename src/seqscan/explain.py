@@ -63,12 +63,14 @@ def explain(
     if against_runner_up and head.n_clusters < 2:
         raise InvalidParameter("against_runner_up", True, "the model has one cluster: there is no runner-up")
     toward = unit(head.prototypes) @ head.projection.T / head.temperature
-    weight = model.encoder.project.weight.detach().cpu().double().numpy()
-    offset = head.center - model.encoder.project.bias.detach().cpu().double().numpy()
-    reference = np.linalg.lstsq(weight, offset, rcond=None)[0]
+    weight, bias = (
+        x.detach().cpu().double() for x in (model.encoder.project.weight, model.encoder.project.bias)
+    )
+    offset = torch.from_numpy(head.center).double() - bias
+    reference = torch.linalg.lstsq(weight, offset[:, None]).solution[:, 0]
     # Zero, to rounding, unless the affine map cannot reach the center.
-    rest = toward @ (weight @ reference - offset)
-    directions, center = (torch.from_numpy(array).float() for array in (toward @ weight, reference))
+    rest = toward @ (weight @ reference - offset).numpy()
+    directions = torch.from_numpy(toward @ weight.numpy()).float()
 
     def choose(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         logits = head.logits(vectors)
@@ -82,16 +84,19 @@ def explain(
         codes = [AMINO.encode(record.sequence) for record in block]
         maps: list[ActivationMap | None] = [None] * len(block)
         for rows, vectors, chosen, terms in model.encoder.residue_terms(
-            codes, directions, center, choose, max_residues=max_residues
+            codes, directions, reference.float(), choose, max_residues=max_residues
         ):
             norms = np.maximum(np.linalg.norm((vectors - head.center) @ head.projection, axis=1), 1e-12)
-            shares, biases = terms / norms[:, None, None], rest[chosen] / norms[:, None]
-            for line, row in enumerate(rows.tolist()):
-                record, bias = block[row], biases[line].tolist()
-                own = spread_evenly(shares[line, : len(record)], model.encoder.reach)
+            biases = rest[chosen] / norms[:, None]
+            lengths = np.array([len(codes[row]) for row in rows])
+            inside = np.arange(terms.shape[1]) < lengths[:, None]
+            shares = spread_evenly((terms / norms[:, None, None])[inside], model.encoder.reach, lengths)
+            columns = (rows.tolist(), chosen.tolist(), biases.tolist(), lengths.cumsum().tolist())
+            for row, labels, bias, stop in zip(*columns, strict=True):
+                own = shares[stop - len(codes[row]) : stop]
                 compared: dict[str, Any] = (
                     {
-                        "runner_up": int(chosen[line, 1]),
+                        "runner_up": labels[1],
                         "lead": own[:, 0] - own[:, 1],
                         "lead_bias": bias[0] - bias[1],
                     }
@@ -99,6 +104,6 @@ def explain(
                     else {}
                 )
                 maps[row] = ActivationMap(
-                    record.id, int(chosen[line, 0]), record.sequence, own[:, 0], bias[0], **compared
+                    block[row].id, labels[0], block[row].sequence, own[:, 0], bias[0], **compared
                 )
         yield from (item for item in maps if item is not None)

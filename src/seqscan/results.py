@@ -291,15 +291,21 @@ class ActivationMap:
         return replace(self, contributions=spread_evenly(self.contributions[:, None], reach)[:, 0], lead=lead)
 
 
-def spread_evenly(shares: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+def spread_evenly(
+    shares: NDArray[np.float32], reach: int, lengths: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
     """Spread each residue's shares (L, K) evenly over the residues up to `reach` away; their sums stay.
+
+    With `lengths` the residues are those of several proteins, one after another, each spread by itself.
 
     >>> spread_evenly(np.array([[0.0], [0.0], [6.0], [2.0]], np.float32), 1)[:, 0].tolist()
     [0.0, 2.0, 3.0, 3.0]
     """
-    n = len(shares)
-    begin = np.maximum(np.arange(n) - reach, 0)
-    end = np.minimum(np.arange(n) + reach + 1, n)
+    lengths = np.array([len(shares)]) if lengths is None else lengths
+    stops = np.repeat(lengths.cumsum(), lengths)
+    places = np.arange(len(shares))
+    begin = np.maximum(places - reach, stops - np.repeat(lengths, lengths))
+    end = np.minimum(places + reach + 1, stops)
     each = shares.astype(np.float64) / (end - begin)[:, None]
     # A residue is within reach of those that are within its own.
     sums = np.concatenate([np.zeros((1, shares.shape[1])), each.cumsum(axis=0)])

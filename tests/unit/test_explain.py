@@ -146,6 +146,19 @@ def test_contributions_need_no_bias_where_the_center_can_be_reached():
     assert map.bias == pytest.approx(0.0, abs=1e-6)
 
 
+def test_bias_is_what_the_affine_map_cannot_reach():
+    model = random_model(3)
+    with torch.no_grad():
+        # Its second dimension repeats the first, and the center has them apart.
+        model.encoder.project.weight[1] = model.encoder.project.weight[0]
+        model.encoder.project.bias[:2] = 0.0
+    center = np.array([1, -1, 0, 0, 0], np.float32)
+    head = ClusterHead(model.head.prototypes, center, model.head.projection, 0.1)
+    (map,) = check(Model(model.encoder, head), ["WWWWYYYYPPPP"])
+    assert abs(map.bias) > 1e-2
+    assert np.abs(map.contributions).max() < 10.0, "the reference is the shortest"
+
+
 def test_lead_over_the_runner_up_sums_to_the_difference_of_the_logits():
     model = random_model(5)
     records = [Record("a", "", "MKVLAACDEFGH"), Record("b", "", "ACDE"), Record("c", "", "WYWYKKRRDE")]

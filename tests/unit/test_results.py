@@ -14,6 +14,7 @@ from seqscan.results import (
     Assignments,
     Scores,
     read_truth,
+    spread_evenly,
     write_rejected,
     write_tsv,
 )
@@ -145,3 +146,13 @@ def test_rejected(tmp_path):
 def test_any_table(tmp_path):
     write_tsv(("a", "b"), [(1, 'two "quoted"'), (0.5, None)], tmp_path / "x.tsv")
     assert (tmp_path / "x.tsv").read_text() == 'a\tb\n1\ttwo "quoted"\n0.5\t\n'
+
+
+def test_proteins_that_are_spread_together_share_nothing():
+    generator = np.random.default_rng(0)
+    lengths = np.array([5, 1, 40, 2])
+    parts = [generator.normal(size=(n, 2)).astype(np.float32) for n in lengths]
+    together = spread_evenly(np.concatenate(parts), 3, lengths)
+    np.testing.assert_allclose(
+        together, np.concatenate([spread_evenly(part, 3) for part in parts]), atol=1e-6
+    )
