@@ -46,6 +46,7 @@ from seqscan.results import SPREAD
 from seqscan.segments import SegmentConfig
 from seqscan.stages import StageLog
 from seqscan.store import unit
+from seqscan.threads import use_threads
 
 N_TRAINED = 60  # domains of a family that the first model is trained on
 WINDOW = 51  # residues of a sliding window
@@ -599,7 +600,7 @@ def main() -> None:
     ):
         if not (options.data / name).exists():
             parser.error(f"{options.data / name} is missing; give its folder with --data")
-    torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
     data = draw(options.data, options.families, options.proteins, options.seed)
     print(
