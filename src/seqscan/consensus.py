@@ -106,13 +106,13 @@ def consensus_of(maps: Sequence[ActivationMap], *, threads: int = 2) -> list[Con
     best = {label: max(rows, key=lambda row: maps[row].logit) for label, rows in members.items()}
     codes = [AMINO.encode(item.residues) for item in maps]
     targets = {row: label for label, row in best.items()}
-    paths: dict[int, list[tuple[int, int, str]]] = {}
+    paths: dict[int, list[tuple[int, int, int, str]]] = {}
     if maps:
         for query, target, query_start, target_start, cigar in align_to(
             codes, sorted(targets), threads=threads
         ):
             if query != target and maps[query].label == targets[target]:
-                paths.setdefault(target, []).append((query, target_start, f"{query_start}:{cigar}"))
+                paths.setdefault(target, []).append((query, query_start, target_start, cigar))
     found = []
     for label in sorted(members):
         center = best[label]
@@ -120,9 +120,8 @@ def consensus_of(maps: Sequence[ActivationMap], *, threads: int = 2) -> list[Con
         counts, sums, seen = np.zeros((n, len(AMINO)), np.int64), np.zeros(n), np.zeros(n)
         places = np.arange(n)
         pairs = [(center, places, places)]
-        for query, target_start, path in paths.get(center, []):
-            start, cigar = path.split(":")
-            pairs.append((query, *column_pairs(int(start), target_start, cigar)))
+        for query, query_start, target_start, cigar in paths.get(center, []):
+            pairs.append((query, *column_pairs(query_start, target_start, cigar)))
         for row, own, place in pairs:
             np.add.at(counts, (place, codes[row][own]), 1)
             sums[place] += maps[row].contributions[own]
