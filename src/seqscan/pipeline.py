@@ -47,7 +47,7 @@ from seqscan.stages import Stage, StageLog
 from seqscan.store import unit
 from seqscan.tracks import write_domains
 
-__all__ = ["RunConfig", "cut_records", "run"]
+__all__ = ["RunConfig", "cut_records", "kept_input", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def run(
         )
     truth = read_truth(config.truth, config.truth_column) if config.truth else None
     context = _input_checksum(Path(config.context)) if config.context else None
-    source = _kept_input(source, work)
+    source = kept_input(source, work)
     checksum = _input_checksum(source)
     log = StageLog(work / "stages", on_start, on_end)
     log.folder.mkdir(exist_ok=True)
@@ -326,7 +326,7 @@ def summarize(
     return rows
 
 
-def _kept_input(source: str | Path, work: Path) -> Path:
+def kept_input(source: str | Path, work: Path) -> Path:
     """Return the input as a file; standard input is kept in the work folder."""
     if str(source) != "-":
         return Path(source)

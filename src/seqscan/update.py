@@ -31,7 +31,7 @@ from seqscan.hierarchy import HIERARCHY_COLUMNS, join_clusters
 from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors
 from seqscan.pieces import Pieces, find_pieces
-from seqscan.pipeline import summarize
+from seqscan.pipeline import kept_input, summarize
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, write_rejected, write_tsv
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
@@ -87,7 +87,7 @@ def update(
     model_path : path
         `OUT/model` of a run or an update; what lies beside it is read too, if it is there.
     source : path
-        FASTA or FASTQ.
+        FASTA or FASTQ; `-` is standard input.
     output : path
         Another folder.
     config : UpdateConfig
@@ -115,6 +115,7 @@ def update(
     work = output / "work"
     log = StageLog(work / "stages", on_start, on_end)
     log.folder.mkdir(parents=True, exist_ok=True)
+    source = kept_input(source, work)
     old_table = before / "assignments.tsv"
     if not old_table.exists():
         logger.warning("%s is not there: the new tables hold the new proteins alone", old_table)

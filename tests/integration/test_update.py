@@ -1,6 +1,8 @@
 """Growth: old proteins stay where they are, known ones join them, new families get new clusters."""
 
 import csv
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,3 +153,10 @@ def test_grown_model_knows_what_its_new_domains_look_like(folder, counts):
     np.testing.assert_array_equal(after.prior.log_length[: before.head.n_clusters], before.prior.log_length)
     records = list(read_fasta(folder / "new.fasta", rejected=RejectionLedger()))[-5:]
     assert list(find_domains(after, records))
+
+
+def test_standard_input_gives_what_the_file_gives(folder, counts, tmp_path, monkeypatch):
+    with (folder / "new.fasta").open("rb") as handle:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=handle))
+        assert update(folder / "before" / "model", "-", tmp_path / "piped", CONFIG) == counts
+    assert lines(tmp_path / "piped" / "assignments.tsv") == lines(folder / "after" / "assignments.tsv")
