@@ -375,7 +375,7 @@ def kept_ledger(path: str | Path) -> Iterator[RejectionLedger]:
         yield ledger
     except NoUsableRecord as error:
         write_rejected(ledger.rows, path)
-        remedy = f"{error.remedy} {path} says what is wrong with each."
+        remedy = f"{error.remedy} {path} says what is wrong with each.".lstrip()
         raise NoUsableRecord(error.path, error.reason, remedy=remedy) from None
     write_rejected(ledger.rows, path)
 

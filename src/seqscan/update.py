@@ -24,7 +24,7 @@ from seqscan.artifact import VERSION, file_checksum, read_manifest, write_atomic
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.domains import learn_prior
 from seqscan.embed import embed_corpus
-from seqscan.errors import InputError, InvalidParameter
+from seqscan.errors import InputError, InvalidParameter, NoUsableRecord
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.growth import grow
 from seqscan.hierarchy import HIERARCHY_COLUMNS, join_clusters
@@ -32,7 +32,7 @@ from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors
 from seqscan.pieces import Pieces, find_pieces
 from seqscan.pipeline import kept_input, summarize
-from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, write_rejected, write_tsv
+from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, kept_ledger, write_tsv
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.threads import use_threads
@@ -153,19 +153,22 @@ def _checksum(source: str | Path) -> str:
 
 
 def _read(source: str | Path, before: Path, target: Path, rejected: Path, max_length: int) -> None:
-    ledger = RejectionLedger()
     pool = list(_records(Corpus.open(before / "pool"))) if (before / "pool").exists() else []
     known = {row[0] for row in _rows(before / "assignments.tsv")}
 
-    def fresh() -> Iterator[Record]:
+    def fresh(ledger: RejectionLedger) -> Iterator[Record]:
         for record in read_fasta(source, rejected=ledger, max_length=max_length):
             if record.id in known:
                 ledger.rows.append(Rejected(ledger.n_read, record.id, "already in the assignments"))
             else:
                 yield record
+        if len(ledger.rows) == ledger.n_read and not pool:
+            raise NoUsableRecord(
+                str(source), f"none of the {ledger.n_read} records is new ({ledger.summary()})"
+            )
 
-    write_corpus(target, chain(fresh(), pool), {"n_pooled_before": len(pool)})
-    write_rejected(ledger.rows, rejected)
+    with kept_ledger(rejected) as ledger:
+        write_corpus(target, chain(fresh(ledger), pool), {"n_pooled_before": len(pool)})
     if ledger.rows:
         logger.warning("%d records were rejected, see %s: %s", len(ledger.rows), rejected, ledger.summary())
 

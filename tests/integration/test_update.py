@@ -10,7 +10,7 @@ import pytest
 from seqscan.datasets import pfam10_labels, pfam10_sequences
 from seqscan.discovery import DiscoveryConfig
 from seqscan.domains import find_domains
-from seqscan.errors import InvalidParameter
+from seqscan.errors import InvalidParameter, NoUsableRecord
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.model import Model
 from seqscan.pipeline import RunConfig, run
@@ -160,3 +160,18 @@ def test_standard_input_gives_what_the_file_gives(folder, counts, tmp_path, monk
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=handle))
         assert update(folder / "before" / "model", "-", tmp_path / "piped", CONFIG) == counts
     assert lines(tmp_path / "piped" / "assignments.tsv") == lines(folder / "after" / "assignments.tsv")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [(">bad d\nMK1\n", "usable"), (None, "none of the 250 records is new")]
+)
+def test_input_without_a_new_protein(folder, tmp_path, text, reason):
+    source = folder / "old.fasta"
+    if text is not None:
+        source = tmp_path / "bad.fasta"
+        source.write_text(text)
+    with pytest.raises(NoUsableRecord, match=reason):
+        update(folder / "before" / "model", source, tmp_path / "out", CONFIG)
+    n_read = len([line for line in lines(source) if line.startswith(">")])
+    assert len(lines(tmp_path / "out" / "rejected.tsv")) == 1 + n_read
+    assert not (tmp_path / "out" / "assignments.tsv").exists()
