@@ -117,8 +117,9 @@ def update(
     log.folder.mkdir(parents=True, exist_ok=True)
     source = kept_input(source, work)
     old_table = before / "assignments.tsv"
-    if not old_table.exists():
-        logger.warning("%s is not there: the new tables hold the new proteins alone", old_table)
+    for table in (old_table, before / "clusters.tsv"):  # `seqscan scan` writes the first alone
+        if not table.exists():
+            logger.warning("%s is not there: the new one speaks of the new proteins alone", table)
     base = {
         "model": read_manifest(model_path, "model").files,
         "before": file_checksum(old_table) if old_table.exists() else None,

@@ -1,6 +1,7 @@
 """Growth: old proteins stay where they are, known ones join them, new families get new clusters."""
 
 import csv
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -175,3 +176,12 @@ def test_input_without_a_new_protein(folder, tmp_path, text, reason):
     n_read = len([line for line in lines(source) if line.startswith(">")])
     assert len(lines(tmp_path / "out" / "rejected.tsv")) == 1 + n_read
     assert not (tmp_path / "out" / "assignments.tsv").exists()
+
+
+def test_tables_that_speak_of_the_new_proteins_alone_are_told(folder, counts, tmp_path, caplog):
+    # As `seqscan scan` leaves a folder.
+    shutil.copytree(folder / "before" / "model", tmp_path / "before" / "model")
+    shutil.copy(folder / "before" / "assignments.tsv", tmp_path / "before")
+    update(tmp_path / "before" / "model", folder / "new.fasta", tmp_path / "after", CONFIG)
+    assert "clusters.tsv is not there" in caplog.text
+    assert "assignments.tsv is not there" not in caplog.text
