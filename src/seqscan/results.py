@@ -417,7 +417,7 @@ def _tsv_writer(handle: TextIO) -> Writer:
 
 def _read_rows(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
     try:
-        with xopen(path, newline="", threads=0) as handle:
+        with xopen(path, encoding="utf-8-sig", newline="", threads=0) as handle:
             reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
             columns = reader.fieldnames or []
             rows = list(reader)

@@ -122,6 +122,11 @@ def test_truth(tmp_path):
         read_truth(path, "ec")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    (tmp_path / "x.tsv").write_bytes(b"\xef\xbb\xbfid\tpfam\r\na\tPF1\r\n")
+    assert read_truth(tmp_path / "x.tsv") == {"a": "PF1"}
+
+
 def test_scores(tmp_path):
     scores = Scores({"silhouette": 0.5, "absent": math.nan}, {"nmi": 0.9}, [{"decile": 1.0}])
     scores.write(tmp_path / "scores.json")
