@@ -6,6 +6,7 @@ a few dozen proteins, however many proteins and clusters there are.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -196,8 +197,8 @@ def stream_head(
     config : StreamConfig
     seed : int
     checkpoint : Path, optional
-        File that holds the state after each block; a killed call with the same options and
-        ranks goes on from it. Removed at the end.
+        File that holds the state after each block; a killed call with the same beginning, options and
+        number of ranks goes on from it. Removed at the end.
     on_step : callable, optional
         Called every 20 steps with the losses.
 
@@ -213,7 +214,9 @@ def stream_head(
     Under `torchrun` each rank reads its own blocks, gradients and the clusters' shares are means over ranks,
     and a batch is that of all ranks together.
     """
-    recipe = repr((len(store), initial.shape, config, seed, n_ranks()))
+    # The digest tells other vectors of the same number, as another encoder gives them.
+    digest = hashlib.sha256(initial.tobytes()).hexdigest()
+    recipe = repr((len(store), initial.shape, digest, config, seed, n_ranks()))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # what the ranks' engine expects
     state = _begin(initial, checkpoint, recipe).to(device)
     held_out = held_out_pairs(graph, seed)

@@ -173,6 +173,11 @@ def test_same_after_a_kill(store, graph, tmp_path):
     expected, _ = stream_head(store, graph, begin, frame, CONFIG, seed=1)
     found, _ = stream_head(store, graph, begin, frame, CONFIG, **other)
     np.testing.assert_array_equal(found.prototypes, expected.prototypes)
+    # Nor does another beginning, as other vectors of as many proteins give it.
+    (tmp_path / "other").write_bytes(checkpoint.read_bytes())
+    expected, _ = stream_head(store, graph, begin[::-1], frame, CONFIG, seed=0)
+    found, _ = stream_head(store, graph, begin[::-1], frame, CONFIG, seed=0, checkpoint=tmp_path / "other")
+    np.testing.assert_array_equal(found.prototypes, expected.prototypes)
     again = []
     resumed, _ = stream_head(
         store, graph, begin, frame, CONFIG, seed=0, checkpoint=checkpoint, on_step=again.append
