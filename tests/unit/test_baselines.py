@@ -1,10 +1,12 @@
+import json
 import random
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from seqscan import baselines
+from seqscan import baselines, pipeline
 from seqscan.alphabet import AMINO
 from seqscan.baselines import (
     BaselineRow,
@@ -17,6 +19,7 @@ from seqscan.baselines import (
     run_baselines,
     shuffled,
 )
+from seqscan.discovery import DiscoveryConfig
 from seqscan.errors import InvalidParameter, MissingDependency, SeqscanWarning, ShapeMismatch
 from seqscan.evaluate import label_scores
 
@@ -224,3 +227,15 @@ def test_mean_and_deviation():
     assert summary.mean == {"first": 3.0, "seconds": 3.0}
     assert summary.sd["first"] == pytest.approx(np.std([1, 2, 6], ddof=1))
     assert rows[0].n_clusters == 1
+
+
+def test_an_empty_label_is_none(tmp_path, monkeypatch):
+    row = BaselineRow("m", 0, np.array([0, 0, 1]), 0.0)
+    monkeypatch.setattr(pipeline, "run_baselines", lambda *rest, **options: [row])
+    corpus = SimpleNamespace(ids=["a", "b", "c"])
+    graph = SimpleNamespace(indices=np.zeros((3, 1), np.int32))
+    found = SimpleNamespace(graph=graph, vectors=None)
+    config = pipeline.RunConfig(DiscoveryConfig(n_clusters=2))
+    pipeline._baselines(corpus, found, {"a": "PF1", "b": "PF2", "c": ""}, config, tmp_path / "b.json")
+    (scores,) = json.loads((tmp_path / "b.json").read_text())
+    assert (scores["n_scored"], scores["n_families"]) == (2, 2)
