@@ -123,7 +123,10 @@ def read_embeddings(path: str | Path) -> Embeddings:
 
 
 def _checked(path: Path, ids: list[str], vectors: Any) -> Embeddings:
-    vectors = np.asarray(vectors, dtype=np.float32)
+    try:
+        vectors = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(str(path), f"holds something else than numbers ({error})") from None
     if not len(ids) or vectors.ndim != 2:
         raise InputError(str(path), f"holds no vectors: its shape is {vectors.shape}")
     if len(ids) != len(vectors):
@@ -150,6 +153,8 @@ def _read_hdf5(path: Path) -> tuple[list[str], Any]:
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
+            if item.dtype.kind not in "fiu":
+                raise InputError(str(path), f"its dataset {name} holds something else than numbers")
             values = np.asarray(item, dtype=np.float32)
             # `original_id` is what bio_embeddings keeps of the header; a slash in an id makes groups.
             key = str(item.attrs.get("original_id", name))
@@ -157,6 +162,8 @@ def _read_hdf5(path: Path) -> tuple[list[str], Any]:
                 raise InputError(
                     str(path), f"its dataset {name} has shape {values.shape}, not (P,) or (L, P)"
                 )
+            if key in vectors:
+                raise InputError(str(path), f"holds ids twice, for instance {key}")
             vectors[key] = values.mean(axis=0) if values.ndim == 2 else values
 
     try:
@@ -176,7 +183,7 @@ def _read_npy(path: Path) -> tuple[list[str], Any]:
         raise InputError(str(path), "has no ids", remedy=f"Write them to {names}, one a line.")
     try:
         return names.read_text().splitlines(), np.load(path, mmap_mode="r")
-    except ValueError as error:
+    except (ValueError, EOFError) as error:  # the second: an empty file
         raise InputError(str(path), f"cannot be read as an array ({error})") from None
 
 
@@ -201,7 +208,7 @@ def _read_parquet(path: Path) -> tuple[list[str], Any]:
         sizes = {-1 if row is None else len(row) for row in rows}
         if len(sizes) > 1:
             raise InputError(str(path), f"its vectors differ in length: {', '.join(map(str, sorted(sizes)))}")
-        return ids, np.array(rows, dtype=np.float32)
+        return ids, rows
     numbers = [
         name
         for name, kind in zip(rest.column_names, rest.schema.types, strict=True)

@@ -56,6 +56,22 @@ def test_slash_in_an_id_and_kept_headers(tmp_path):
     assert sorted(read_embeddings(tmp_path / "v.hdf5").ids) == ["P1/4-80", "P2"]
 
 
+def test_datasets_that_cannot_be_used(tmp_path):
+    with h5py.File(tmp_path / "twice.h5", "w") as file:
+        for name in "01":
+            file[name] = VECTORS[0]
+            file[name].attrs["original_id"] = "P1"
+    with pytest.raises(InputError, match="ids twice, for instance P1"):
+        read_embeddings(tmp_path / "twice.h5")
+    with h5py.File(tmp_path / "text.h5", "w") as file:
+        file["ids"] = [b"P1", b"P2"]
+    with pytest.raises(InputError, match="dataset ids holds something else than numbers"):
+        read_embeddings(tmp_path / "text.h5")
+    pq.write_table(pa.table({"id": ["a"], "v": [["x"]]}), tmp_path / "v.parquet")
+    with pytest.raises(InputError, match="something else than numbers"):
+        read_embeddings(tmp_path / "v.parquet")
+
+
 def test_ids_are_compared_in_both_directions(tmp_path):
     found = read_embeddings(write(tmp_path, "npy"))
     with pytest.raises(InputError, match=r"no vector for 1 of 2 proteins, for instance P9.*look like sp\|P1"):
@@ -75,6 +91,10 @@ def broken(path, what):
         target = path / ("v.h5" if "HDF5" in what else "v.parquet")
         target.write_text("hello")
         return target
+    if what == "cannot be read as an array":
+        (path / "v.npy").touch()
+        (path / "v.ids.txt").write_text("\n".join(IDS))
+        return path / "v.npy"
     vectors, ids = VECTORS.copy(), list(IDS)
     if what == "no ids":
         np.save(path / "v.npy", vectors)
@@ -85,6 +105,8 @@ def broken(path, what):
         ids[2] = ids[1]
     if what == "not finite":
         vectors[1, 1] = np.nan
+    if what == "something else than numbers":
+        vectors = np.array([["a"], ["b"], ["c"]])
     np.save(path / "v.npy", vectors[0] if what == "holds no vectors" else vectors)
     (path / "v.ids.txt").write_text("\n".join(ids))
     return path / "v.npy"
@@ -94,7 +116,8 @@ def broken(path, what):
     "what",
     [
         "no such file", "no known kind", "cannot be read as HDF5", "cannot be read as Parquet", "no ids",
-        "3 vectors and 2 ids", "ids twice", "not finite", "holds no vectors",
+        "3 vectors and 2 ids", "ids twice", "not finite", "holds no vectors", "cannot be read as an array",
+        "something else than numbers",
     ],
 )  # fmt: skip
 def test_errors_say_what_is_wrong(tmp_path, what):
