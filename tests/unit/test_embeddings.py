@@ -165,3 +165,20 @@ def test_command_clusters_vectors_in_the_order_of_the_fasta_file(tmp_path):
     found = Assignments.read(tmp_path / "out.tsv")
     assert found.ids == [f"p{i}" for i in range(90)]
     assert len({(a, b) for a, b in zip(truth, found.labels, strict=True)}) == 3
+
+
+def test_command_says_which_vectors_are_left_out(tmp_path):
+    (tmp_path / "in.fasta").write_text(">sp|P1|A\nMKVLA\n>P2\nMKVLA\n>P3\nMK1\n")
+    arguments = ["cluster", str(write(tmp_path, "npy")), "-o", str(tmp_path / "out.tsv"), "--threads", "1"]
+    done = CliRunner().invoke(app, [*arguments, "--fasta", str(tmp_path / "in.fasta")])
+    assert done.exit_code == 0, done.output
+    assert "rejected: 1 x character '1'" in done.output
+    assert Assignments.read(tmp_path / "out.tsv").ids == IDS[:2]
+    assert (tmp_path / "out.rejected.tsv").read_text().splitlines()[1].startswith("3\tP3\t")
+
+
+def test_command_needs_two_vectors(tmp_path):
+    np.save(tmp_path / "v.npy", VECTORS[:1])
+    (tmp_path / "v.ids.txt").write_text("P1\n")
+    done = CliRunner().invoke(app, ["cluster", str(tmp_path / "v.npy"), "-o", str(tmp_path / "out.tsv")])
+    assert isinstance(done.exception, InputError)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from seqscan.cli.console import console, progress_bars
+from seqscan.cli.console import console, progress_bars, say_rejected
 from seqscan.cli.options import (
     N_THREADS,
     Clusters,
@@ -20,7 +20,7 @@ from seqscan.cli.options import (
     Threads,
     discovery_config,
 )
-from seqscan.errors import InvalidParameter
+from seqscan.errors import InputError, InvalidParameter
 
 
 def pretrain(
@@ -182,7 +182,8 @@ def cluster(
     """Cluster vectors that another program made, by SCAN without joint learning."""
     from seqscan.embeddings import read_embeddings
     from seqscan.estimator import SCANClusterer
-    from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.fasta import read_fasta
+    from seqscan.results import kept_ledger
     from seqscan.threads import use_threads
 
     use_threads(threads)
@@ -190,11 +191,16 @@ def cluster(
     found = read_embeddings(source)
     ids, vectors = found.ids, found.vectors
     if fasta is not None:
-        ledger = RejectionLedger()
-        ids = [record.id for record in read_fasta(fasta, rejected=ledger)]
+        rejected = output.with_name(f"{output.stem}.rejected.tsv")
+        with kept_ledger(rejected) as ledger:
+            ids = [record.id for record in read_fasta(fasta, rejected=ledger)]
         vectors = found.in_order_of(ids, source=str(source), ignored={row.id for row in ledger.rows})
+    if len(ids) < 2:
+        raise InputError(str(source), "holds one vector", remedy="Give those of two proteins or more.")
     model = SCANClusterer(n_clusters, random_state=seed).fit(vectors)
     assignments = model.head_.assign(ids, vectors, min_probability=min_probability)
     assignments.write(output)
     n_used = len(set(assignments.labels[assignments.assigned].tolist()))
     typer.echo(f"{len(ids)} proteins in {n_used} clusters: {output}")
+    if fasta is not None:
+        say_rejected(ledger, rejected)
