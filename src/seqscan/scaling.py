@@ -170,7 +170,7 @@ def _begin(store: EmbeddingStore, output: Path, config: ScalingConfig) -> _Job:
         raise ShapeMismatch(
             f"the store has {store.n_dimensions} dimensions, the encoder {encoder.n_dimensions}."
         )
-    n_clusters = config.n_clusters or over_provision(len(store), None)
+    n_clusters = over_provision(len(store), None) if config.n_clusters is None else config.n_clusters
     if not 2 <= n_clusters <= len(store):
         raise InvalidParameter("clusters", n_clusters, f"must be 2 to {len(store)}, the number of proteins")
     return _Job(store, output, config, n_clusters, encoder)

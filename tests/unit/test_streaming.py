@@ -15,6 +15,7 @@ from seqscan.head import fully_whitened, whitening
 from seqscan.index import index_recall, mine_neighbors
 from seqscan.losses import scan_loss
 from seqscan.neighbors import ExactNeighbors, NeighborGraph
+from seqscan.scaling import ScalingConfig, cluster_store
 from seqscan.store import write_store
 from seqscan.streaming import (
     N_WHITENED,
@@ -200,3 +201,8 @@ def test_proteins_without_neighbors_take_no_part(store, graph):
 def test_more_clusters_than_proteins(store):
     with pytest.raises(InvalidParameter, match="number of proteins"):
         spread_prototypes(store, N + 1, stream_frame(store), seed=0)
+
+
+def test_no_cluster_at_all_is_not_auto(store, tmp_path):
+    with pytest.raises(InvalidParameter, match="clusters=0"):
+        cluster_store(store, tmp_path / "out", ScalingConfig(n_clusters=0, threads=1))
