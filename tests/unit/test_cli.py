@@ -206,6 +206,14 @@ MISTAKES = {
     ),
     "assign: missing input": ("assign none.fasta --model model -o new.tsv", "there is no such file"),
     "assign: output is a folder": ("assign in.fasta --model model -o encoder", "encoder"),
+    "assign: one file for both tables": (
+        "assign in.fasta --model model -o new.tsv --rejected new.tsv",
+        "is the output too",
+    ),
+    "explain: one file for both tables": (
+        "explain in.fasta --model model -o new.tsv --domains new.tsv",
+        "is the output too",
+    ),
     "embed: output is a file": ("embed in.fasta -o truth.tsv --encoder encoder", "truth.tsv: is a file"),
     "embed: output is something else": (
         "embed none.fasta -o model --encoder none",

@@ -122,7 +122,7 @@ def assign(
 ) -> None:
     """Assign proteins to the clusters of a model, in constant time for each."""
     from seqscan.artifact import write_atomically
-    from seqscan.errors import NoUsableRecord
+    from seqscan.errors import InvalidParameter, NoUsableRecord
     from seqscan.fasta import read_fasta
     from seqscan.model import Model
     from seqscan.results import Assignments, kept_ledger
@@ -131,6 +131,8 @@ def assign(
     use_threads(threads)
     trained = Model.load(model)
     rejected = rejected or output.with_name(f"{output.stem}.rejected.tsv")
+    if rejected == output:
+        raise InvalidParameter("rejected", str(rejected), "is the output too", remedy="Name another file.")
     begun = time.monotonic()
     n = n_unassigned = 0
     with kept_ledger(rejected) as ledger:

@@ -11,6 +11,7 @@ import typer
 
 from seqscan.cli.console import say_rejected
 from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Threads
+from seqscan.errors import InvalidParameter
 from seqscan.results import SPREAD
 
 
@@ -64,6 +65,8 @@ def explain(
     from seqscan.threads import use_threads
     from seqscan.tracks import color_structures, write_domains, write_maps
 
+    if domains == output:
+        raise InvalidParameter("domains", str(domains), "is the output too", remedy="Name another file.")
     use_threads(threads)
     trained = Model.load(model)
     rejected = output.with_name(f"{output.stem}.rejected.tsv")
