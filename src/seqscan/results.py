@@ -144,7 +144,7 @@ class Assignments:
         """Read a table of assignments.
 
         Only the columns `id` and `cluster` are needed, so other tools' tables can be scored too; clusters
-        that are no whole numbers are numbered by size.
+        that are no whole numbers are numbered by size. A protein with -1, or with nothing, has none.
 
         Raises
         ------
@@ -481,6 +481,8 @@ def _number_by_size(names: Sequence[str]) -> NDArray[np.int32]:
     values, first, inverse, counts = np.unique(
         np.array(names), return_index=True, return_inverse=True, return_counts=True
     )
+    none = np.isin(values, ("", str(UNASSIGNED)))
     rank = np.empty(len(values), dtype=np.int32)
-    rank[np.lexsort((first, -counts))] = np.arange(len(values))
+    rank[np.lexsort((first, -counts, none))] = np.arange(len(values))
+    rank[none] = UNASSIGNED
     return rank[inverse]

@@ -75,6 +75,11 @@ def test_table_of_another_tool(tmp_path):
     assert found.second_labels.tolist() == [-1] * 4
 
 
+def test_names_of_no_cluster(tmp_path):
+    path = table(tmp_path / "x.tsv", "id\tcluster\na\t-1\nb\t-1\nc\tname\nd\t\n")
+    assert Assignments.read(path).labels.tolist() == [-1, -1, 0, -1]
+
+
 def test_whole_numbers_too_large_for_a_cluster_are_names(tmp_path):
     path = table(tmp_path / "x.tsv", f"id\tcluster\na\t{10**15}\nb\t7\nc\t7\n")
     assert Assignments.read(path).labels.tolist() == [1, 0, 0]
