@@ -90,20 +90,20 @@ def explain(
             biases = rest[chosen] / norms[:, None]
             lengths = np.array([len(codes[row]) for row in rows])
             inside = np.arange(terms.shape[1]) < lengths[:, None]
-            shares = spread_evenly((terms / norms[:, None, None])[inside], model.encoder.reach, lengths)
-            columns = (rows.tolist(), chosen.tolist(), biases.tolist(), lengths.cumsum().tolist())
-            for row, labels, bias, stop in zip(*columns, strict=True):
-                own = shares[stop - len(codes[row]) : stop]
+            spread = spread_evenly((terms / norms[:, None, None])[inside], model.encoder.reach, lengths)
+            columns = (rows.tolist(), chosen.tolist(), biases.tolist())
+            shares = np.split(spread, lengths.cumsum()[:-1])
+            for row, labels, left, own in zip(*columns, shares, strict=True):
                 compared: dict[str, Any] = (
                     {
                         "runner_up": labels[1],
                         "lead": own[:, 0] - own[:, 1],
-                        "lead_bias": bias[0] - bias[1],
+                        "lead_bias": left[0] - left[1],
                     }
                     if against_runner_up
                     else {}
                 )
                 maps[row] = ActivationMap(
-                    block[row].id, labels[0], block[row].sequence, own[:, 0], bias[0], **compared
+                    block[row].id, labels[0], block[row].sequence, own[:, 0], left[0], **compared
                 )
         yield from (item for item in maps if item is not None)

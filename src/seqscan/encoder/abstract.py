@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from seqscan.tokens import token_batches
 
-__all__ = ["WINDOW", "AbstractEncoder", "EncoderOutput", "fast_dtype"]
+__all__ = ["WINDOW", "AbstractEncoder", "EncoderOutput", "ResidueTerms", "fast_dtype"]
 
 TABLE_ROWS = 1000
 """An embedding with more rows than this is a table, each row of which is seen rarely."""
@@ -43,6 +43,26 @@ class EncoderOutput(NamedTuple):
     residues: Tensor
     weights: Tensor
     pooled: Tensor
+
+
+class ResidueTerms(NamedTuple):
+    """What `AbstractEncoder.residue_terms` says of a batch.
+
+    Attributes
+    ----------
+    rows : (B,), int64
+        Which sequences the batch holds.
+    vectors : (B, P), float32
+    chosen : (B, K), int64
+        Which directions are of interest for each protein.
+    terms : (B, L, K), float32
+        Of each residue; zero where there is none.
+    """
+
+    rows: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    chosen: NDArray[np.int64]
+    terms: NDArray[np.float32]
 
 
 class AbstractEncoder(nn.Module, ABC):
@@ -232,7 +252,7 @@ class AbstractEncoder(nn.Module, ABC):
         choose: Callable[[NDArray[np.float32]], NDArray[np.int64]],
         *,
         max_residues: int = 16_384,
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+    ) -> Iterator[ResidueTerms]:
         """Split `direction . (mean - reference)` of each protein into a term of each residue.
 
         Parameters
@@ -248,13 +268,7 @@ class AbstractEncoder(nn.Module, ABC):
 
         Yields
         ------
-        rows : (B,), int64
-            Which sequences the batch holds.
-        vectors : (B, P)
-        chosen : (B, K)
-            What `choose` said.
-        terms : (B, L, K)
-            Zero where there is no residue.
+        ResidueTerms
         """
         device = self.project.weight.device
         directions, reference = directions.to(device), reference.to(device)
@@ -266,7 +280,7 @@ class AbstractEncoder(nn.Module, ABC):
                 ((weights * (residues.float() - reference)) @ toward).cpu().numpy()
                 for residues, weights in pieces
             ]
-            yield rows, vectors, chosen, np.concatenate(terms, axis=1)
+            yield ResidueTerms(rows, vectors, chosen, np.concatenate(terms, axis=1))
 
     def _long_windows(self, codes: NDArray[np.uint8]) -> Iterator[tuple[Tensor, Tensor]]:
         device = self.project.weight.device

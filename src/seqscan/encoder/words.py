@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from seqscan.alphabet import AMINO
-from seqscan.encoder.abstract import AbstractEncoder
+from seqscan.encoder.abstract import AbstractEncoder, ResidueTerms
 from seqscan.encoder.exchange import Exchange
 from seqscan.errors import InvalidParameter
 
@@ -22,7 +22,8 @@ __all__ = ["WordEncoder", "WordEncoderConfig"]
 N_SYMBOLS = AMINO.unknown + 1
 """Padding, the residues, and one for uncertain and hidden ones alike."""
 MAX_DIRECTIONS = 256
-"""Directions that the whole table is projected on at once; 44 MB for the default."""
+"""So many directions, and those of one batch more, may wait until the table is projected on them all; 256
+projections of the default's take 44 MB."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class WordEncoder(AbstractEncoder):
         choose: Callable[[NDArray[np.float32]], NDArray[np.int64]],
         *,
         max_residues: int = 16_384,
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+    ) -> Iterator[ResidueTerms]:
         # What a word says of a direction is one number, so no residue vector is needed: the table is
         # projected once for all proteins, and then numbers are looked up.
         directions, reference = (x.to(self.table.weight.device) for x in (directions, reference))
@@ -125,7 +126,7 @@ class WordEncoder(AbstractEncoder):
 
     def _terms(
         self, batches: list[_Read], used: list[int], directions: Tensor, reference: Tensor
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+    ) -> Iterator[ResidueTerms]:
         """Yield what `residue_terms` does, for proteins that ask for the directions `used`."""
         wanted, table = directions[used], self.table.weight
         said = wanted @ table.T  # (directions, words)
@@ -134,7 +135,8 @@ class WordEncoder(AbstractEncoder):
             first = torch.from_numpy(np.searchsorted(used, batch.chosen) * len(table)).to(batch.words)
             shares = batch.mask / batch.mask.sum(dim=1, keepdim=True)
             terms = [_sums(said, batch.words + column[:, None, None]) * shares for column in first.T]
-            yield batch.rows, batch.vectors, batch.chosen, torch.stack(terms, dim=2).cpu().numpy()
+            told = torch.stack(terms, dim=2).cpu().numpy()
+            yield ResidueTerms(batch.rows, batch.vectors, batch.chosen, told)
 
     def _mean_vectors(self, words: Tensor, mask: Tensor) -> Tensor:
         """Return the proteins' vectors (B, P) from rows of the table (B, L, W) and mask (B, L)."""
@@ -167,7 +169,7 @@ def _sums(numbers: Tensor, places: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Read:
-    """A batch whose vectors are known: `rows`, `vectors` and `chosen` of `residue_terms`, and its words."""
+    """A batch whose vectors are known: what `ResidueTerms` says of it but for the terms, and its words."""
 
     rows: NDArray[np.int64]
     words: Tensor
