@@ -149,7 +149,8 @@ def _read_hdf5(path: Path) -> tuple[list[str], Any]:
         raise MissingDependency(
             "HDF5 files need h5py.", remedy="Install it: pip install 'seqscan[h5]'."
         ) from None
-    vectors: dict[str, NDArray[np.float32]] = {}
+    ids: list[str] = []
+    vectors: list[NDArray[np.float32]] = []
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
@@ -157,24 +158,22 @@ def _read_hdf5(path: Path) -> tuple[list[str], Any]:
                 raise InputError(str(path), f"its dataset {name} holds something else than numbers")
             values = np.asarray(item, dtype=np.float32)
             # `original_id` is what bio_embeddings keeps of the header; a slash in an id makes groups.
-            key = str(item.attrs.get("original_id", name))
+            ids.append(str(item.attrs.get("original_id", name)))
             if values.ndim not in (1, 2) or not values.size:
                 raise InputError(
                     str(path), f"its dataset {name} has shape {values.shape}, not (P,) or (L, P)"
                 )
-            if key in vectors:
-                raise InputError(str(path), f"holds ids twice, for instance {key}")
-            vectors[key] = values.mean(axis=0) if values.ndim == 2 else values
+            vectors.append(values.mean(axis=0) if values.ndim == 2 else values)
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
     except OSError as error:
         raise InputError(str(path), f"cannot be read as HDF5 ({error})") from None
-    sizes = {len(vector) for vector in vectors.values()}
+    sizes = {len(vector) for vector in vectors}
     if len(sizes) > 1:
         raise InputError(str(path), f"its vectors differ in length: {', '.join(map(str, sorted(sizes)))}")
-    return list(vectors), np.stack(list(vectors.values())) if vectors else np.empty((0, 0))
+    return ids, np.stack(vectors) if vectors else np.empty((0, 0))
 
 
 def _read_npy(path: Path) -> tuple[list[str], Any]:
