@@ -372,8 +372,9 @@ def _write_members(assignments: Assignments, clusters: list[ClusterSummary], pat
 
 def _baselines(corpus: Corpus, found: Found, truth: dict[str, str], config: RunConfig, path: Path) -> None:
     # An empty label is none, as in `evaluate`: both score the same proteins.
-    known = np.array([bool(truth.get(id)) for id in corpus.ids])
-    families = np.array([truth[id] for id in corpus.ids if truth.get(id)])
+    held = np.array([truth.get(id) or "" for id in corpus.ids])
+    known = held != ""
+    families = held[known]
     similarities = np.where(found.graph.indices >= 0, 1.0, 0.0).astype(np.float32)
     n_clusters = config.discovery.n_clusters or found.model.head.n_clusters
     rows = run_baselines(
