@@ -2,8 +2,9 @@
 
     python benchmarks/dry_run.py [--sizes 2000 8000] [--threads 2] [--data FOLDER] [--output FOLDER]
 
-Random domains of `pfam_all_dev`; each size is predicted and run by the package's own commands, one after
-another. Time is that of the clock, so both must have the machine for themselves.
+Random domains of `pfam_all_dev`; each size is predicted by `seqscan.plan`, as `--dry-run` does, and then run
+by a command of its own, so that the peak memory is its own. Time is that of the clock: both must have the
+machine for themselves.
 """
 
 from __future__ import annotations
@@ -16,21 +17,11 @@ from pathlib import Path
 
 from encoder_figures import markdown, read_set
 from seqscan.alphabet import AMINO
-
-
-def call(*arguments: object) -> str:
-    """Run a command of seqscan and return what it prints."""
-    command = [sys.executable, "-m", "seqscan", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def predicted(text: str) -> tuple[dict[str, float], dict[str, float], float]:
-    """Read seconds and MB of each stage and "in all", and GB of memory, from what a dry run prints."""
-    lines = text.strip().splitlines()
-    rows = [line.split() for line in lines[2:-1]]
-    seconds = {row[0]: float(row[-2]) for row in rows}
-    disk = {row[0]: float(row[-1]) for row in rows}
-    return seconds, disk, float(lines[-1].split()[1])
+from seqscan.corpus import write_corpus
+from seqscan.discovery import DiscoveryConfig
+from seqscan.fasta import read_fasta
+from seqscan.pipeline import RunConfig
+from seqscan.plan import plan
 
 
 def size_of(folder: Path) -> float:
@@ -58,16 +49,19 @@ def main() -> None:
         fasta = folder / "in.fasta"
         rows = zip(part.ids, part.codes, strict=True)
         fasta.write_text("".join(f">{name}\n{AMINO.decode(codes)}\n" for name, codes in rows))
-        common = [fasta, "-o", folder / "run", "--no-baselines", "--threads", options.threads]
-        seconds, disk, memory = predicted(call("run", *common, "--dry-run"))
-        call("run", *common)
+        corpus = write_corpus(folder / "corpus", read_fasta(fasta))
+        config = RunConfig(DiscoveryConfig(threads=options.threads), baselines=False)
+        expected = plan(corpus, config)
+        command = [sys.executable, "-m", "seqscan", "run", fasta, "-o", folder / "run", "--no-baselines"]
+        subprocess.run([*command, "--threads", str(options.threads)], check=True, capture_output=True)
         ran = json.loads((folder / "run" / "run.json").read_text())
         taken = {stage["stage"]: stage["seconds"] for stage in ran["stages"]}
+        seconds = {stage.stage: stage.seconds for stage in expected.stages}
         figures = [(f"{stage}, s", seconds.get(stage, 0.0), spent) for stage, spent in taken.items()]
         figures += [
-            ("all, s", seconds["in"], sum(taken.values())),
-            ("disk, MB", disk["in"], size_of(folder / "run")),
-            ("memory, GB", memory, ran["memory_mb"]["peak"] / 1e3),
+            ("all, s", expected.seconds, sum(taken.values())),
+            ("disk, MB", expected.disk_bytes / 1e6, size_of(folder / "run")),
+            ("memory, GB", expected.memory_bytes / 1e9, ran["memory_mb"]["peak"] / 1e3),
         ]
         table = [
             [name, f"{said:.1f}", f"{true:.1f}", f"{said / true:.2f}" if true else ""]
