@@ -11,18 +11,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from gzip import BadGzipFile
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
-from xopen import xopen
 
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError, NoUsableRecord, ShapeMismatch
 from seqscan.fasta import Rejected, RejectionLedger
+from seqscan.textfiles import read_lines
 
 if TYPE_CHECKING:
     from _csv import Writer
@@ -48,6 +47,7 @@ ASSIGNMENT_COLUMNS = ("id", "cluster", "probability", "second_cluster", "second_
 NOVELTY_COLUMNS = ("novelty", "known_share", "reason")
 """Further columns of assignments that say how novel a protein is."""
 UNASSIGNED = -1
+_REMEDY = "Give a tab-separated table whose first line names the columns."
 SPREAD = 25
 """Residues to either side over which maps to look at are spread. Members of clusters that were put between
 members of others stand out best with 25 to 50 (docs/experiments/residues.md; no label was read)."""
@@ -417,13 +417,10 @@ def _tsv_writer(handle: TextIO) -> Writer:
 
 def _read_rows(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
     try:
-        with xopen(path, encoding="utf-8-sig", newline="", threads=0) as handle:
-            reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-            columns = reader.fieldnames or []
-            rows = list(reader)
-    except FileNotFoundError:
-        raise InputError(str(path), "there is no such file") from None
-    except (UnicodeDecodeError, IsADirectoryError, csv.Error, EOFError, BadGzipFile) as error:
+        reader = csv.DictReader(read_lines(path, remedy=_REMEDY), delimiter="\t", quoting=csv.QUOTE_NONE)
+        columns = reader.fieldnames or []
+        rows = list(reader)
+    except csv.Error as error:
         raise InputError(str(path), f"is not a tab-separated table ({error})") from None
     missing = [name for name in needed if name not in columns]
     if missing:

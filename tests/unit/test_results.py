@@ -106,10 +106,10 @@ def test_table_that_cannot_be_used(tmp_path, text, reason):
 def test_file_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match="there is no such file"):
         Assignments.read(tmp_path / "none.tsv")
-    with pytest.raises(InputError, match="not a tab-separated table"):
+    with pytest.raises(InputError, match=r"is a directory\. Give a tab-separated table"):
         Assignments.read(tmp_path)
     (tmp_path / "x.tsv").write_bytes(b"id\tcluster\n\xff\t1\n")
-    with pytest.raises(InputError, match="not a tab-separated table"):
+    with pytest.raises(InputError, match=r"cannot be read .* Give a tab-separated table"):
         Assignments.read(tmp_path / "x.tsv")
 
 
@@ -121,7 +121,7 @@ def test_truth(tmp_path):
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert read_truth(packed) == {"a": "PF1", "b": "PF2"}
     packed.write_bytes(packed.read_bytes()[:-9])
-    with pytest.raises(InputError, match="not a tab-separated table"):
+    with pytest.raises(InputError, match=r"cannot be read .* Give a tab-separated table"):
         read_truth(packed)
     with pytest.raises(InputError, match="no column 'ec'"):
         read_truth(path, "ec")

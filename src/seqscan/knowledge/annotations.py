@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from xopen import xopen
 
 from seqscan.errors import InputError
 from seqscan.knowledge.ids import Found, Names
 from seqscan.knowledge.ontology import Ontology
+from seqscan.textfiles import read_lines
 
 __all__ = ["Annotations", "Matched", "propagate", "read_annotations"]
 
@@ -327,28 +327,20 @@ def _marked(pairs: list[tuple[int, int]], shape: tuple[int, int]) -> Any:
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
     """Yield protein, term and status: "" or the reason why it is no plain annotation."""
-    try:
-        with xopen(path, "rt", encoding="utf-8-sig", newline=None) as handle:
-            lines = ((number, line.rstrip("\n")) for number, line in enumerate(handle, 1))
-            layout = ""
-            for number, line in lines:
-                if line.startswith("!"):
-                    name = line.lstrip("!").strip().lower()
-                    if name.startswith(("gaf-version", "gpa-version", "gpad-version")):
-                        layout = "gaf" if name.startswith("gaf") else "gpad2" if ": 2" in name else "gpad"
-                elif line.strip():
-                    layout = layout or _layout(line)
-                    yield from (
-                        _table(path, line, number, lines)
-                        if layout == "table"
-                        else _fixed(path, layout, line, number, lines)
-                    )
-    except FileNotFoundError:
-        raise InputError(str(path), "there is no such file") from None
-    except IsADirectoryError:
-        raise InputError(str(path), "is a directory", remedy="Give a file of annotations.") from None
-    except (UnicodeDecodeError, EOFError, OSError) as error:
-        raise InputError(str(path), f"cannot be read ({error})", remedy=_REMEDY) from None
+    lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(read_lines(path, remedy=_REMEDY), 1))
+    layout = ""
+    for number, line in lines:
+        if line.startswith("!"):
+            name = line.lstrip("!").strip().lower()
+            if name.startswith(("gaf-version", "gpa-version", "gpad-version")):
+                layout = "gaf" if name.startswith("gaf") else "gpad2" if ": 2" in name else "gpad"
+        elif line.strip():
+            layout = layout or _layout(line)
+            yield from (
+                _table(path, line, number, lines)
+                if layout == "table"
+                else _fixed(path, layout, line, number, lines)
+            )
 
 
 def _layout(line: str) -> str:

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import fastobo
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from xopen import xopen
 
 from seqscan.errors import InputError
+from seqscan.textfiles import read_bytes
 
 __all__ = ["Ontology", "Term"]
 
@@ -253,31 +253,24 @@ def _relation(typedef: object) -> str:
 
 
 def _load(path: Path) -> Any:
+    text = read_bytes(path, remedy=_REMEDY)
     try:
-        with xopen(path, "rb") as handle:
-            return _parsed(handle, path)
-    except FileNotFoundError:
-        raise InputError(str(path), "there is no such file") from None
-    except IsADirectoryError:
-        raise InputError(str(path), "is a directory", remedy=_REMEDY) from None
+        return _parsed(text, path)
     except (SyntaxError, ValueError, EOFError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
         # Of a syntax error the message alone names fastobo's stream, not the file.
         where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
         reason = " ".join(where.split())[:200]
         raise InputError(str(path), f"is not a readable ontology ({reason})", remedy=_REMEDY) from None
 
 
-def _parsed(handle: IO[bytes], path: Path) -> Any:
-    if path.name.removesuffix(".gz").endswith(".json"):
-        text = handle.read()
+def _parsed(text: bytes, path: Path) -> Any:
+    if ".json" in path.suffixes:
         # Of a document without a graph fastobo (0.14) panics, which Python cannot catch as an error.
         document = json.loads(text)
         if not (isinstance(document, dict) and document.get("graphs")):
             raise ValueError("it has no 'graphs'")
         return fastobo.load_graph(io.BytesIO(text))
-    return fastobo.load(handle, threads=1)
+    return fastobo.load(io.BytesIO(text), threads=1)
 
 
 def _closure(children: NDArray[np.int64], parents: NDArray[np.int64], ids: list[str], source: str) -> Any:
