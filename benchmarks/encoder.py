@@ -335,7 +335,9 @@ def _kept(
     if what == "speed":
         recipe["threads"] = options.threads
     if name.startswith("ours"):
-        recipe["encoder"] = _checksum(options.variant if "without" in name else options.encoder)
+        recipe["encoder"] = load_encoder(
+            options.variant if "without" in name else options.encoder
+        ).checksum()[:16]
     text = json.dumps(recipe, sort_keys=True)
     path = options.output / f"{name}-{what}-{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
     if not path.exists():
@@ -346,13 +348,6 @@ def _kept(
         with write_atomically(path) as temporary:
             temporary.write_text(json.dumps(recipe | {"figures": figures}, indent=1) + "\n")
     return json.loads(path.read_text())["figures"]
-
-
-def _checksum(encoder: str) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(load_encoder(encoder).state_dict().items()):
-        digest.update(name.encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _brief(figures: dict[str, Any]) -> str:

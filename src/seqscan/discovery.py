@@ -5,7 +5,6 @@ corpus -> alignment neighbors -> vectors -> neighbors -> joint learning -> vecto
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -242,7 +241,7 @@ def discover_categories(
     job = _Job(corpus.reordered(order), corpus_key, folder, config, log, device, on_progress)
     aligns = _aligns(config)
     encoder = _load_encoder(config).to(device)
-    weights = encoder_checksum(encoder)
+    weights = encoder.checksum()
 
     aligned = _align(job) if aligns else _Aligned()
     clustered = _cluster(job, FIRST, encoder, aligned, job.base | {"encoder": weights})
@@ -265,14 +264,6 @@ def discover_categories(
     place = np.argsort(order)  # where each protein of the input stands
     vectors = clustered.store.gather(place)
     return Found(model, vectors, graph.reordered(order, place), held_out, curves, notes, key)
-
-
-def encoder_checksum(encoder: AbstractEncoder) -> str:
-    """Return a short checksum of an encoder's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _check_size(n: int, config: DiscoveryConfig) -> None:

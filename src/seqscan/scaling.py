@@ -20,6 +20,7 @@ from seqscan.distributed import rank, wait_for_all
 from seqscan.encoder import AbstractEncoder, load_encoder
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.head import ClusterHead
+from seqscan.hierarchy import join_clusters
 from seqscan.index import index_recall, mine_neighbors
 from seqscan.model import Model, load_head, save_head
 from seqscan.neighbors import NeighborGraph
@@ -33,9 +34,9 @@ from seqscan.streaming import (
     spread_prototypes,
     stream_frame,
     stream_head,
-    stream_labels,
     used_clusters,
 )
+from seqscan.tally import ClusterTally, write_clusters
 from seqscan.threads import use_threads
 
 __all__ = ["ScalingConfig", "cluster_store"]
@@ -102,7 +103,7 @@ def cluster_store(
     on_end: Callable[[Stage], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ClusterHead, list[Stage]]:
-    """Find the clusters of a store and write `assignments.tsv`, `head/` and, with an encoder, `model/`.
+    """Find the clusters of a store and write their tables, `head/` and, with an encoder, `model/`.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def cluster_store(
     Raises
     ------
     InvalidParameter
-        If there are fewer proteins than clusters.
+        If there are fewer proteins than clusters, or another encoder made the store.
     """
     use_threads(config.threads)
     first = rank() == 0
@@ -151,15 +152,21 @@ def cluster_store(
     done = log.is_done("scan", training, made)
     wait_for_all()
     if first:
-        log.run("scan", training, made, lambda: _train(job, graph, begin))
+        log.run("scan", training, made, lambda: _train(job, graph, begin, search))
     elif not done:
-        _train(job, graph, begin)
+        _train(job, graph, begin, search)
     wait_for_all()
     head = load_head(job.output / "head")
 
-    made = [job.output / "assignments.tsv"] + ([] if job.encoder is None else [job.output / "model"])
+    names = ["assignments.tsv", "clusters.tsv", "hierarchy.tsv", *([] if job.encoder is None else ["model"])]
     if first:
-        log.run("assign", training | {"encoder": config.encoder}, made, lambda: _assign(job, head))
+        made = [job.output / name for name in names]
+        log.run(
+            "assign",
+            training | {"encoder": None if job.encoder is None else job.encoder.checksum()},
+            made,
+            lambda: _assign(job, head),
+        )
     return head, log.stages
 
 
@@ -170,9 +177,21 @@ def _begin(store: EmbeddingStore, output: Path, config: ScalingConfig) -> _Job:
         raise ShapeMismatch(
             f"the store has {store.n_dimensions} dimensions, the encoder {encoder.n_dimensions}."
         )
+    made_by = read_manifest(store.path, "store").content.get("encoder")
+    if encoder is not None and made_by not in (None, encoder.checksum()):
+        raise InvalidParameter(
+            "encoder",
+            config.encoder,
+            "did not make the store",
+            remedy="Give the encoder that 'seqscan embed' was called with.",
+        )
+    if len(store) < 2:
+        raise InvalidParameter("proteins", len(store), "at least 2 are needed", remedy="Give more proteins.")
     n_clusters = over_provision(len(store), None) if config.n_clusters is None else config.n_clusters
     if not 2 <= n_clusters <= len(store):
-        raise InvalidParameter("clusters", n_clusters, f"must be 2 to {len(store)}, the number of proteins")
+        raise InvalidParameter(
+            "clusters", n_clusters, f"must be at least 2 and at most {len(store)}, the number of proteins"
+        )
     return _Job(store, output, config, n_clusters, encoder)
 
 
@@ -197,12 +216,18 @@ def _mine(job: _Job, center: NDArray[np.float32], on_progress: Callable[[int, in
         temporary.write_text(f"{recall:.4f}\n")
 
 
-def _train(job: _Job, graph: NeighborGraph, begin: dict[str, NDArray[np.float32]]) -> None:
-    """Train the head on all ranks together; the first writes it, clusters numbered by size."""
+def _train(
+    job: _Job, graph: NeighborGraph, begin: dict[str, NDArray[np.float32]], search: dict[str, Any]
+) -> None:
+    """Train the head on all ranks together; the first writes it, clusters numbered by size.
+
+    `search` says how the graph was made.
+    """
     curve: list[dict[str, float]] = []
     trained, held_out = stream_head(
         job.store, graph, begin["prototypes"], (begin["center"], begin["projection"]), job.config.stream,
-        seed=job.config.seed, checkpoint=job.work / "training.safetensors", on_step=curve.append,
+        seed=job.config.seed, made_from=search, checkpoint=job.work / "training.safetensors",
+        on_step=curve.append,
     )  # fmt: skip
     if rank() > 0:
         return
@@ -213,18 +238,23 @@ def _train(job: _Job, graph: NeighborGraph, begin: dict[str, NDArray[np.float32]
 
 
 def _assign(job: _Job, head: ClusterHead) -> None:
-    """Write the cluster of each protein and, with an encoder, the model."""
-    store = job.store
+    """Write the cluster of each protein, what each cluster is and, with an encoder, the model."""
+    store, tally = job.store, ClusterTally(head)
+    labels = []
     with (
         write_atomically(job.output / "assignments.tsv") as temporary,
         temporary.open("w", newline="") as out,
     ):
         writer = Assignments.begin(out)
         for part, block in store.blocks():
-            head.assign(store.ids[part], block).append(writer)
+            found = head.assign(store.ids[part], block)
+            found.append(writer)
+            tally.add(found, block, store.lengths[part])
+            labels.append(found.labels)
+    tree = join_clusters(head.prototypes, tally.sizes)
+    write_clusters(job.output, tally.summaries(tree), tree)
     if job.encoder is None:
         return
-    labels = np.concatenate([labels for _, labels in stream_labels(head, store)])
-    novelty = fit_novelty(store.gather, labels, head.center, seed=job.config.seed)
+    novelty = fit_novelty(store.gather, np.concatenate(labels), head.center, seed=job.config.seed)
     content = {"n_proteins": len(store), "encoder": None, "config": {"seed": job.config.seed}}
     Model(job.encoder, head, content, novelty).save(job.output / "model")

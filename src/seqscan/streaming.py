@@ -181,6 +181,7 @@ def stream_head(
     config: StreamConfig,
     *,
     seed: int,
+    made_from: object = None,
     checkpoint: Path | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[ClusterHead, dict[str, float]]:
@@ -196,9 +197,11 @@ def stream_head(
     frame : center (P,) and projection (P, Q)
     config : StreamConfig
     seed : int
+    made_from : object, optional
+        Says how the graph was made, by its `repr`.
     checkpoint : Path, optional
-        File that holds the state after each block; a killed call with the same beginning, options and
-        number of ranks goes on from it. Removed at the end.
+        File that holds the state after each block; a killed call with the same graph, beginning, options
+        and number of ranks goes on from it. Removed at the end.
     on_step : callable, optional
         Called every 20 steps with the losses.
 
@@ -216,7 +219,7 @@ def stream_head(
     """
     # The digest tells other vectors of the same number, as another encoder gives them.
     digest = hashlib.sha256(initial.tobytes()).hexdigest()
-    recipe = repr((len(store), initial.shape, digest, config, seed, n_ranks()))
+    recipe = repr((len(store), initial.shape, digest, made_from, config, seed, n_ranks()))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # what the ranks' engine expects
     state = _begin(initial, checkpoint, recipe).to(device)
     held_out = held_out_pairs(graph, seed)

@@ -27,7 +27,7 @@ from seqscan.embed import embed_corpus
 from seqscan.errors import InputError, InvalidParameter, NoUsableRecord
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.growth import grow
-from seqscan.hierarchy import HIERARCHY_COLUMNS, join_clusters
+from seqscan.hierarchy import HIERARCHY_COLUMNS
 from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors
 from seqscan.pieces import Pieces, find_pieces
@@ -117,7 +117,7 @@ def update(
     log.folder.mkdir(parents=True, exist_ok=True)
     source = kept_input(source, work)
     old_table = before / "assignments.tsv"
-    for table in (old_table, before / "clusters.tsv"):  # `seqscan scan` writes the first alone
+    for table in (old_table, before / "clusters.tsv"):
         if not table.exists():
             logger.warning("%s is not there: the new one speaks of the new proteins alone", table)
     base = {
@@ -282,13 +282,12 @@ def _write_clusters(
     What is a choice among members or a comparison with the whole input (representative, enriched residues)
     stays as it was. The groups of clusters are made anew.
     """
-    sizes = np.bincount(assignments.labels[assignments.assigned], minlength=grown.head.n_clusters)
-    for row in _dict_rows(old_table):
-        sizes[int(row["cluster"])] += int(row["size"])
-    tree = join_clusters(grown.head.prototypes, sizes)
-    summaries = summarize(assignments, corpus, grown.head, store.vectors(), tree)
-    fresh = {row.cluster: asdict(row) for row in summaries}
     old = list(_dict_rows(old_table))
+    previous = np.zeros(grown.head.n_clusters, dtype=np.int64)
+    for row in old:
+        previous[int(row["cluster"])] = int(row["size"])
+    summaries, tree = summarize(assignments, corpus, grown.head, store.vectors(), previous)
+    fresh = {row.cluster: asdict(row) for row in summaries}
     header = list(old[0]) if old else list(ClusterSummary.__dataclass_fields__)
     rows = []
     for row in old:

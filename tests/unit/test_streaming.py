@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from seqscan import index
 from seqscan import store as store_module
 from seqscan import streaming as module
+from seqscan.encoder import load_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.head import fully_whitened, whitening
 from seqscan.index import index_recall, mine_neighbors
 from seqscan.losses import scan_loss
 from seqscan.neighbors import ExactNeighbors, NeighborGraph
+from seqscan.results import Assignments
 from seqscan.scaling import ScalingConfig, cluster_store
 from seqscan.store import write_store
 from seqscan.streaming import (
@@ -169,7 +171,7 @@ def test_same_after_a_kill(store, graph, tmp_path):
         stream_head(store, graph, begin, frame, CONFIG, seed=0, checkpoint=checkpoint, on_step=killed)
     assert checkpoint.exists()
     # Another seed does not go on from it.
-    other = {"seed": 1, "checkpoint": tmp_path / "other"}
+    other, other_steps = {"seed": 1, "checkpoint": tmp_path / "other"}, []
     (tmp_path / "other").write_bytes(checkpoint.read_bytes())
     expected, _ = stream_head(store, graph, begin, frame, CONFIG, seed=1)
     found, _ = stream_head(store, graph, begin, frame, CONFIG, **other)
@@ -179,6 +181,13 @@ def test_same_after_a_kill(store, graph, tmp_path):
     expected, _ = stream_head(store, graph, begin[::-1], frame, CONFIG, seed=0)
     found, _ = stream_head(store, graph, begin[::-1], frame, CONFIG, seed=0, checkpoint=tmp_path / "other")
     np.testing.assert_array_equal(found.prototypes, expected.prototypes)
+    # Nor does another graph.
+    (tmp_path / "other").write_bytes(checkpoint.read_bytes())
+    stream_head(
+        store, graph, begin, frame, CONFIG, seed=0, made_from="another search",
+        checkpoint=tmp_path / "other", on_step=other_steps.append,
+    )  # fmt: skip
+    assert len(other_steps) == len(rows)
     again = []
     resumed, _ = stream_head(
         store, graph, begin, frame, CONFIG, seed=0, checkpoint=checkpoint, on_step=again.append
@@ -206,3 +215,28 @@ def test_more_clusters_than_proteins(store):
 def test_no_cluster_at_all_is_not_auto(store, tmp_path):
     with pytest.raises(InvalidParameter, match="clusters=0"):
         cluster_store(store, tmp_path / "out", ScalingConfig(n_clusters=0, threads=1))
+
+
+def test_tables_of_proteins_and_clusters(store, tmp_path):
+    head, _ = cluster_store(store, tmp_path / "out", ScalingConfig(n_clusters=K, threads=1, stream=CONFIG))
+    found = Assignments.read(tmp_path / "out" / "assignments.tsv")
+    rows = [line.split("\t") for line in (tmp_path / "out" / "clusters.tsv").read_text().splitlines()[1:]]
+    assert [int(row[1]) for row in rows] == np.bincount(found.labels).tolist()
+    assert len(rows) == head.n_clusters
+    assert all(found.labels[found.ids.index(row[2])] == int(row[0]) for row in rows)
+    last = (tmp_path / "out" / "hierarchy.tsv").read_text().splitlines()[-1].split("\t")
+    assert last[-2:] == [str(head.n_clusters), str(N)]
+
+
+def test_store_of_another_encoder_or_of_one_protein(tmp_path):
+    encoder = load_encoder()
+    content = {"encoder": "that of another"}
+    vectors = np.ones((4, encoder.n_dimensions), np.float32)
+    store = write_store(
+        tmp_path / "s", list("abcd"), np.ones(4, np.int64), lambda rows: vectors[rows], content
+    )
+    with pytest.raises(InvalidParameter, match="did not make the store"):
+        cluster_store(store, tmp_path / "out", ScalingConfig(encoder="default", threads=1))
+    one = write_store(tmp_path / "one", ["a"], np.ones(1, np.int64), lambda rows: vectors[rows], {})
+    with pytest.raises(InvalidParameter, match="at least 2 are needed"):
+        cluster_store(one, tmp_path / "out", ScalingConfig(threads=1))

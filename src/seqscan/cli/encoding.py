@@ -131,7 +131,6 @@ def embed(
 
     from seqscan.artifact import check_replaceable, read_manifest
     from seqscan.corpus import Corpus, write_corpus
-    from seqscan.discovery import encoder_checksum
     from seqscan.distributed import process_group, rank, wait_for_all
     from seqscan.embed import embed_corpus
     from seqscan.encoder import load_encoder
@@ -156,7 +155,7 @@ def embed(
             on_start("embed")
             # The checksums, not the name: parts are used again only for the same proteins.
             files = read_manifest(corpus.path, "corpus").files
-            content = {"encoder": encoder_checksum(network), "input": source, "corpus": files}
+            content = {"encoder": network.checksum(), "input": source, "corpus": files}
             store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
         if ledger is not None:
             shutil.rmtree(path)

@@ -8,6 +8,7 @@ between. That is what makes the residue maps of `seqscan.explain` an exact ident
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -108,6 +109,14 @@ class AbstractEncoder(nn.Module, ABC):
     def n_dimensions(self) -> int:
         """Length P of a protein's vector."""
         return self.project.out_features
+
+    def checksum(self) -> str:
+        """Return the SHA-256 of the weights, hexadecimal."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            flat = tensor.detach().cpu().reshape(-1)
+            digest.update(name.encode() + flat.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def tables(self) -> list[Tensor]:

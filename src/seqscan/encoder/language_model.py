@@ -8,7 +8,6 @@ equal to it. Nothing is cut off.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +97,6 @@ class LanguageModelEncoder(AbstractEncoder):
             "name": self.name, "layer": self.layer, "half": self.half_precision, "margin": self.margin,
             "checksum": self.checksum(),
         }  # fmt: skip
-
-    def checksum(self) -> str:
-        """Return a checksum of the model's weights."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            flat = tensor.detach().cpu().reshape(-1)
-            digest.update(name.encode() + flat.view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
 
 
 def _load(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
