@@ -27,7 +27,7 @@ from seqscan.evaluate import evaluate, label_scores
 from seqscan.explain import explain
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.head import ClusterHead
-from seqscan.hierarchy import HIERARCHY_COLUMNS, Hierarchy, join_clusters
+from seqscan.hierarchy import Hierarchy, join_clusters
 from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
 from seqscan.report import Architecture, Part, ReportData, compositions, project_to_plane, write_report
@@ -40,11 +40,10 @@ from seqscan.results import (
     check_truth,
     kept_ledger,
     read_truth,
-    write_tsv,
 )
 from seqscan.segments import SegmentConfig, recurring_segments
 from seqscan.stages import Stage, StageLog
-from seqscan.store import unit
+from seqscan.tally import ClusterTally, write_clusters
 from seqscan.tracks import write_domains
 
 __all__ = ["RunConfig", "cut_records", "kept_input", "run"]
@@ -188,20 +187,12 @@ def run(
     assignments = found.model.head.assign(corpus.ids, found.vectors, min_probability=config.min_probability)
     tables = {"found": found.key, "min_probability": config.min_probability}
     head = found.model.head
-    sizes = np.bincount(assignments.labels[assignments.assigned], minlength=head.n_clusters)
-    tree = join_clusters(head.prototypes, sizes)
-    clusters = summarize(assignments, corpus, head, found.vectors, tree)
+    clusters, tree = summarize(assignments, corpus, head, found.vectors)
 
     def write_tables() -> None:
         found.model.save(output / "model")
         assignments.write(output / "assignments.tsv")
-        header = tuple(ClusterSummary.__dataclass_fields__)
-        write_tsv(
-            header,
-            (tuple(_shown(v) for v in asdict(row).values()) for row in clusters),
-            output / "clusters.tsv",
-        )
-        write_tsv(HIERARCHY_COLUMNS, tree.rows(), output / "hierarchy.tsv")
+        write_clusters(output, clusters, tree)
         _write_members(assignments, clusters, output / "clusters_members.tsv")
 
     names = ("model", "assignments.tsv", "clusters.tsv", "hierarchy.tsv", "clusters_members.tsv")
@@ -215,6 +206,8 @@ def run(
             [output / "domains.tsv"],
             lambda: write_domains(find_domains(found.model, records), output / "domains.tsv"),
         )
+    else:
+        log.forget("domains", [output / "domains.tsv"])
 
     truth_key = {
         "truth": file_checksum(config.truth) if config.truth else None,
@@ -296,34 +289,31 @@ def summarize(
     corpus: Corpus,
     head: ClusterHead,
     vectors: NDArray[np.float32],
-    tree: Hierarchy,
-) -> list[ClusterSummary]:
-    """Describe each cluster that has members, largest first; vectors (N, P) are those of the corpus."""
-    # The cosine with the own prototype alone: all logits of a large input would not fit into memory.
-    own = np.einsum("nq,nq->n", head.points(vectors), unit(head.prototypes)[assignments.labels])
-    lengths = corpus.lengths
-    numbers = np.unique(assignments.labels[assignments.assigned])
-    shares, background = compositions(corpus, assignments.labels, numbers.tolist())
-    rows = []
-    for number, share in zip(numbers.tolist(), shares, strict=True):
-        members = np.flatnonzero(assignments.labels == number)
+    previous: NDArray[np.int64] | None = None,
+) -> tuple[list[ClusterSummary], Hierarchy]:
+    """Describe each cluster that has members, and join the clusters to a tree.
+
+    Parameters
+    ----------
+    assignments : Assignments
+    corpus : Corpus
+    head : ClusterHead
+    vectors : (N, P)
+        Of the corpus.
+    previous : (C,), int64, optional
+        Further members that the tree counts, and the descriptions do not.
+    """
+    tally = ClusterTally(head)
+    tally.add(assignments, vectors, corpus.lengths)
+    tree = join_clusters(head.prototypes, tally.sizes if previous is None else tally.sizes + previous)
+    numbers = np.flatnonzero(tally.sizes).tolist()
+    shares, background = compositions(corpus, assignments.labels, numbers)
+    enriched = {}
+    for number, share in zip(numbers, shares, strict=True):
         ratio = share / np.maximum(background, 1e-9)
-        enriched = "".join(
-            AMINO.symbols[i + 1] for i in np.argsort(-ratio, kind="stable") if ratio[i] >= 1.25
-        )
-        rows.append(
-            ClusterSummary(
-                cluster=number,
-                size=len(members),
-                representative=corpus.ids[members[int(own[members].argmax())]],
-                mean_probability=float(assignments.probabilities[members].mean()),
-                mean_length=float(lengths[members].mean()),
-                sd_length=float(lengths[members].std()),
-                enriched_residues=enriched,
-                parent=tree.parent_of(number),
-            )
-        )
-    return rows
+        order = np.argsort(-ratio, kind="stable")
+        enriched[number] = "".join(AMINO.symbols[i + 1] for i in order if ratio[i] >= 1.25)
+    return tally.summaries(tree, enriched), tree
 
 
 def kept_input(source: str | Path, work: Path) -> Path:
@@ -501,7 +491,3 @@ def _write_run_json(
     }
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _shown(value: object) -> object:
-    return f"{value:.4f}" if isinstance(value, float) else value

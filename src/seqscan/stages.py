@@ -99,6 +99,14 @@ class StageLog:
             self.on_end(stage)
         return key
 
+    def forget(self, name: str, outputs: Sequence[Path]) -> None:
+        """Remove the files that a stage left which this call does not have; none if it never ran here."""
+        note = self.folder / f"{name}.json"
+        if note.exists():
+            for output in outputs:
+                output.unlink(missing_ok=True)
+            note.unlink()
+
     def is_done(self, name: str, depends_on: dict[str, Any], outputs: Sequence[Path]) -> bool:
         """Say whether `run` would skip a stage."""
         return self._finished(self.folder / f"{name}.json", self._key(name, depends_on), outputs) is not None

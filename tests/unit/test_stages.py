@@ -103,5 +103,15 @@ def test_a_stage_that_fails_leaves_no_note(work):
     assert work.run({"k": 1})[1].status == "done"
 
 
+def test_what_an_earlier_call_left_is_forgotten_but_nothing_else(work):
+    work.output.write_text("not of this stage")
+    StageLog(work.folder).forget("read", [work.output])
+    assert work.output.exists()
+    work.run()
+    StageLog(work.folder).forget("read", [work.output])
+    assert not work.output.exists()
+    assert list(work.folder.glob("*.json")) == []
+
+
 def test_peak_memory_is_that_of_a_python_process():
     assert 10 < peak_memory_mb() < 100_000

@@ -41,7 +41,8 @@ FalseAlarmRate = Annotated[
         min=0.0,
         max=1.0,
         metavar="RATE",
-        help="Add novelty columns; farther than all but this share of known proteins: unassigned.",
+        help="Add novelty columns; farther than all but this share (above 0, below 1) of known proteins: "
+        "unassigned.",
     ),
 ]
 MaxLength = Annotated[int, typer.Option(min=1, help="Longer records are rejected, residues.")]
