@@ -17,21 +17,12 @@ from numpy.typing import NDArray
 
 from seqscan.artifact import read_manifest, write_artifact, write_atomically
 from seqscan.errors import InvalidParameter
+from seqscan.inverted_file import build_index, nearest_others, training_rows
 from seqscan.neighbors import NeighborGraph
 from seqscan.store import EmbeddingStore, unit
 
 __all__ = ["index_recall", "mine_neighbors"]
 
-LIST_SIZE = 64
-"""Vectors in a list of the index on average, whatever their number, so that a search takes the same time."""
-SAMPLES_PER_LIST = 16
-"""Vectors that each list of the index is trained on, at most."""
-FEW_LISTS = 4096
-"""From this many lists on, a graph finds the lists to look into, and lists are trained within parts."""
-PART_SAMPLES = 1024
-"""Vectors for each centroid that k-means looks at, at most."""
-ROUNDS = 10
-"""Of k-means."""
 QUERY_ROWS = 8192
 
 
@@ -64,8 +55,7 @@ def mine_neighbors(
 
     Notes
     -----
-    faiss, `IVF..,SQfp16` with L2 on unit vectors: the order is that of the cosine, and residual codes lose
-    recall without a word for inner products. `index_recall` measures what was lost.
+    `index_recall` measures which share of the true neighbors is found.
     """
     import faiss
 
@@ -95,7 +85,9 @@ def mine_neighbors(
             for start in range(0, len(shard), QUERY_ROWS):
                 block = shard[start : start + QUERY_ROWS]
                 rows = slice(start, start + len(block))
-                found[rows], distances[rows] = _search(index, _directions(block, center), row + start, k)
+                found[rows], distances[rows] = nearest_others(
+                    index, _directions(block, center), row + start, k
+                )
             with write_atomically(part) as temporary, temporary.open("wb") as handle:
                 np.savez(handle, indices=found, distances=distances)
         row += len(shard)
@@ -153,58 +145,17 @@ def _index(store: EmbeddingStore, center: NDArray[np.float32], file: Path) -> An
 
     if file.exists():
         return faiss.read_index(str(file))
-    n, size = len(store), store.n_dimensions
-    n_lists = max(1, n // LIST_SIZE)
-    rows = np.random.default_rng(0).permutation(n)[: SAMPLES_PER_LIST * n_lists]
-    centroids = _centroids(_directions(store.gather(np.sort(rows)), center), n_lists)
-    lists: Any = faiss.IndexFlatL2(size) if n_lists < FEW_LISTS else faiss.IndexHNSWFlat(size, 32)
-    lists.add(centroids)
-    index: Any = faiss.IndexIVFScalarQuantizer(lists, size, len(centroids), faiss.ScalarQuantizer.QT_fp16)
-    index.train(centroids)  # half precision needs none; the lists are there already
-    for shard in store.shards:
-        for start in range(0, len(shard), QUERY_ROWS):
-            index.add(_directions(shard[start : start + QUERY_ROWS], center))
+    n = len(store)
+    sample = _directions(store.gather(training_rows(n)), center)
+    blocks = (
+        _directions(shard[start : start + QUERY_ROWS], center)
+        for shard in store.shards
+        for start in range(0, len(shard), QUERY_ROWS)
+    )
+    index = build_index(n, sample, blocks)
     with write_atomically(file) as temporary:
         faiss.write_index(index, str(temporary))
     return index
-
-
-def _centroids(sample: NDArray[np.float32], n_lists: int) -> NDArray[np.float32]:
-    """Return the centroids of about `n_lists` lists by k-means.
-
-    Many are trained within parts, each the share of its vectors: all at once they take time by their square.
-    """
-    import faiss
-
-    def kmeans(vectors: NDArray[np.float32], k: int) -> Any:
-        trained = faiss.Kmeans(
-            vectors.shape[1], k, niter=ROUNDS, seed=0, min_points_per_centroid=1,
-            max_points_per_centroid=PART_SAMPLES,
-        )  # fmt: skip
-        trained.train(vectors)
-        return trained
-
-    if n_lists < FEW_LISTS:
-        return kmeans(sample, n_lists).centroids
-    part = kmeans(sample, round(n_lists**0.5)).index.search(sample, 1)[1][:, 0]
-    order = np.argsort(part, kind="stable")
-    pieces = np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
-    return np.concatenate(
-        [kmeans(sample[piece], max(1, len(piece) * n_lists // len(sample))).centroids for piece in pieces]
-    )
-
-
-def _search(
-    index: Any, queries: NDArray[np.float32], first: int, k: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the neighbors of the vectors of rows `first` and on, without themselves."""
-    squared, found = index.search(queries, k + 1)
-    own = found == np.arange(first, first + len(queries))[:, None]
-    # Without the vector itself or, if it was not found among its equals, without the last.
-    own[~own.any(axis=1), -1] = True
-    kept = np.argsort(own, axis=1, kind="stable")[:, :k]
-    found, squared = np.take_along_axis(found, kept, axis=1), np.take_along_axis(squared, kept, axis=1)
-    return found.astype(np.int32), np.where(found < 0, np.inf, squared / 2).astype(np.float32)
 
 
 def _directions(block: NDArray[Any], center: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from seqscan.alignment import Alignments, align_all, mmseqs_version
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.errors import InvalidParameter, ShapeMismatch
+from seqscan.inverted_file import build_index, nearest_others, training_rows
 from seqscan.store import unit
 
 __all__ = [
@@ -218,23 +219,9 @@ class FaissNeighbors:
         k = _checked(n_neighbors, n)
         faiss.omp_set_num_threads(self.threads)
         vectors = unit(self.vectors)
-        # L2 on unit vectors, not inner product: the order is the same, and faiss loses recall without a word
-        # for inner products on residual codes.
-        # Any: the factory is declared to return the base class.
-        index: Any = faiss.index_factory(
-            vectors.shape[1], f"IVF{max(1, int(4 * n**0.5))},SQfp16", faiss.METRIC_L2
-        )
-        index.cp.seed = 0
-        generator = np.random.default_rng(0)
-        sample = generator.permutation(n)[: 64 * index.nlist]
-        index.train(vectors[np.sort(sample)])
-        index.add(vectors)
+        index = build_index(n, vectors[training_rows(n)], [vectors])
         index.nprobe = self.n_probe
-        squared, found = index.search(vectors, k + 1)
-        found = np.where(found == np.arange(n)[:, None], -1, found).astype(np.int32)
-        squared = np.where(found < 0, np.inf, squared)
-        graph = _packed(found, (squared / 2).astype(np.float32), "cosine")
-        return NeighborGraph(graph.indices[:, :k].copy(), graph.distances[:, :k].copy(), "cosine")
+        return NeighborGraph(*nearest_others(index, vectors, 0, k), "cosine")
 
 
 @dataclass(frozen=True)

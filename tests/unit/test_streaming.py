@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seqscan import index
+from seqscan import inverted_file
 from seqscan import store as store_module
 from seqscan import streaming as module
 from seqscan.encoder import load_encoder
@@ -99,8 +99,8 @@ def test_graph_is_nearly_that_of_all_pairs(store, graph):
 
 
 def test_many_lists_are_trained_within_parts(tmp_path, monkeypatch, one_thread):
-    monkeypatch.setattr(index, "LIST_SIZE", 8)
-    monkeypatch.setattr(index, "FEW_LISTS", 10)
+    monkeypatch.setattr(inverted_file, "LIST_SIZE", 8)
+    monkeypatch.setattr(inverted_file, "FEW_LISTS", 10)
     generator = np.random.default_rng(2)
     vectors = generator.normal(size=(60, P))[generator.integers(0, 60, 1200)]
     vectors[300:] += generator.normal(0, 0.2, (900, P))  # of the others many are equal
