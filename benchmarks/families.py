@@ -5,7 +5,9 @@
 Reads `pfam_all_dev.fasta.gz` and its labels from FOLDER (by default `../shared/data/pfam_all_dev`), all
 families or a random draw of them. Every method works on the same records; labels are opened to draw the
 families and to score. Families of one clan are homologous, so the clans are scored beside: joining two
-families of a clan is no error there. One tenth of the records is kept out of training and then assigned.
+families of a clan is no error there. Beside them: which share of all pairs of one family is together, and
+which share of the pairs that are together is of one family, and of one clan. One tenth of the records is kept
+out of training and then assigned.
 
 What was done is kept in the output folder, and a second call goes on from there. The shipped encoder saw
 these proteins, without labels, in its training text.
@@ -19,6 +21,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +176,25 @@ def scores_of(case: Case, found: Assignments) -> dict[str, Any]:
     """Score against families and clans."""
     by_family = evaluate(found, case.family)
     clan = evaluate(found, case.clan).labelled
-    return {"family": by_family.labelled, "deciles": by_family.by_decile, "clan": clan}
+    pairs = pair_shares(found, case)
+    return {"family": by_family.labelled, "deciles": by_family.by_decile, "clan": clan, "pairs": pairs}
+
+
+def pair_shares(found: Assignments, case: Case) -> dict[str, float]:
+    """Return which share of the pairs of one family are together, and what the pairs together are."""
+
+    def n_pairs(*columns: Any) -> float:
+        sizes = np.array(list(Counter(zip(*columns, strict=True)).values()), dtype=np.float64)
+        return float((sizes * (sizes - 1) / 2).sum())
+
+    ids, labels = found.ids, found.labels.tolist()
+    family, clan = [case.family[id] for id in ids], [case.clan[id] for id in ids]
+    both, together = n_pairs(labels, family), n_pairs(labels)
+    return {
+        "together": both / n_pairs(family),
+        "of_one_family": both / together,
+        "of_one_clan": n_pairs(labels, clan) / together,
+    }
 
 
 def diamond_clusters(corpus: Corpus, options: tuple[str, ...], threads: int) -> Labels:
@@ -252,11 +273,19 @@ def main() -> None:
 
 def print_tables(rows: dict[str, Any]) -> None:
     """Print the scores by family, by clan, of the unseen records, and by size of the family."""
-    print("\n| method | clusters | " + " | ".join(COLUMNS) + " | AMI of clans | ARI of clans |")
-    print("|---" * (len(COLUMNS) + 4) + "|")
+    more = (
+        "AMI of clans",
+        "ARI of clans",
+        "pairs of a family together",
+        "pairs of one family",
+        "of one clan",
+    )
+    print("\n| " + " | ".join(("method", "clusters", *COLUMNS, *more)) + " |")
+    print("|---" * (2 + len(COLUMNS) + len(more)) + "|")
     for name, row in rows.items():
         cells = [f"{row['family'][column]:.3f}" for column in COLUMNS]
         cells += [f"{row['clan'][column]:.3f}" for column in ("ami", "ari")]
+        cells += [f"{share:.3f}" for share in row["pairs"].values()]
         print(f"| {name} | {row['family']['n_clusters']:.0f} | " + " | ".join(cells) + " |")
     for name, row in rows.items():
         if "unseen" in row:
