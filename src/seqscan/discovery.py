@@ -35,20 +35,13 @@ from seqscan.neighbors import (
     vector_neighbors,
 )
 from seqscan.novelty import fit_novelty
-from seqscan.pieces import Pieces, find_pieces, label_pieces
+from seqscan.pieces import Pieces, find_pieces, label_pieces, pieces_suffice
 from seqscan.prior import DomainPrior
-from seqscan.scan import ScanConfig, discover, over_provision
+from seqscan.scan import ScanConfig, discover
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
-from seqscan.streaming import (
-    StreamConfig,
-    held_out_pairs,
-    spread_prototypes,
-    stream_frame,
-    stream_head,
-    stream_labels,
-    used_clusters,
-)
+from seqscan.store_scan import StoreScan
+from seqscan.streaming import StreamConfig, stream_frame, stream_labels
 from seqscan.threads import use_threads
 
 __all__ = ["DiscoveryConfig", "Found", "discover_categories"]
@@ -359,8 +352,25 @@ def _cluster(
         "streamed": config.streamed,
         "scan": asdict(config.scan),
     }
-    make = _stream_heads if config.streamed else _fit_heads
-    key = job.log.run(scan, training, [head_path], lambda: make(store, graph, aligned, head_path, config))
+    if config.streamed:
+        sharded = StoreScan(
+            store=store,
+            graph=_pairs(graph, aligned, config),
+            frame=stream_frame(store),
+            work=job.folder,
+            log=job.log,
+            depends=training,
+            config=StreamConfig(entropy_weight=config.scan.entropy_weight),
+            n_clusters=config.n_clusters,
+            seed=config.seed,
+            suffix=scan.removeprefix("scan"),
+            pieces=aligned.pieces if _begins_from_pieces(aligned, config) else None,
+        )
+        key = sharded.run(head_path)
+    else:
+        key = job.log.run(
+            scan, training, [head_path], lambda: _fit_heads(store, graph, aligned, head_path, config)
+        )
     return _Clustered(store, graph, head_path, key)
 
 
@@ -396,28 +406,14 @@ def _fit_heads(
     save_head(path, fit.head, curve=curve, notes=notes, held_out=held_out)
 
 
-def _stream_heads(
-    store: EmbeddingStore, graph: NeighborGraph, aligned: _Aligned, path: Path, config: DiscoveryConfig
-) -> None:
-    """Train one head in shards and write it; begins from proteins far from each other."""
-    frame = stream_frame(store)
+def _begins_from_pieces(aligned: _Aligned, config: DiscoveryConfig) -> bool:
+    return aligned.pieces is not None and pieces_suffice(aligned.pieces, config.n_clusters)
+
+
+def _pairs(graph: NeighborGraph, aligned: _Aligned, config: DiscoveryConfig) -> NeighborGraph:
+    """Return all pairs that heads are trained on."""
     graph = _neighbors(graph, aligned, config)
-    if aligned.graph is not None and aligned.graph is not graph:
-        graph = combine(aligned.graph, graph)
-    n_clusters = config.n_clusters or over_provision(len(store), None)
-    begin = spread_prototypes(store, n_clusters, frame, seed=config.seed)
-    curve: list[dict[str, float]] = []
-    stream = StreamConfig(entropy_weight=config.scan.entropy_weight, temperature=config.scan.temperature)
-    # Few proteins are seen more often: three epochs of them would be a handful of steps.
-    n_epochs = max(stream.n_epochs, -(-config.scan.n_steps * stream.batch_size // len(store)))
-    stream = replace(stream, n_epochs=n_epochs)
-    checkpoint = path.with_name(path.name + ".training.safetensors")
-    head, notes = stream_head(
-        store, graph, begin, frame, stream, seed=config.seed, checkpoint=checkpoint, on_step=curve.append
-    )
-    head = used_clusters(head, store)
-    known: dict[str, Any] = {"began_from": "spread proteins", "clusters_used": head.n_clusters}
-    save_head(path, head, curve=curve, notes=notes | known, held_out=held_out_pairs(graph, config.seed))
+    return graph if aligned.graph is None or aligned.graph is graph else combine(aligned.graph, graph)
 
 
 def _neighbors(graph: NeighborGraph, aligned: _Aligned, config: DiscoveryConfig) -> NeighborGraph:

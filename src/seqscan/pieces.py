@@ -33,6 +33,7 @@ __all__ = [
     "group_means",
     "join_pieces",
     "label_pieces",
+    "pieces_suffice",
     "smallest_part",
 ]
 
@@ -293,6 +294,15 @@ def smallest_part(n_proteins: int, n_clusters: int | None) -> int:
     (30, 3)
     """
     return 3 if n_clusters is None else max(3, n_proteins // (20 * n_clusters))
+
+
+def pieces_suffice(pieces: NDArray[np.int64], n_clusters: int | None) -> bool:
+    """Say whether clusters can begin from pieces (N,), -1 for proteins in none.
+
+    A few aligned proteins do not tell how many clusters the others make.
+    """
+    n_pieces = int(pieces.max()) + 1
+    return n_pieces >= (n_clusters or 1) and (n_clusters is not None or float((pieces >= 0).mean()) > 0.5)
 
 
 def label_pieces(

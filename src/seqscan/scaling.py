@@ -7,7 +7,7 @@ ranks train the head together; the first mines the graph and writes the tables.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,20 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from seqscan.artifact import read_manifest, write_atomically
-from seqscan.distributed import rank, wait_for_all
+from seqscan.distributed import rank
 from seqscan.encoder import AbstractEncoder, load_encoder
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.head import ClusterHead
 from seqscan.hierarchy import join_clusters
 from seqscan.index import index_recall, mine_neighbors
-from seqscan.model import Model, load_head, save_head
+from seqscan.model import Model, load_head
 from seqscan.neighbors import NeighborGraph
 from seqscan.novelty import fit_novelty
 from seqscan.results import Assignments
-from seqscan.scan import over_provision
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
-from seqscan.streaming import (
-    StreamConfig,
-    spread_prototypes,
-    stream_frame,
-    stream_head,
-    used_clusters,
-)
+from seqscan.store_scan import StoreScan, on_first_rank
+from seqscan.streaming import StreamConfig, stream_frame
 from seqscan.tally import ClusterTally, write_clusters
 from seqscan.threads import use_threads
 
@@ -49,8 +43,7 @@ class ScalingConfig:
     Attributes
     ----------
     n_clusters : int, optional
-        Prototypes to begin with; by default two for each root of the proteins. Those that stay empty are
-        dropped at the end.
+        Found from the data if not given.
     n_neighbors, n_probe : int
         Of the graph, and how thoroughly they are looked for.
     encoder : str, optional
@@ -77,15 +70,12 @@ class _Job:
     store : EmbeddingStore
     output : Path
     config : ScalingConfig
-    n_clusters : int
-        Prototypes to begin with.
     encoder : AbstractEncoder, optional
     """
 
     store: EmbeddingStore
     output: Path
     config: ScalingConfig
-    n_clusters: int
     encoder: AbstractEncoder | None
 
     @property
@@ -133,40 +123,34 @@ def cluster_store(
     job = _begin(store, Path(output), config)
     base: dict[str, Any] = {"store": read_manifest(store.path, "store").files, "seed": config.seed}
     search = base | {"k": config.n_neighbors, "n_probe": config.n_probe}
-    training = search | {"n_clusters": job.n_clusters, "stream": asdict(config.stream)}
 
-    made = [job.work / "begin.safetensors"]
-    if first:
-        log.run("begin", base | {"n_clusters": job.n_clusters}, made, lambda: _write_beginning(job))
-    wait_for_all()
-    begin = load_file(job.work / "begin.safetensors")
+    frame_path = job.work / "frame.safetensors"
+    on_first_rank(log, "frame", base, [frame_path], lambda: _write_frame(store, frame_path))
+    frame = load_file(frame_path)
 
     made = [job.work / "graph", job.work / "recall.txt"]
-    if first:
-        log.run("neighbors", search, made, lambda: _mine(job, begin["center"], on_progress))
-    wait_for_all()
+    on_first_rank(log, "neighbors", search, made, lambda: _mine(job, frame["center"], on_progress))
     graph = NeighborGraph.read(job.work / "graph", mapped=True)
 
-    made = [job.output / "head"]
-    # All ranks look before any writes: all train, or none does.
-    done = log.is_done("scan", training, made)
-    wait_for_all()
-    if first:
-        log.run("scan", training, made, lambda: _train(job, graph, begin, search))
-    elif not done:
-        _train(job, graph, begin, search)
-    wait_for_all()
+    scan = StoreScan(
+        store=store,
+        graph=graph,
+        frame=(frame["center"], frame["projection"]),
+        work=job.work,
+        log=log,
+        depends=search,
+        config=config.stream,
+        n_clusters=config.n_clusters,
+        seed=config.seed,
+    )
+    scan.run(job.output / "head")
     head = load_head(job.output / "head")
 
     names = ["assignments.tsv", "clusters.tsv", "hierarchy.tsv", *([] if job.encoder is None else ["model"])]
-    if first:
-        made = [job.output / name for name in names]
-        log.run(
-            "assign",
-            training | {"encoder": None if job.encoder is None else job.encoder.checksum()},
-            made,
-            lambda: _assign(job, head),
-        )
+    made = [job.output / name for name in names]
+    checksum = None if job.encoder is None else job.encoder.checksum()
+    depends = scan.recipe | {"encoder": checksum}
+    on_first_rank(log, "assign", depends, made, lambda: _assign(job, head))
     return head, log.stages
 
 
@@ -187,21 +171,19 @@ def _begin(store: EmbeddingStore, output: Path, config: ScalingConfig) -> _Job:
         )
     if len(store) < 2:
         raise InvalidParameter("proteins", len(store), "at least 2 are needed", remedy="Give more proteins.")
-    n_clusters = over_provision(len(store), None) if config.n_clusters is None else config.n_clusters
-    if not 2 <= n_clusters <= len(store):
+    n_clusters = config.n_clusters
+    if n_clusters is not None and not 2 <= n_clusters <= len(store):
         raise InvalidParameter(
             "clusters", n_clusters, f"must be at least 2 and at most {len(store)}, the number of proteins"
         )
-    return _Job(store, output, config, n_clusters, encoder)
+    return _Job(store, output, config, encoder)
 
 
-def _write_beginning(job: _Job) -> None:
-    """Write in which frame cosines are taken, and the prototypes to begin from."""
-    center, projection = stream_frame(job.store)
-    prototypes = spread_prototypes(job.store, job.n_clusters, (center, projection), seed=job.config.seed)
-    arrays = {"center": center, "projection": projection, "prototypes": prototypes}
-    with write_atomically(job.work / "begin.safetensors") as temporary:
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
+def _write_frame(store: EmbeddingStore, path: Path) -> None:
+    """Write in which frame cosines are taken."""
+    center, projection = stream_frame(store)
+    with write_atomically(path) as temporary:
+        save_file({"center": center, "projection": np.ascontiguousarray(projection)}, temporary)
 
 
 def _mine(job: _Job, center: NDArray[np.float32], on_progress: Callable[[int, int], None] | None) -> None:
@@ -214,27 +196,6 @@ def _mine(job: _Job, center: NDArray[np.float32], on_progress: Callable[[int, in
     recall = index_recall(job.store, graph, center, n_queries=200)
     with write_atomically(job.work / "recall.txt") as temporary:
         temporary.write_text(f"{recall:.4f}\n")
-
-
-def _train(
-    job: _Job, graph: NeighborGraph, begin: dict[str, NDArray[np.float32]], search: dict[str, Any]
-) -> None:
-    """Train the head on all ranks together; the first writes it, clusters numbered by size.
-
-    `search` says how the graph was made.
-    """
-    curve: list[dict[str, float]] = []
-    trained, held_out = stream_head(
-        job.store, graph, begin["prototypes"], (begin["center"], begin["projection"]), job.config.stream,
-        seed=job.config.seed, made_from=search, checkpoint=job.work / "training.safetensors",
-        on_step=curve.append,
-    )  # fmt: skip
-    if rank() > 0:
-        return
-    ordered = used_clusters(trained, job.store)
-    recall = float((job.work / "recall.txt").read_text())
-    notes = held_out | {"graph_recall": recall, "clusters_used": ordered.n_clusters}
-    save_head(job.output / "head", ordered, curve=curve, notes=notes)
 
 
 def _assign(job: _Job, head: ClusterHead) -> None:

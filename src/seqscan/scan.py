@@ -20,9 +20,17 @@ from torch import Tensor
 
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead, fully_whitened, whiten, whitening
+from seqscan.joining import linked_groups
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph, combine
-from seqscan.pieces import MERGE_COSINE, SAME_PART_COSINE, group_means, join_pieces
+from seqscan.pieces import (
+    MERGE_COSINE,
+    SAME_PART_COSINE,
+    group_means,
+    join_pieces,
+    pieces_suffice,
+    smallest_part,
+)
 
 __all__ = [
     "HeadFit",
@@ -361,13 +369,16 @@ def discover(
     n_joined = max(N_JOINED, n_clusters or n_pieces) if frame is None else frame[1].shape[1]
     frame = frame or whitening(vectors)
     train = partial(fit_heads, vectors, seed=seed, frame=frame, on_step=on_step)
-    # A few aligned proteins do not say how many clusters the others make.
-    teach = n_pieces >= (n_clusters or 1) and (n_clusters is not None or (pieces >= 0).mean() > 0.5)
+    teach = pieces_suffice(pieces, n_clusters)
     if teach:
         divisions, min_cosine = {"alignment": pieces}, SAME_PART_COSINE
     else:
         fine = train(rest, held_out, over_provision(len(vectors), n_clusters), config)[:N_CANDIDATES]
-        divisions = {f"head {i}": one.head.logits(vectors).argmax(axis=1) for i, one in enumerate(fine)}
+        smallest = smallest_part(len(vectors), n_clusters)
+        divisions = {
+            f"head {i}": linked_groups(rest, one.head.logits(vectors).argmax(axis=1), n_clusters, smallest)
+            for i, one in enumerate(fine)
+        }
         min_cosine = MERGE_COSINE
     flat = fully_whitened(frame[1], n_joined)
     beginnings = _join(divisions, whiten(vectors, frame[0], flat), n_clusters, min_cosine)

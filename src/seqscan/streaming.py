@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from seqscan.artifact import write_atomically
@@ -25,7 +26,7 @@ from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead, whiten
 from seqscan.neighbors import NeighborGraph
 from seqscan.scan import Frame, spread_points
-from seqscan.store import EmbeddingStore
+from seqscan.store import EmbeddingStore, unit
 
 __all__ = [
     "StreamConfig",
@@ -34,6 +35,7 @@ __all__ = [
     "stream_frame",
     "stream_head",
     "stream_labels",
+    "stream_means",
     "used_clusters",
 ]
 
@@ -41,10 +43,6 @@ CHUNK_LOGITS = 1 << 20
 """Logits computed at once, 4 MB: they are passed over several times and should stay in the cache."""
 BLOCK_ROWS = 65_536
 """Proteins whose whitened vectors are in memory at once."""
-N_WHITENED = 64
-"""Directions that are kept, with unit variance in each. Heads in memory begin from pieces of alignments and
-keep all directions, whitened by half; here they begin from proteins far apart, and half-whitened vectors
-choose these badly."""
 N_HELD_OUT = 20_000
 """Proteins, at most, that are kept out of training to judge a head; a tenth of few, a hundredth of many."""
 
@@ -63,10 +61,10 @@ class StreamConfig:
         Of Adam, falls along a cosine.
     """
 
-    n_epochs: int = 3
+    n_epochs: int = 1
     batch_size: int = 2048
     entropy_weight: float = 1.0
-    temperature: float = 0.1
+    temperature: float = 0.05
     learning_rate: float = 0.01
 
 
@@ -90,7 +88,7 @@ class _State:
 
 
 def stream_frame(store: EmbeddingStore) -> Frame:
-    """Return center (P,) and whitening projection (P, Q) of a store, a shard at a time."""
+    """Return center and map of `seqscan.head.whitening` of a store, (P,) and (P, Q), a shard at a time."""
     size, total = store.n_dimensions, np.zeros(store.n_dimensions)
     for _, block in store.blocks():
         total += block.sum(axis=0, dtype=np.float64)
@@ -102,11 +100,11 @@ def stream_frame(store: EmbeddingStore) -> Frame:
             scatter += centered.T @ centered
     values, directions = np.linalg.eigh(scatter / len(store))
     values, directions = values[::-1], directions[:, ::-1].T
-    kept = min(N_WHITENED, max(1, int((values > 1e-12 * max(values[0], 1e-30)).sum())))
+    kept = max(1, int((values > 1e-12 * max(values[0], 1e-30)).sum()))
     directions = directions[:kept]
     # The sign of a direction is not determined; fix it, so that every machine finds the same.
     signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])
-    scale = signs / np.sqrt(np.maximum(values[:kept], 1e-30))
+    scale = signs / np.sqrt(np.sqrt(np.maximum(values[:kept], 1e-30)))
     return center.astype(np.float32), (directions * scale[:, None]).T.astype(np.float32)
 
 
@@ -121,8 +119,29 @@ def spread_prototypes(
     return spread_points(whiten(store.gather(rows), *frame), n_clusters, generator)
 
 
+def stream_means(
+    store: EmbeddingStore, labels: NDArray[np.integer], n_groups: int, frame: Frame
+) -> NDArray[np.float32]:
+    """Return the direction of the mean of each group's proteins, (C, Q); `labels` (N,) are -1 in none."""
+    sums = np.zeros((n_groups, frame[1].shape[1]))
+    for part, block in store.blocks():
+        known = labels[part] >= 0
+        rows = np.flatnonzero(known)
+        members = csr_matrix(
+            (np.ones(len(rows)), (labels[part][known], np.arange(len(rows)))), shape=(n_groups, len(rows))
+        )
+        sums += members @ whiten(block[rows], *frame).astype(np.float64)
+    return unit(sums).astype(np.float32)
+
+
 def pair_gradient(
-    anchors: Tensor, neighbors: Tensor, directions: Tensor, shares: Tensor, *, entropy_weight: float
+    anchors: Tensor,
+    neighbors: Tensor,
+    directions: Tensor,
+    shares: Tensor,
+    *,
+    entropy_weight: float,
+    known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what a batch of pairs says of the prototypes, without ever holding all its logits.
 
@@ -135,11 +154,14 @@ def pair_gradient(
     shares : (C,)
         The clusters' shares so far, whose entropy is rewarded.
     entropy_weight : dimensionless
+    known : (B,), int64, optional
+        The anchors' clusters where they are known, else -1: they are taught, beside the SCAN loss.
 
     Returns
     -------
     gradient : (C, Q)
-        Of the batch's mean `scan_loss` by the directions.
+        By the directions, of the batch's mean `scan_loss` and, if anchors are known, of the sum of
+        `self_label_loss` over these, divided by the size of the batch.
     mean : (C,)
         Mean probability of the anchors.
     consistency : 0-d, nats
@@ -147,7 +169,8 @@ def pair_gradient(
     Notes
     -----
     With p and q the probabilities of anchor and neighbor and r = p q / <p, q>, the gradient by the anchor's
-    logits is p - r + entropy_weight p (log s - <p, log s>), by the neighbor's q - r.
+    logits is p - r + entropy_weight p (log s - <p, log s>), by the neighbor's q - r. A known cluster, as
+    a unit vector e, adds p - e to the anchor's.
     """
     n = max(1, len(anchors))
     log_shares = shares.clamp_min(1e-12).log()
@@ -155,7 +178,8 @@ def pair_gradient(
     total = torch.zeros_like(shares)
     consistency = directions.new_zeros(())
     size = max(1, CHUNK_LOGITS // len(directions))
-    for x, y in zip(anchors.split(size), neighbors.split(size), strict=True):
+    taught = torch.full_like(anchors[:, 0], -1, dtype=torch.int64) if known is None else known
+    for x, y, label in zip(anchors.split(size), neighbors.split(size), taught.split(size), strict=True):
         p = torch.softmax(x @ directions.T, dim=1)
         q = torch.softmax(y @ directions.T, dim=1)
         both = p * q
@@ -167,7 +191,10 @@ def pair_gradient(
         gradient.addmm_(q.T, y)
         level = p @ log_shares
         weight = torch.sub(log_shares, level[:, None]).mul_(entropy_weight).add_(1.0)
+        weight += (label >= 0)[:, None]
         p.mul_(weight).sub_(both)
+        rows = torch.nonzero(label >= 0)[:, 0]
+        p[rows, label[rows]] -= 1.0
         gradient.addmm_(p.T, x)
     return gradient / n, total / n, consistency / n
 
@@ -181,6 +208,7 @@ def stream_head(
     config: StreamConfig,
     *,
     seed: int,
+    labels: NDArray[np.integer] | None = None,
     made_from: object = None,
     checkpoint: Path | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
@@ -197,8 +225,11 @@ def stream_head(
     frame : center (P,) and projection (P, Q)
     config : StreamConfig
     seed : int
+    labels : (N,), optional
+        Clusters that are known already, places in `initial`, -1 where none is: they are taught beside the
+        SCAN loss.
     made_from : object, optional
-        Says how the graph was made, by its `repr`.
+        Says how graph and labels were made, by its `repr`.
     checkpoint : Path, optional
         File that holds the state after each block; a killed call with the same graph, beginning, options
         and number of ranks goes on from it. Removed at the end.
@@ -238,6 +269,7 @@ def stream_head(
                 continue
             rows = np.arange(edges[block], edges[block + 1])
             points = torch.from_numpy(whiten(store.gather(rows), *frame)).to(device)
+            known = None if labels is None else torch.from_numpy(labels[rows].astype(np.int64)).to(device)
             generator = np.random.default_rng((seed, 73, epoch, block))
             near = graph.indices[rows]
             usable = np.flatnonzero((near >= 0).any(axis=1) & ~np.isin(rows, held_out[:, 0]))
@@ -257,7 +289,12 @@ def stream_head(
                     )
                 directions = F.normalize(state.prototypes, dim=1)
                 gradient, mean, consistency = pair_gradient(
-                    x, y, directions / config.temperature, state.shares, entropy_weight=config.entropy_weight
+                    x,
+                    y,
+                    directions / config.temperature,
+                    state.shares,
+                    entropy_weight=config.entropy_weight,
+                    known=None if known is None else known[own],
                 )
                 state.shares = keep * state.shares + (1.0 - keep) * mean_over_ranks(mean)
                 _adam(state, mean_over_ranks(gradient), directions, config, n_steps)

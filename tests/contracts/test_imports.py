@@ -41,6 +41,7 @@ TORCH = {
     "pretrain",
     "scaling",
     "scan",
+    "store_scan",
     "streaming",
     "threads",
     "update",
@@ -59,6 +60,7 @@ LABEL_FREE = {
     "head",
     "hierarchy",
     "index",
+    "joining",
     "memory",
     "model",
     "neighbors",
@@ -69,6 +71,7 @@ LABEL_FREE = {
     "scaling",
     "scan",
     "segments",
+    "store_scan",
     "streaming",
 }
 READ_LABELS = {"baselines", "datasets", "evaluate", "knowledge"}

@@ -1,0 +1,248 @@
+"""The clusters of a store of any size: more prototypes than clusters, joined where neighbors link them.
+
+What `seqscan.scan.discover` does in memory, shard by shard. Prototypes begin from proteins far from each
+other, many more than there are families, and are trained on the pairs of the graph. The clusters that
+neighbors link are joined; where alignments hold proteins together already, their pieces stand in for all
+this. A head then begins from the means of the groups and is trained on the pairs, the groups teaching it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from seqscan.artifact import write_atomically
+from seqscan.distributed import rank, wait_for_all
+from seqscan.errors import InvalidParameter
+from seqscan.head import fully_whitened
+from seqscan.joining import linked_groups
+from seqscan.model import load_head, save_head
+from seqscan.neighbors import NeighborGraph
+from seqscan.pieces import join_pieces, smallest_part
+from seqscan.scan import Frame, over_provision
+from seqscan.stages import StageLog
+from seqscan.store import EmbeddingStore
+from seqscan.streaming import (
+    StreamConfig,
+    held_out_pairs,
+    spread_prototypes,
+    stream_head,
+    stream_labels,
+    stream_means,
+    used_clusters,
+)
+
+__all__ = ["StoreScan", "n_prototypes", "on_all_ranks", "on_first_rank"]
+
+logger = logging.getLogger(__name__)
+
+N_WHITENED = 64
+"""Directions in which the first prototypes are compared, with unit variance in each: half-whitened vectors
+choose proteins that are far apart badly."""
+MIN_STEPS = 400
+"""Few proteins are seen more often: one epoch of them would be a handful of steps."""
+
+
+def n_prototypes(n_proteins: int, n_clusters: int | None) -> int:
+    """Return how many prototypes to begin with: eight for each root of the proteins, and twice the clusters.
+
+    Examples
+    --------
+    >>> n_prototypes(16_000_000, None), n_prototypes(6000, 10)
+    (32000, 616)
+    """
+    wanted = max(8 * int(n_proteins**0.5), over_provision(n_proteins, n_clusters))
+    return max(2, n_clusters or 2, min(wanted, n_proteins // 8))
+
+
+def on_first_rank(
+    log: StageLog, name: str, depends: dict[str, Any], made: list[Path], work: Callable[[], object]
+) -> None:
+    """Do a stage on the first rank, the others waiting."""
+    if rank() == 0:
+        log.run(name, depends, made, work)
+    wait_for_all()
+
+
+def on_all_ranks(
+    log: StageLog, name: str, depends: dict[str, Any], made: list[Path], work: Callable[[], object]
+) -> str:
+    """Do a stage on all ranks together, unless it is done; the first keeps the note of it.
+
+    Returns
+    -------
+    key : str
+        For the stages that build on this one; empty on other ranks.
+    """
+    # All ranks look before any writes: all work, or none does.
+    done = log.is_done(name, depends, made)
+    wait_for_all()
+    key = ""
+    if rank() == 0:
+        key = log.run(name, depends, made, work)
+    elif not done:
+        work()
+    wait_for_all()
+    return key
+
+
+@dataclass(frozen=True)
+class StoreScan:
+    """What the stages share.
+
+    Attributes
+    ----------
+    store : EmbeddingStore
+    graph : NeighborGraph
+        Pairs to train on; may be a memory map.
+    frame : center (P,) and projection (P, Q)
+        From `stream_frame`.
+    work : Path
+        Folder of what a rerun can use again.
+    log : StageLog
+    depends : dict
+        How store, graph and pieces were made, JSON values.
+    config : StreamConfig
+    n_clusters : int, optional
+        Found from the data if not given.
+    seed : int
+    suffix : str
+        Of the names of stages and files.
+    pieces : (N,), optional
+        What alignments hold together, -1 for proteins in none.
+    """
+
+    store: EmbeddingStore
+    graph: NeighborGraph
+    frame: Frame
+    work: Path
+    log: StageLog
+    depends: dict[str, Any]
+    config: StreamConfig
+    n_clusters: int | None
+    seed: int
+    suffix: str = ""
+    pieces: NDArray[np.int64] | None = None
+
+    def run(self, head: Path) -> str:
+        """Do what is not done yet and write the artifact of a head, clusters numbered by size.
+
+        Returns
+        -------
+        key : str
+            For the stages that build on this; empty on other ranks than the first.
+
+        Raises
+        ------
+        InvalidParameter
+            If all proteins come into one cluster.
+        """
+        recipe = self.recipe
+        if self.pieces is None:
+            stage, made = f"begin{self.suffix}", [self._begin]
+            on_first_rank(self.log, stage, recipe, made, self._write_beginning)
+            stage, made = f"over_provision{self.suffix}", [self._fine]
+            on_all_ranks(self.log, stage, recipe, made, self._over_provision)
+        on_first_rank(self.log, f"join{self.suffix}", recipe, [self._joined], self._join)
+        return on_all_ranks(self.log, f"scan{self.suffix}", recipe, [head], lambda: self._train(head))
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All that the clusters depend on, JSON values."""
+        options = {"n_clusters": self.n_clusters, "seed": self.seed, "stream": asdict(self.config)}
+        return self.depends | options
+
+    @property
+    def _begin(self) -> Path:
+        return self.work / f"begin{self.suffix}.safetensors"
+
+    @property
+    def _fine(self) -> Path:
+        return self.work / f"over_provisioned{self.suffix}"
+
+    @property
+    def _joined(self) -> Path:
+        return self.work / f"joined{self.suffix}.safetensors"
+
+    @property
+    def _fine_frame(self) -> Frame:
+        return self.frame[0], fully_whitened(self.frame[1], N_WHITENED)
+
+    @property
+    def _epochs(self) -> StreamConfig:
+        least = -(-MIN_STEPS * self.config.batch_size // len(self.store))
+        return replace(self.config, n_epochs=max(self.config.n_epochs, least))
+
+    def _write_beginning(self) -> None:
+        n = n_prototypes(len(self.store), self.n_clusters)
+        prototypes = spread_prototypes(self.store, n, self._fine_frame, seed=self.seed)
+        _save(self._begin, prototypes=prototypes)
+
+    def _over_provision(self) -> None:
+        begin = load_file(self._begin)["prototypes"]
+        fine, notes = stream_head(
+            self.store, self.graph, begin, self._fine_frame, self._epochs,
+            seed=self.seed, made_from=self.recipe, checkpoint=self._fine.with_suffix(".training.safetensors"),
+        )  # fmt: skip
+        if rank() == 0:
+            save_head(self._fine, used_clusters(fine, self.store), curve=[], notes=notes)
+
+    def _join(self) -> None:
+        """Write to which group each protein belongs, and the means of the groups."""
+        if self.pieces is not None:
+            labels = self.pieces
+        else:
+            fine = load_head(self._fine)
+            labels = np.concatenate([found for _, found in stream_labels(fine, self.store)])
+        groups = labels
+        if self.pieces is None or self.n_clusters is not None:
+            smallest = smallest_part(len(labels), self.n_clusters)
+            groups = linked_groups(self.graph, labels, self.n_clusters, smallest)
+        n_groups = int(groups.max(initial=-1)) + 1
+        if n_groups < 2:
+            raise InvalidParameter(
+                "clusters", "auto" if self.n_clusters is None else self.n_clusters,
+                "all proteins are alike: one cluster", remedy="Give more, or less similar, proteins.",
+            )  # fmt: skip
+        if self.n_clusters is not None and n_groups > self.n_clusters:
+            # As many as links leave are too many: those with the nearest means.
+            sums = stream_means(self.store, groups, n_groups, self._fine_frame)
+            sums *= np.bincount(groups[groups >= 0], minlength=n_groups)[:, None].astype(np.float32)
+            further = join_pieces(sums, np.arange(n_groups), self.n_clusters)
+            groups = np.where(groups >= 0, further[groups], -1)
+            n_groups = self.n_clusters
+        means = stream_means(self.store, groups, n_groups, self.frame)
+        _save(self._joined, prototypes=means, groups=groups.astype(np.int32))
+
+    def _train(self, path: Path) -> None:
+        """Train the head on all ranks together; the first writes it."""
+        begin = load_file(self._joined)
+        curve: list[dict[str, float]] = []
+        trained, notes = stream_head(
+            self.store, self.graph, begin["prototypes"], self.frame, self._epochs,
+            seed=self.seed, labels=begin["groups"], made_from=self.recipe,
+            checkpoint=self.work / f"scan{self.suffix}.training.safetensors", on_step=curve.append,
+        )  # fmt: skip
+        if rank() > 0:
+            return
+        head = used_clusters(trained, self.store)
+        if self.n_clusters is not None and head.n_clusters < self.n_clusters:
+            logger.warning("%d of %d clusters are in use", head.n_clusters, self.n_clusters)
+        known: dict[str, Any] = {
+            "began_from": "alignment" if self.pieces is not None else "linked prototypes",
+            "clusters_used": head.n_clusters,
+        }
+        pairs = held_out_pairs(self.graph, self.seed)
+        save_head(path, head, curve=curve, notes=notes | known, held_out=pairs)
+
+
+def _save(path: Path, **arrays: NDArray[Any]) -> None:
+    with write_atomically(path) as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
