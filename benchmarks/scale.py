@@ -4,11 +4,10 @@
     python benchmarks/scale.py --sizes 1000000 4000000 16000000 --k 15000     # hours and 40 GB of disk
     python benchmarks/scale.py --sizes --reference 10000 1000000 --profiles 2000
 
-The first table: vectors made by `benchmarks/generate.py`, clustered by the package's own store, graph,
-trainer and assignment, each size in a process of its own so that the peak memory is its own. Seconds are
-processor time, all threads together. "Matrix peak" is the rate of this machine's best product of two large
-float32 matrices, measured in the same run; training is compared by the multiplications that SCAN needs, not
-by those that were done.
+The first table: vectors made by `benchmarks/generate.py`, clustered by the stages of `seqscan scan`, each
+size in a process of its own so that the peak memory is its own. Seconds are processor time, all threads
+together. "Matrix peak" is the rate of this machine's best product of two large float32 matrices, measured in the same
+run; the last training is compared by the multiplications that SCAN needs, not by those that were done.
 
 The second: seconds for `--queries` generated sequences by a model whose head was trained on more and more
 vectors, by an exact look-up among as many vectors as the model has seen, by `mmseqs search` against as many
@@ -37,12 +36,13 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.encoder import load_encoder
 from seqscan.evaluate import label_scores
-from seqscan.head import ClusterHead
 from seqscan.index import index_recall, mine_neighbors
+from seqscan.model import load_head
 from seqscan.neighbors import NeighborGraph
-from seqscan.stages import peak_memory_mb
+from seqscan.stages import Stage, StageLog, peak_memory_mb
 from seqscan.store import EmbeddingStore, unit
-from seqscan.streaming import StreamConfig, spread_prototypes, stream_frame, stream_head, stream_labels
+from seqscan.store_scan import StoreScan
+from seqscan.streaming import StreamConfig, stream_frame, stream_labels
 from seqscan.threads import use_threads
 
 
@@ -60,56 +60,59 @@ def matrix_peak(seconds: float = 3.0) -> float:
 def measure(folder: Path, n: int, k: int, epochs: int, threads: int) -> dict[str, float]:
     """Run every stage on n vectors of k families; return processor seconds, memory and quality."""
     use_threads(threads)
-    families = Families(k, Parameters())
     truth = folder / "store.families.npy"
     if not truth.exists():
-        _, labels = write_vectors(folder / "store", n, families)
+        _, labels = write_vectors(folder / "store", n, Families(k, Parameters()))
         np.save(truth, labels.astype(np.int32))
     store = EmbeddingStore.open(folder / "store")
+    path = folder / "figures.json"
     row: dict[str, float] = {"n": n, "k": k, "epochs": epochs, "threads": threads}
-    path = folder / "stages.json"
     if path.exists():
         row |= json.loads(path.read_text())
+    begun: list[float] = []
+
+    def start(_: str) -> None:
+        begun.append(time.process_time())  # all threads; other work on the machine takes nothing from it
+
+    def end(stage: Stage) -> None:
+        if stage.status == "done":
+            done(
+                **{stage.stage: time.process_time() - begun.pop(), f"{stage.stage}_memory": peak_memory_mb()}
+            )
 
     def done(**figures: float) -> None:
         row.update(figures)
         with write_atomically(path) as temporary:
             temporary.write_text(json.dumps(row))
 
-    clock = time.process_time  # all threads together; other work on the machine takes nothing from it
-    if "begin" not in row:
-        start = clock()
-        center, projection = stream_frame(store)
-        begin = spread_prototypes(store, k, (center, projection), seed=0)
-        np.savez(folder / "begin.npz", center=center, projection=projection, begin=begin)
-        done(begin=clock() - start, begin_memory=peak_memory_mb())
-    saved = np.load(folder / "begin.npz")
-    frame = (saved["center"], saved["projection"])
-    if "graph" not in row:
-        start = clock()
-        mine_neighbors(store, folder / "graph", 20, frame[0], threads=threads)
-        done(graph=clock() - start, graph_memory=peak_memory_mb())
-    graph = NeighborGraph.read(folder / "graph", mapped=True)
+    (folder / "stages").mkdir(exist_ok=True)
+    log = StageLog(folder / "stages", start, end)
+    frame_file = folder / "frame.npz"
+    log.run("frame", {}, [frame_file], lambda: np.savez(frame_file, *stream_frame(store)))
+    with np.load(frame_file) as saved:
+        frame = (saved["arr_0"], saved["arr_1"])
+    graph_path = folder / "graph"
+    log.run(
+        "graph", {}, [graph_path], lambda: mine_neighbors(store, graph_path, 20, frame[0], threads=threads)
+    )
+    graph = NeighborGraph.read(graph_path, mapped=True)
     if "recall" not in row:
         done(recall=index_recall(store, graph, frame[0], n_queries=200))
-    config = StreamConfig(n_epochs=epochs)
-    if "head" not in row:
-        start = clock()
-        head, held_out = stream_head(
-            store, graph, saved["begin"], frame, config, seed=0, checkpoint=folder / "training.safetensors"
-        )
-        np.save(folder / "prototypes.npy", head.prototypes)
+    config = StreamConfig(n_epochs=epochs, min_steps=1)
+    scan = StoreScan(
+        store=store, graph=graph, frame=frame, work=folder, log=log, depends={}, config=config,
+        n_clusters=k, seed=0,
+    )  # fmt: skip
+    scan.run(folder / "head")
+    head = load_head(folder / "head")
+    if "peak_share" not in row:
         # Forward and backward for anchor and neighbor, two operations for each multiplication.
         work = epochs * n * 8 * head.prototypes.size
-        done(
-            head=clock() - start, head_memory=peak_memory_mb(), agreement=held_out["agreement"],
-            peak_share=work / (clock() - start) / matrix_peak(),
-        )  # fmt: skip
-    head = ClusterHead(np.load(folder / "prototypes.npy"), *frame, config.temperature)
+        done(peak_share=work / row["scan"] / matrix_peak())
     if "assign" not in row:
-        start = clock()
+        start("assign")
         found = np.concatenate([labels for _, labels in stream_labels(head, store)])
-        done(assign=clock() - start, assign_memory=peak_memory_mb())
+        end(Stage("assign", "", "done", 0.0, 0.0))
         scores = label_scores(np.load(truth), found)
         done(ami=scores["ami"], ari=scores["ari"], used=len(np.unique(found)))
     return row
@@ -117,20 +120,20 @@ def measure(folder: Path, n: int, k: int, epochs: int, threads: int) -> dict[str
 
 def print_scale(rows: list[dict[str, float]]) -> None:
     """Print time per million and memory, Markdown."""
+    timed = ("frame", "graph", "begin", "over_provision", "join", "scan", "assign")
     columns = (
-        "vectors x clusters", "begin, CPU s/M", "graph, CPU s/M", "recall@20", "head, CPU s/M and epoch",
-        "of the matrix peak", "assign, CPU s/M", "peak memory, GB", "AMI", "ARI", "in use",
+        "vectors x clusters", *(f"{name}, CPU s/M" for name in timed), "recall@20",
+        "scan, of the matrix peak", "peak memory, GB", "AMI", "ARI", "in use",
     )  # fmt: skip
     print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for row in rows:
-        millions = row["n"] / 1e6
-        memory = max(row[f"{stage}_memory"] for stage in ("begin", "graph", "head", "assign")) / 1e3
-        print(
-            f"| {row['n']:,} x {row['k']:,} | {row['begin'] / millions:.0f} | {row['graph'] / millions:.0f} "
-            f"| {row['recall']:.3f} | {row['head'] / millions / row['epochs']:.0f} | {row['peak_share']:.0%} "
-            f"| {row['assign'] / millions:.0f} | {memory:.1f} | {row['ami']:.3f} | {row['ari']:.3f} "
-            f"| {row['used']} |"
-        )
+        seconds = (f"{row[name] / row['n'] * 1e6:.0f}" for name in timed)
+        memory = max(row[f"{name}_memory"] for name in timed) / 1e3
+        cells = (
+            f"{row['n']:,} x {row['k']:,}", *seconds, f"{row['recall']:.3f}", f"{row['peak_share']:.0%}",
+            f"{memory:.1f}", f"{row['ami']:.3f}", f"{row['ari']:.3f}", str(row["used"]),
+        )  # fmt: skip
+        print("| " + " | ".join(cells) + " |")
 
 
 def latency(
@@ -145,9 +148,7 @@ def latency(
     vectors, seconds = timed(lambda: encoder.embed(queries))
     table.append(("encoder alone (part of each row of seqscan)", "-", seconds))
     for row in rows:
-        saved = np.load(folder / f"{row['n']}" / "begin.npz")
-        frame = (saved["center"], saved["projection"])
-        head = ClusterHead(np.load(folder / f"{row['n']}" / "prototypes.npy"), *frame, 0.1)
+        head = load_head(folder / f"{row['n']}" / "head")
         # Generated vectors have fewer dimensions than the encoder's; the time is what matters here.
         cut = np.ascontiguousarray(vectors[:, : len(head.center)])
         _, own = timed(lambda head=head, cut=cut: head.assign(range(n), cut))
@@ -263,7 +264,7 @@ def main() -> None:
         values = (options.output, *shared)
         arguments = [str(part) for pair in zip(names, values, strict=True) for part in pair]
         subprocess.run([sys.executable, __file__, "--measure", str(size), *arguments], check=True)
-        rows.append(json.loads((options.output / str(size) / "stages.json").read_text()))
+        rows.append(json.loads((options.output / str(size) / "figures.json").read_text()))
         print_scale(rows)
     if not options.no_latency:
         use_threads(options.threads)

@@ -360,7 +360,7 @@ def _cluster(
             work=job.folder,
             log=job.log,
             depends=training,
-            config=StreamConfig(entropy_weight=config.scan.entropy_weight),
+            config=StreamConfig(min_steps=config.scan.n_steps, entropy_weight=config.scan.entropy_weight),
             n_clusters=config.n_clusters,
             seed=config.seed,
             suffix=scan.removeprefix("scan"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
 from seqscan.errors import InvalidParameter
 from seqscan.scan import over_provision
+from seqscan.store_scan import n_prototypes
 
 __all__ = ["fitted_to_memory", "needed_bytes"]
 
@@ -14,6 +15,8 @@ BASE_BYTES = 1_000_000_000
 """Libraries, encoder and a batch; measured on 6,000 domains."""
 TRAINING_BYTES = 500_000_000
 """Activations of joint learning; measured on 6,000 domains."""
+LINK_BYTES = 20_000
+"""A prototype before clusters are joined, what trains it, and its links to others."""
 N_DIMENSIONS = 256
 """Of the default encoder."""
 
@@ -22,14 +25,15 @@ def needed_bytes(n: int, config: DiscoveryConfig, *, streamed: bool) -> int:
     """Return the highest memory of a run on n proteins, bytes.
 
     In memory: vectors in single precision, centered and whitened a few times over, both graphs and the pairs
-    made of them, and the logits of every protein. In shards: vectors once for the tables, the alignments and
-    the pairs.
+    made of them, and the logits of every protein. In shards: vectors once for the tables, the alignments, the
+    pairs, and prototypes with what trains and joins them.
     """
     n_clusters = over_provision(n, config.n_clusters) if n >= 6 else 2
     fixed = BASE_BYTES + (TRAINING_BYTES if config.finetune else 0)
     pairs = (N_NEIGHBORS + (0 if config.neighbors == "embedding" else 2 * N_ALIGNED)) * 8
     if streamed:
-        return fixed + n * (2 * 4 * N_DIMENSIONS + pairs) + 16 * 4 * N_DIMENSIONS * n_clusters
+        prototypes = LINK_BYTES * n_prototypes(n, config.n_clusters) + 16 * 4 * N_DIMENSIONS * n_clusters
+        return fixed + n * (2 * 4 * N_DIMENSIONS + pairs) + prototypes
     return fixed + n * (6 * 4 * N_DIMENSIONS + 2 * pairs + 3 * 4 * n_clusters)
 
 

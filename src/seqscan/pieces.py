@@ -77,22 +77,26 @@ class Pieces:
         Communities that profiles join; numbered by size.
     graph : NeighborGraph
         Neighbors by alignment, then those that profiles add.
+    chained : bool
+        Chains of alignments join the families of clans, so that what the graph connects says nothing.
     """
 
     communities: NDArray[np.int64]
     groups: NDArray[np.int64]
     graph: NeighborGraph
+    chained: bool = False
 
     def enough_for(self, n_clusters: int | None) -> NDArray[np.int64]:
         """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
 
         With a number of clusters, what is linked at all stays together as long as there are so many pieces:
-        connected parts, else groups, else communities.
+        connected parts (unless they are chained), else groups, else communities.
         """
         smallest = smallest_part(len(self.groups), n_clusters)
         if n_clusters is None:
             return _by_size(self.groups, smallest)
-        for division in (self.connected_parts, self.groups, self.communities):
+        first = () if self.chained else (self.connected_parts,)
+        for division in (*first, self.groups, self.communities):
             pieces = _by_size(division, smallest)
             if pieces.max() + 1 >= n_clusters:
                 break
@@ -105,7 +109,8 @@ class Pieces:
 
     def write(self, path: str | Path) -> None:
         """Write a pieces artifact."""
-        with write_artifact(path, "pieces", {"metric": self.graph.metric}) as directory:
+        content = {"metric": self.graph.metric, "chained": self.chained}
+        with write_artifact(path, "pieces", content) as directory:
             for name, array in (
                 ("communities", self.communities),
                 ("groups", self.groups),
@@ -120,7 +125,8 @@ class Pieces:
         manifest = read_manifest(path, "pieces")
         names = ("communities", "groups", "indices", "distances")
         communities, groups, indices, distances = (np.load(Path(path) / f"{name}.npy") for name in names)
-        return cls(communities, groups, NeighborGraph(indices, distances, manifest.content["metric"]))
+        graph = NeighborGraph(indices, distances, manifest.content["metric"])
+        return cls(communities, groups, graph, manifest.content.get("chained", False))
 
 
 def find_pieces(
@@ -155,7 +161,7 @@ def find_pieces(
     unchained = _unchained(aligned)
     if unchained is not None:
         # Profiles would tie clans together all the more.
-        return Pieces(unchained, unchained, aligned)
+        return Pieces(unchained, unchained, aligned, chained=True)
     dense = communities(aligned)
     if dense.max() == 0:
         return Pieces(dense, dense, aligned)

@@ -39,6 +39,8 @@ POWERS = {
     "neighbors": (1.0, 2.0),
     "neighbors_again": (1.0, 2.0),
     "finetune": (0.0, 0.1),
+    "over_provision": (0.5, 1.5),
+    "over_provision_again": (0.5, 1.5),
     "scan": (0.0, 1.0),
     "scan_again": (0.0, 1.0),
     "report": (0.0, 1.0),
@@ -201,7 +203,7 @@ def _power(stage: str, times: list[float], residues: list[int]) -> float:
 def _steps_left_out(stage: str, discovery: DiscoveryConfig, n_clusters: int) -> float:
     if stage == "finetune":
         return max(1.0, discovery.joint.total_steps(n_clusters) / PROBE_STEPS)
-    if stage.startswith("scan"):
+    if stage.startswith(("over_provision", "scan")):
         return max(1.0, discovery.scan.n_steps / (4 * PROBE_STEPS))
     return 1.0
 

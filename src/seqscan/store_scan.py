@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,6 @@ logger = logging.getLogger(__name__)
 N_WHITENED = 64
 """Directions in which the first prototypes are compared, with unit variance in each: half-whitened vectors
 choose proteins that are far apart badly."""
-MIN_STEPS = 400
-"""Few proteins are seen more often: one epoch of them would be a handful of steps."""
 
 
 def n_prototypes(n_proteins: int, n_clusters: int | None) -> int:
@@ -175,11 +173,6 @@ class StoreScan:
     def _fine_frame(self) -> Frame:
         return self.frame[0], fully_whitened(self.frame[1], N_WHITENED)
 
-    @property
-    def _epochs(self) -> StreamConfig:
-        least = -(-MIN_STEPS * self.config.batch_size // len(self.store))
-        return replace(self.config, n_epochs=max(self.config.n_epochs, least))
-
     def _write_beginning(self) -> None:
         n = n_prototypes(len(self.store), self.n_clusters)
         prototypes = spread_prototypes(self.store, n, self._fine_frame, seed=self.seed)
@@ -188,7 +181,7 @@ class StoreScan:
     def _over_provision(self) -> None:
         begin = load_file(self._begin)["prototypes"]
         fine, notes = stream_head(
-            self.store, self.graph, begin, self._fine_frame, self._epochs,
+            self.store, self.graph, begin, self._fine_frame, self.config,
             seed=self.seed, made_from=self.recipe, checkpoint=self._fine.with_suffix(".training.safetensors"),
         )  # fmt: skip
         if rank() == 0:
@@ -226,7 +219,7 @@ class StoreScan:
         begin = load_file(self._joined)
         curve: list[dict[str, float]] = []
         trained, notes = stream_head(
-            self.store, self.graph, begin["prototypes"], self.frame, self._epochs,
+            self.store, self.graph, begin["prototypes"], self.frame, self.config,
             seed=self.seed, labels=begin["groups"], made_from=self.recipe,
             checkpoint=self.work / f"scan{self.suffix}.training.safetensors", on_step=curve.append,
         )  # fmt: skip

@@ -80,10 +80,20 @@ def test_the_coarsest_division_with_enough_pieces_is_taken():
         assert found[-1] == -1
 
 
+def test_chained_parts_are_no_pieces():
+    chain = np.arange(1, 13, dtype=np.int32)[:, None]
+    chain[-1] = -1
+    graph = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "test")
+    groups = np.arange(12) // 6
+    assert Pieces(groups, groups, graph).enough_for(1).max() + 1 == 1
+    assert Pieces(groups, groups, graph, chained=True).enough_for(1).max() + 1 == 2
+
+
 def test_pieces_survive_writing(tmp_path):
     graph = NeighborGraph(np.array([[1], [0]], np.int32), np.zeros((2, 1), np.float32), "test")
-    Pieces(np.array([0, 1]), np.array([0, 0]), graph).write(tmp_path / "pieces")
+    Pieces(np.array([0, 1]), np.array([0, 0]), graph, chained=True).write(tmp_path / "pieces")
     found = Pieces.read(tmp_path / "pieces")
+    assert found.chained
     assert (found.communities.tolist(), found.groups.tolist()) == ([0, 1], [0, 0])
     assert found.graph.indices.tolist() == [[1], [0]]
     assert found.graph.metric == "test"

@@ -29,7 +29,7 @@ from seqscan.streaming import (
 )
 
 N, K, P = 1200, 12, 16
-CONFIG = StreamConfig(n_epochs=4, batch_size=128, learning_rate=0.05)
+CONFIG = StreamConfig(n_epochs=4, min_steps=1, batch_size=128, learning_rate=0.05)
 
 
 @pytest.fixture(autouse=True)
