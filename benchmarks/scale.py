@@ -6,8 +6,9 @@
 
 The first table: vectors made by `benchmarks/generate.py`, clustered by the stages of `seqscan scan`, each
 size in a process of its own so that the peak memory is its own. Seconds are processor time, all threads
-together. "Matrix peak" is the rate of this machine's best product of two large float32 matrices, measured in the same
-run; the last training is compared by the multiplications that SCAN needs, not by those that were done.
+together. "Matrix peak" is the rate of this machine's best product of two large float32 matrices, measured in
+the same run; the last training is compared by the multiplications that SCAN needs, not by those that were
+done.
 
 The second: seconds for `--queries` generated sequences by a model whose head was trained on more and more
 vectors, by an exact look-up among as many vectors as the model has seen, by `mmseqs search` against as many

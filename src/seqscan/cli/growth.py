@@ -44,7 +44,7 @@ def scan(
     encoder: Annotated[
         str | None, typer.Option(metavar="default|PATH", help="The store's encoder; also write a model.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="How often every protein is trained on.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="How often every protein is trained on.")] = 1,
     probe: Annotated[int, typer.Option(min=1, help="Lists of the index searched: more find more.")] = 16,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
