@@ -58,6 +58,9 @@ RESOLUTION = 0.3
 MARGIN = 0.01
 """By how much communities of halves must be more alike than connected parts, as adjusted Rand index."""
 
+MAX_LEFT_OUT = 0.02
+"""Share of the proteins in small groups that may be left out where a number of clusters is given."""
+
 MERGE_COSINE = 0.5
 """Clusters of heads are one if the cosine of their means is above this, when no number is given."""
 
@@ -90,7 +93,9 @@ class Pieces:
         """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
 
         With a number of clusters, what is linked at all stays together as long as there are so many pieces:
-        connected parts (unless they are chained), else groups, else communities.
+        connected parts (unless they are chained), else groups, else communities. Of chained alignments the
+        smallest groups beyond the number are left out if they hold next to nothing: joined with those they
+        resemble most they would spoil large ones.
         """
         smallest = smallest_part(len(self.groups), n_clusters)
         if n_clusters is None:
@@ -100,7 +105,8 @@ class Pieces:
             pieces = _by_size(division, smallest)
             if pieces.max() + 1 >= n_clusters:
                 break
-        return pieces
+        beyond = pieces >= n_clusters
+        return np.where(beyond, -1, pieces) if self.chained and beyond.mean() <= MAX_LEFT_OUT else pieces
 
     @cached_property
     def connected_parts(self) -> NDArray[np.int64]:

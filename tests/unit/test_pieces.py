@@ -89,6 +89,15 @@ def test_chained_parts_are_no_pieces():
     assert Pieces(groups, groups, graph, chained=True).enough_for(1).max() + 1 == 2
 
 
+def test_small_groups_beyond_the_number_are_left_out_of_chained_ones():
+    groups = np.repeat(np.arange(4), [150, 100, 50, 5])
+    graph = NeighborGraph(np.full((305, 1), -1, np.int32), np.full((305, 1), np.inf, np.float32), "test")
+    chained = Pieces(groups, groups, graph, chained=True)
+    assert chained.enough_for(3).tolist() == np.where(groups < 3, groups, -1).tolist()
+    assert chained.enough_for(2).max() + 1 == 3, "a sixth is more than next to nothing"
+    assert Pieces(groups, groups, graph).enough_for(3).max() + 1 == 4
+
+
 def test_pieces_survive_writing(tmp_path):
     graph = NeighborGraph(np.array([[1], [0]], np.int32), np.zeros((2, 1), np.float32), "test")
     Pieces(np.array([0, 1]), np.array([0, 0]), graph, chained=True).write(tmp_path / "pieces")
