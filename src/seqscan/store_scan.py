@@ -93,7 +93,7 @@ def on_all_ranks(
 
 @dataclass(frozen=True)
 class StoreScan:
-    """What the stages share.
+    """One search for the clusters of a store, in stages that are done once.
 
     Attributes
     ----------
