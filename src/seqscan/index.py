@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +147,12 @@ def _index(store: EmbeddingStore, center: NDArray[np.float32], file: Path) -> An
         return faiss.read_index(str(file))
     n = len(store)
     sample = _directions(store.gather(training_rows(n)), center)
-    blocks = (
-        _directions(shard[start : start + QUERY_ROWS], center)
-        for shard in store.shards
-        for start in range(0, len(shard), QUERY_ROWS)
-    )
+
+    def blocks() -> Iterator[NDArray[np.float32]]:
+        for shard in store.shards:
+            for start in range(0, len(shard), QUERY_ROWS):
+                yield _directions(shard[start : start + QUERY_ROWS], center)
+
     index = build_index(n, sample, blocks)
     with write_atomically(file) as temporary:
         faiss.write_index(index, str(temporary))

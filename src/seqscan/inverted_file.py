@@ -6,7 +6,7 @@ word for inner products on residual codes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,9 @@ def training_rows(n: int) -> NDArray[np.int64]:
     return np.sort(rows)
 
 
-def build_index(n: int, sample: NDArray[np.float32], blocks: Iterable[NDArray[np.float32]]) -> Any:
+def build_index(
+    n: int, sample: NDArray[np.float32], blocks: Callable[[], Iterable[NDArray[np.float32]]]
+) -> Any:
     """Train an index and fill it, in half precision.
 
     Parameters
@@ -41,8 +43,8 @@ def build_index(n: int, sample: NDArray[np.float32], blocks: Iterable[NDArray[np
         Vectors in all.
     sample : (S, P), float32
         Those of `training_rows`.
-    blocks : iterable of (B, P), float32
-        All vectors, of length 1.
+    blocks : callable
+        Returns all vectors, of length 1, as blocks (B, P), float32; called twice.
     """
     import faiss
 
@@ -52,8 +54,18 @@ def build_index(n: int, sample: NDArray[np.float32], blocks: Iterable[NDArray[np
     lists.add(centroids)
     index: Any = faiss.IndexIVFScalarQuantizer(lists, size, len(centroids), faiss.ScalarQuantizer.QT_fp16)
     index.train(centroids)  # half precision needs none; the lists are there already
-    for block in blocks:
-        index.add(block)
+    # Lists that grow as they are filled would take half as much memory again: each gets its size first.
+    list_of = np.concatenate([lists.search(block, 1)[1][:, 0] for block in blocks()])
+    inverted = faiss.downcast_InvertedLists(index.invlists)
+    sizes = np.bincount(list_of, minlength=len(centroids)).tolist()
+    for number, length in enumerate(sizes):
+        inverted.resize(number, length)
+        inverted.resize(number, 0)
+    rows = np.arange(n)
+    for block in blocks():
+        part = slice(index.ntotal, index.ntotal + len(block))
+        arrays = [np.ascontiguousarray(array) for array in (block, rows[part], list_of[part])]
+        index.add_core(len(block), *map(faiss.swig_ptr, arrays))
     return index
 
 

@@ -219,7 +219,7 @@ class FaissNeighbors:
         k = _checked(n_neighbors, n)
         faiss.omp_set_num_threads(self.threads)
         vectors = unit(self.vectors)
-        index = build_index(n, vectors[training_rows(n)], [vectors])
+        index = build_index(n, vectors[training_rows(n)], lambda: [vectors])
         index.nprobe = self.n_probe
         return NeighborGraph(*nearest_others(index, vectors, 0, k), "cosine")
 
