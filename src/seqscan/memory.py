@@ -15,7 +15,7 @@ BASE_BYTES = 1_000_000_000
 """Libraries, encoder and a batch; measured on 6,000 domains."""
 TRAINING_BYTES = 500_000_000
 """Activations of joint learning; measured on 6,000 domains."""
-LINK_BYTES = 50_000
+LINK_BYTES = 20_000
 """A prototype before clusters are joined, what trains it, and its links to others."""
 N_DIMENSIONS = 256
 """Of the default encoder."""
