@@ -22,11 +22,9 @@ COMPRESSORS = {
 }
 
 
-@pytest.mark.parametrize("suffix", ["", ".tsv", ".gz"])
+@pytest.mark.parametrize("suffix", ["", ".tsv"])
 @pytest.mark.parametrize("compression", COMPRESSORS)
 def test_what_was_written_is_read_with_its_line_ends(tmp_path, compression, suffix):
-    if suffix == ".gz" and compression != "gz":
-        pytest.skip("named otherwise than it is")
     path = tmp_path / f"table{suffix}"
     path.write_bytes(COMPRESSORS[compression]("\ufeff".encode() + TEXT.encode()))
     assert list(read_lines(path)) == ["id\tname\r\n", "a\tß\n", "b\t\n"]
