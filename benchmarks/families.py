@@ -117,6 +117,7 @@ def seqscan_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[[
         "seqscan": cluster(True, None),
         "seqscan --no-finetune": cluster(False, None),
         "seqscan, number of families given": cluster(True, case.n_families),
+        "seqscan --no-finetune, number of families given": cluster(False, case.n_families),
     }
 
 
