@@ -193,10 +193,12 @@ def pair_gradient(
         q -= both
         gradient.addmm_(q.T, y)
         level = p @ log_shares
-        weight = torch.sub(log_shares, level[:, None]).mul_(entropy_weight).add_(1.0)
-        weight += (label >= 0)[:, None]
+        is_known = label >= 0
+        weight = (
+            torch.sub(log_shares, level[:, None]).mul_(entropy_weight).add_(1.0 + is_known[:, None].to(p))
+        )
         p.mul_(weight).sub_(both)
-        rows = torch.nonzero(label >= 0)[:, 0]
+        rows = torch.nonzero(is_known)[:, 0]
         p[rows, label[rows]] -= 1.0
         gradient.addmm_(p.T, x)
     return gradient / n, total / n, consistency / n

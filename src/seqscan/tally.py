@@ -14,7 +14,7 @@ from seqscan.hierarchy import HIERARCHY_COLUMNS, Hierarchy
 from seqscan.results import Assignments, ClusterSummary, write_tsv
 from seqscan.store import unit
 
-__all__ = ["ClusterTally", "write_clusters"]
+__all__ = ["ClusterTally", "shown", "write_clusters"]
 
 
 class ClusterTally:
@@ -87,10 +87,11 @@ class ClusterTally:
 
 def write_clusters(folder: Path, clusters: list[ClusterSummary], tree: Hierarchy) -> None:
     """Write `clusters.tsv` and `hierarchy.tsv`."""
-    rows = (tuple(map(_shown, asdict(row).values())) for row in clusters)
+    rows = (tuple(map(shown, asdict(row).values())) for row in clusters)
     write_tsv(tuple(ClusterSummary.__dataclass_fields__), rows, folder / "clusters.tsv")
     write_tsv(HIERARCHY_COLUMNS, tree.rows(), folder / "hierarchy.tsv")
 
 
-def _shown(value: object) -> object:
-    return f"{value:.4f}" if isinstance(value, float) else value
+def shown(value: object) -> str:
+    """Return a cell of `clusters.tsv`: four decimals of what is not whole."""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -35,6 +35,7 @@ from seqscan.pipeline import kept_input, summarize
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, kept_ledger, write_tsv
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
+from seqscan.tally import shown
 from seqscan.threads import use_threads
 
 __all__ = ["UpdateConfig", "update"]
@@ -293,7 +294,7 @@ def _write_clusters(
     for row in old:
         more = fresh.pop(int(row["cluster"]), None)
         rows.append(row if more is None else row | _joined(row, more))
-    rows += [{name: _shown(row.get(name, "")) for name in header} for _, row in sorted(fresh.items())]
+    rows += [{name: shown(row.get(name, "")) for name in header} for _, row in sorted(fresh.items())]
     rows = [row | {"parent": str(tree.parent_of(int(row["cluster"])))} for row in rows]
     write_tsv(HIERARCHY_COLUMNS, tree.rows(), path.with_name("hierarchy.tsv"))
     write_tsv(header, ([row[name] for name in header] for row in rows), path)
@@ -308,11 +309,11 @@ def _joined(row: dict[str, str], more: dict[str, Any]) -> dict[str, str]:
     mean = float(weights @ means)
     return {
         "size": str(n + m),
-        "mean_probability": _shown(
+        "mean_probability": shown(
             float(weights @ [float(row["mean_probability"]), more["mean_probability"]])
         ),
-        "mean_length": _shown(mean),
-        "sd_length": _shown(float(np.sqrt(weights @ (spreads**2 + (means - mean) ** 2)))),
+        "mean_length": shown(mean),
+        "sd_length": shown(float(np.sqrt(weights @ (spreads**2 + (means - mean) ** 2)))),
     }
 
 
@@ -333,7 +334,3 @@ def _dict_rows(path: Path) -> Iterator[dict[str, str]]:
     if path.exists():
         with path.open(newline="") as handle:
             yield from csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
-def _shown(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
