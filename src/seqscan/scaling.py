@@ -71,12 +71,14 @@ class _Job:
     output : Path
     config : ScalingConfig
     encoder : AbstractEncoder, optional
+    encoder_checksum : str, optional
     """
 
     store: EmbeddingStore
     output: Path
     config: ScalingConfig
     encoder: AbstractEncoder | None
+    encoder_checksum: str | None
 
     @property
     def work(self) -> Path:
@@ -142,14 +144,14 @@ def cluster_store(
         config=config.stream,
         n_clusters=config.n_clusters,
         seed=config.seed,
+        notes={"graph_recall": float((job.work / "recall.txt").read_text())},
     )
     scan.run(job.output / "head")
     head = load_head(job.output / "head")
 
     names = ["assignments.tsv", "clusters.tsv", "hierarchy.tsv", *([] if job.encoder is None else ["model"])]
     made = [job.output / name for name in names]
-    checksum = None if job.encoder is None else job.encoder.checksum()
-    depends = scan.recipe | {"encoder": checksum}
+    depends = scan.recipe | {"encoder": job.encoder_checksum}
     on_first_rank(log, "assign", depends, made, lambda: _assign(job, head))
     return head, log.stages
 
@@ -161,8 +163,9 @@ def _begin(store: EmbeddingStore, output: Path, config: ScalingConfig) -> _Job:
         raise ShapeMismatch(
             f"the store has {store.n_dimensions} dimensions, the encoder {encoder.n_dimensions}."
         )
-    made_by = read_manifest(store.path, "store").content.get("encoder")
-    if encoder is not None and made_by not in (None, encoder.checksum()):
+    checksum = None if encoder is None else encoder.checksum()
+    made_by = read_manifest(store.path, "store").content.get("encoder") or ""
+    if checksum is not None and not checksum.startswith(made_by):  # the first versions kept its beginning
         raise InvalidParameter(
             "encoder",
             config.encoder,
@@ -176,7 +179,7 @@ def _begin(store: EmbeddingStore, output: Path, config: ScalingConfig) -> _Job:
         raise InvalidParameter(
             "clusters", n_clusters, f"must be at least 2 and at most {len(store)}, the number of proteins"
         )
-    return _Job(store, output, config, encoder)
+    return _Job(store, output, config, encoder, checksum)
 
 
 def _write_frame(store: EmbeddingStore, path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,8 @@ class StoreScan:
         Of the names of stages and files.
     pieces : (N,), optional
         What alignments hold together, -1 for proteins in none.
+    notes : dict
+        Kept with the head, JSON values.
     """
 
     store: EmbeddingStore
@@ -128,6 +130,7 @@ class StoreScan:
     seed: int
     suffix: str = ""
     pieces: NDArray[np.int64] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def run(self, head: Path) -> str:
         """Do what is not done yet and write the artifact of a head, clusters numbered by size.
@@ -233,7 +236,7 @@ class StoreScan:
             "clusters_used": head.n_clusters,
         }
         pairs = held_out_pairs(self.graph, self.seed)
-        save_head(path, head, curve=curve, notes=notes | known, held_out=pairs)
+        save_head(path, head, curve=curve, notes=notes | self.notes | known, held_out=pairs)
 
 
 def _save(path: Path, **arrays: NDArray[Any]) -> None:

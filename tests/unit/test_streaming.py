@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from seqscan import inverted_file
 from seqscan import store as store_module
 from seqscan import streaming as module
+from seqscan.artifact import read_manifest
 from seqscan.encoder import load_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.head import whitening
@@ -223,6 +224,7 @@ def test_tables_of_proteins_and_clusters(store, tmp_path):
     assert [int(row[1]) for row in rows] == np.bincount(found.labels).tolist()
     assert len(rows) == head.n_clusters
     assert all(found.labels[found.ids.index(row[2])] == int(row[0]) for row in rows)
+    assert read_manifest(tmp_path / "out" / "head", "head").content["notes"]["graph_recall"] > 0.9
     last = (tmp_path / "out" / "hierarchy.tsv").read_text().splitlines()[-1].split("\t")
     assert last[-2:] == [str(head.n_clusters), str(N)]
 
