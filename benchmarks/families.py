@@ -41,8 +41,7 @@ from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.head import whiten, whitening
 from seqscan.hierarchy import join_clusters
-from seqscan.neighbors import NeighborGraph, combine
-from seqscan.pieces import Pieces
+from seqscan.neighbors import NeighborGraph, Pieces, combine
 from seqscan.results import Assignments, read_truth
 from seqscan.stages import StageLog
 

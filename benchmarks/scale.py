@@ -37,13 +37,11 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.encoder import load_encoder
 from seqscan.evaluate import label_scores
-from seqscan.index import index_recall, mine_neighbors
 from seqscan.model import load_head
-from seqscan.neighbors import NeighborGraph
+from seqscan.neighbors import NeighborGraph, index_recall, mine_neighbors
+from seqscan.scan import StoreScan, StreamConfig, stream_frame, stream_labels
 from seqscan.stages import Stage, StageLog, peak_memory_mb
 from seqscan.store import EmbeddingStore, unit
-from seqscan.store_scan import StoreScan
-from seqscan.streaming import StreamConfig, stream_frame, stream_labels
 from seqscan.threads import use_threads
 
 

@@ -23,8 +23,7 @@ from seqscan.encoder import load_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.evaluate import evaluate
 from seqscan.fasta import Record, RejectionLedger, read_fasta
-from seqscan.neighbors import NeighborGraph, combine
-from seqscan.pieces import Pieces
+from seqscan.neighbors import NeighborGraph, Pieces, combine
 from seqscan.results import Assignments, check_truth, read_truth, write_tsv
 from seqscan.stages import StageLog
 

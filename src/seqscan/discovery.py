@@ -24,24 +24,25 @@ from seqscan.embed import embed_corpus
 from seqscan.encoder import AbstractEncoder, TrainableEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
-from seqscan.index import mine_neighbors
 from seqscan.model import Model, load_head, save_head
 from seqscan.neighbors import (
     AlignmentNeighbors,
     NeighborGraph,
+    Pieces,
     combine,
     fill,
+    find_pieces,
+    label_pieces,
+    mine_neighbors,
+    pieces_suffice,
     sensible_n_neighbors,
     vector_neighbors,
 )
 from seqscan.novelty import fit_novelty
-from seqscan.pieces import Pieces, find_pieces, label_pieces, pieces_suffice
 from seqscan.prior import DomainPrior
-from seqscan.scan import ScanConfig, discover
+from seqscan.scan import ScanConfig, StoreScan, StreamConfig, discover, stream_frame, stream_labels
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
-from seqscan.store_scan import StoreScan
-from seqscan.streaming import StreamConfig, stream_frame, stream_labels
 from seqscan.threads import use_threads
 
 __all__ = ["DiscoveryConfig", "Found", "discover_categories"]

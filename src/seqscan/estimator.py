@@ -21,7 +21,8 @@ from seqscan.head import ClusterHead, whiten
 from seqscan.model import Model
 from seqscan.neighbors import sensible_n_neighbors, vector_neighbors
 from seqscan.results import Assignments
-from seqscan.scan import ScanConfig, discover, spread_points
+from seqscan.scan import ScanConfig, discover
+from seqscan.scan.heads import spread_points
 from seqscan.stages import StageLog
 
 __all__ = ["SCANClusterer", "SeqSCAN"]

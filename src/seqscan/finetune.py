@@ -26,7 +26,7 @@ from seqscan.encoder import TrainableEncoder, WordEncoder, fast_dtype
 from seqscan.head import ClusterHead
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph
-from seqscan.scan import NeighborSampler, RunningMean
+from seqscan.scan.heads import NeighborSampler, RunningMean
 from seqscan.tokens import TokenBatch, mask_residues, pad, random_crop
 
 __all__ = ["FinetuneConfig", "finetune"]

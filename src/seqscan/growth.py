@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from seqscan.errors import InvalidParameter
 from seqscan.model import Model
-from seqscan.neighbors import vector_neighbors
-from seqscan.pieces import Pieces
+from seqscan.neighbors import Pieces, vector_neighbors
 from seqscan.scan import ScanConfig, discover
 from seqscan.store import unit
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
 from seqscan.errors import InvalidParameter
-from seqscan.scan import over_provision
-from seqscan.store_scan import n_prototypes
+from seqscan.scan import n_prototypes, over_provision
 
 __all__ = ["fitted_to_memory", "needed_bytes"]
 

@@ -21,7 +21,7 @@ from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
 from seqscan.errors import InvalidParameter
 from seqscan.memory import N_DIMENSIONS, fitted_to_memory
 from seqscan.neighbors import AlignmentNeighbors
-from seqscan.pieces import N_BRIDGES
+from seqscan.neighbors.pieces import N_BRIDGES
 from seqscan.pipeline import RunConfig, run
 from seqscan.stages import Stage
 

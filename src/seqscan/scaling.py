@@ -21,15 +21,13 @@ from seqscan.encoder import AbstractEncoder, load_encoder
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.head import ClusterHead
 from seqscan.hierarchy import join_clusters
-from seqscan.index import index_recall, mine_neighbors
 from seqscan.model import Model, load_head
-from seqscan.neighbors import NeighborGraph
+from seqscan.neighbors import NeighborGraph, index_recall, mine_neighbors
 from seqscan.novelty import fit_novelty
 from seqscan.results import Assignments
+from seqscan.scan import StoreScan, StreamConfig, on_first_rank, stream_frame
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
-from seqscan.store_scan import StoreScan, on_first_rank
-from seqscan.streaming import StreamConfig, stream_frame
 from seqscan.tally import ClusterTally, write_clusters
 from seqscan.threads import use_threads
 

@@ -29,8 +29,7 @@ from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.growth import grow
 from seqscan.hierarchy import HIERARCHY_COLUMNS
 from seqscan.model import Model
-from seqscan.neighbors import AlignmentNeighbors
-from seqscan.pieces import Pieces, find_pieces
+from seqscan.neighbors import AlignmentNeighbors, Pieces, find_pieces
 from seqscan.pipeline import kept_input, summarize
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, kept_ledger, write_tsv
 from seqscan.stages import Stage, StageLog

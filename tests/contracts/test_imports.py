@@ -41,8 +41,6 @@ TORCH = {
     "pretrain",
     "scaling",
     "scan",
-    "store_scan",
-    "streaming",
     "threads",
     "update",
 }
@@ -59,20 +57,15 @@ LABEL_FREE = {
     "growth",
     "head",
     "hierarchy",
-    "index",
-    "joining",
     "memory",
     "model",
     "neighbors",
     "novelty",
-    "pieces",
     "pretrain",
     "prior",
     "scaling",
     "scan",
     "segments",
-    "store_scan",
-    "streaming",
 }
 READ_LABELS = {"baselines", "datasets", "evaluate", "knowledge"}
 

@@ -20,8 +20,9 @@ from seqscan.pretrain import HomologPairs
 from seqscan.pretrain.pairs import corpus_checksum
 from seqscan.results import Assignments
 from seqscan.scaling import ScalingConfig, cluster_store
+from seqscan.scan import StreamConfig
+from seqscan.scan.streaming import pair_gradient
 from seqscan.store import write_store
-from seqscan.streaming import StreamConfig, pair_gradient
 
 LOSS = """
 import sys, torch
@@ -151,7 +152,7 @@ def test_one_process_needs_no_group():
 HEAD = """
 import sys
 import numpy as np, torch
-from seqscan import streaming
+from seqscan.scan import streaming
 from seqscan.distributed import mean_over_ranks, process_group, rank, wait_for_all
 from seqscan.scaling import ScalingConfig, cluster_store
 from seqscan.store import EmbeddingStore

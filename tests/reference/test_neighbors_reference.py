@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqscan import neighbors as module
 from seqscan.neighbors import ExactNeighbors
+from seqscan.neighbors import backends as module
 
 
 def slow_neighbors(vectors, k):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from seqscan import inverted_file as module
-from seqscan.inverted_file import build_index, nearest_others, training_rows
+from seqscan.neighbors import inverted_file as module
+from seqscan.neighbors.inverted_file import build_index, nearest_others, training_rows
 from seqscan.store import unit
 
 N, P = 1500, 12

@@ -5,9 +5,9 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score
 
-from seqscan import joining as module
-from seqscan.joining import count_links, join_linked
 from seqscan.neighbors import NeighborGraph
+from seqscan.neighbors import joining as module
+from seqscan.neighbors.joining import count_links, join_linked
 
 
 def graph_of(indices):

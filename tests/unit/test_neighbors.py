@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from seqscan import neighbors as module
 from seqscan.alignment import find_mmseqs
 from seqscan.errors import ArtifactError, InvalidParameter, ShapeMismatch
 from seqscan.neighbors import (
@@ -15,6 +14,7 @@ from seqscan.neighbors import (
     fill,
     vector_neighbors,
 )
+from seqscan.neighbors import backends as module
 
 
 def graph_of(rows, metric="test"):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from seqscan import pieces as module
 from seqscan.alignment import Alignments, find_mmseqs
 from seqscan.head import ClusterHead
-from seqscan.neighbors import AlignmentNeighbors, NeighborGraph
-from seqscan.pieces import Pieces, communities, find_pieces, group_means, join_pieces, label_pieces
+from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, Pieces, find_pieces, label_pieces
+from seqscan.neighbors import pieces as module
+from seqscan.neighbors.pieces import communities, group_means, join_pieces
 from seqscan.store import unit
 
 EYE = np.eye(2, dtype=np.float32)

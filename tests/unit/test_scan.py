@@ -6,19 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from seqscan import scan as module
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead
 from seqscan.losses import scan_loss
 from seqscan.neighbors import ExactNeighbors, NeighborGraph
-from seqscan.scan import (
+from seqscan.scan import ScanConfig, discover, over_provision
+from seqscan.scan import heads as module
+from seqscan.scan.heads import (
     NeighborSampler,
     RunningMean,
-    ScanConfig,
-    discover,
     fit_heads,
     held_out_scores,
-    over_provision,
     self_label,
     spread_points,
 )

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from seqscan import store_scan as module
 from seqscan.errors import InvalidParameter
-from seqscan.index import mine_neighbors
 from seqscan.model import load_head
+from seqscan.neighbors import mine_neighbors
+from seqscan.scan import StoreScan, StreamConfig, n_prototypes, stream_frame, stream_labels
+from seqscan.scan import store_scan as module
 from seqscan.stages import StageLog
 from seqscan.store import write_store
-from seqscan.store_scan import StoreScan, n_prototypes
-from seqscan.streaming import StreamConfig, stream_frame, stream_labels
 from seqscan.threads import use_threads
 
 N, K, P = 1600, 8, 16
@@ -75,7 +74,7 @@ def test_pieces_stand_in_for_prototypes(scan, truth):
 
 
 def test_same_after_kills(scan, monkeypatch, tmp_path):
-    monkeypatch.setattr("seqscan.streaming.BLOCK_ROWS", 400)
+    monkeypatch.setattr("seqscan.scan.streaming.BLOCK_ROWS", 400)
     whole, _ = scan()
     step = module.stream_head
 

@@ -7,27 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seqscan import inverted_file
 from seqscan import store as store_module
-from seqscan import streaming as module
 from seqscan.artifact import read_manifest
 from seqscan.encoder import load_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.head import whitening
-from seqscan.index import index_recall, mine_neighbors
 from seqscan.losses import scan_loss
-from seqscan.neighbors import ExactNeighbors, NeighborGraph
+from seqscan.neighbors import ExactNeighbors, NeighborGraph, index_recall, inverted_file, mine_neighbors
 from seqscan.results import Assignments
 from seqscan.scaling import ScalingConfig, cluster_store
+from seqscan.scan import StreamConfig, stream_frame, stream_head, stream_labels
+from seqscan.scan import streaming as module
+from seqscan.scan.streaming import pair_gradient, spread_prototypes
 from seqscan.store import write_store
-from seqscan.streaming import (
-    StreamConfig,
-    pair_gradient,
-    spread_prototypes,
-    stream_frame,
-    stream_head,
-    stream_labels,
-)
 
 N, K, P = 1200, 12, 16
 CONFIG = StreamConfig(n_epochs=4, min_steps=1, batch_size=128, learning_rate=0.05)

@@ -52,8 +52,8 @@ def scan(
     """Cluster the vectors of a store of any size; also under torchrun, see docs/distributed.md."""
     from seqscan.distributed import process_group, rank
     from seqscan.scaling import ScalingConfig, cluster_store
+    from seqscan.scan import StreamConfig
     from seqscan.store import EmbeddingStore
-    from seqscan.streaming import StreamConfig
 
     config = ScalingConfig(
         n_clusters=cluster_count(clusters),

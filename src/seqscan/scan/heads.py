@@ -1,16 +1,13 @@
-"""SCAN on fixed vectors: train heads so that neighbors agree, join pieces, choose without labels, self-label.
+"""Heads on vectors in memory: train them so that neighbors agree, judge them by held-out pairs, self-label.
 
-Step 2 and 3 of Van Gansbeke et al., ECCV 2020 (arXiv 2005.12320), with cosine prototypes, a running estimate
-of the clusters' shares, and a choice by held-out neighbor pairs. Joint learning of the encoder is in
-`seqscan.finetune`.
+Steps 2 and 3 of Van Gansbeke et al., ECCV 2020 (arXiv 2005.12320), with cosine prototypes and a running
+estimate of the clusters' shares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,25 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqscan.errors import InvalidParameter
-from seqscan.head import ClusterHead, fully_whitened, whiten, whitening
-from seqscan.joining import linked_groups
+from seqscan.head import ClusterHead, whiten, whitening
 from seqscan.losses import scan_loss, self_label_loss
-from seqscan.neighbors import NeighborGraph, combine
-from seqscan.pieces import (
-    MERGE_COSINE,
-    SAME_PART_COSINE,
-    group_means,
-    join_pieces,
-    pieces_suffice,
-    smallest_part,
-)
+from seqscan.neighbors.graph import NeighborGraph
 
 __all__ = [
     "HeadFit",
     "NeighborSampler",
     "RunningMean",
     "ScanConfig",
-    "discover",
     "fit_heads",
     "held_out_scores",
     "over_provision",
@@ -45,24 +32,6 @@ __all__ = [
     "spread_points",
 ]
 
-
-def over_provision(n_proteins: int, n_clusters: int | None) -> int:
-    """Return how many prototypes to begin with: twice the clusters, or two for each root of the proteins."""
-    wanted = 2 * n_clusters if n_clusters is not None else 2 * int(n_proteins**0.5)
-    return max(2, n_clusters or 2, min(wanted, n_proteins // 3))
-
-
-LOWEST_TEMPERATURE = 0.005
-"""Heads are tried at half the temperature again and again while their loss on unseen proteins falls."""
-
-MIN_GAIN_NATS = 0.01
-"""By which it has to fall: where clusters are far apart, a sharper head is surer and nothing else."""
-
-N_CANDIDATES = 5
-"""Over-provisioned heads whose pieces are joined; held-out pairs choose one of the results."""
-
-N_JOINED = 64
-"""Directions in which pieces are compared, those of largest variance; as many as pieces if those are more."""
 
 BLOCK_ROWS = 8192
 """Proteins or pairs whose probabilities are in memory at once."""
@@ -95,6 +64,12 @@ class ScanConfig:
     entropy_weight: float = 1.0
     temperature: float = 0.1
     learning_rate: float = 0.01
+
+
+def over_provision(n_proteins: int, n_clusters: int | None) -> int:
+    """Return how many prototypes to begin with: twice the clusters, or two for each root of the proteins."""
+    wanted = 2 * n_clusters if n_clusters is not None else 2 * int(n_proteins**0.5)
+    return max(2, n_clusters or 2, min(wanted, n_proteins // 3))
 
 
 class RunningMean:
@@ -311,146 +286,6 @@ def self_label(
     new = held_out_scores(replace(head, prototypes=trained), vectors, held_out)
     kept = new.clusters_used >= fit.clusters_used and new.agreement >= fit.agreement
     return (new, True) if kept else (fit, False)
-
-
-def discover(
-    vectors: NDArray[np.float32],
-    graph: NeighborGraph,
-    n_clusters: int | None,
-    config: ScanConfig,
-    *,
-    seed: int,
-    trusted: NeighborGraph | None = None,
-    pieces: NDArray[np.int64] | None = None,
-    frame: Frame | None = None,
-    on_step: Callable[[dict[str, float]], None] | None = None,
-) -> tuple[HeadFit, NDArray[np.int64], dict[str, float]]:
-    """Find the clusters of vectors (N, P).
-
-    Heads begin from pieces: those of the alignments if there are enough, else the clusters of
-    heads with more prototypes than are wanted. Pieces whose proteins are alike are joined, the result is
-    trained on, pieces of the alignments teaching it, and proteins that were kept out choose among the heads.
-
-    Parameters
-    ----------
-    graph : NeighborGraph
-        Neighbors by vectors.
-    n_clusters : int, optional
-        Without it pieces are joined while their mean cosine is above `SAME_PART_COSINE`, clusters of heads
-        while it is above `MERGE_COSINE`.
-    seed : int
-    trusted : NeighborGraph, optional
-        Neighbors by alignment; pairs of both graphs are trained on.
-    pieces : (N,), optional
-        What alignments hold together (`Pieces.enough_for`), -1 for proteins in none.
-    frame : center (P,) and projection (P, Q), optional
-        In which cosines are taken; `whitening` of the vectors by default.
-
-    Returns
-    -------
-    fit : HeadFit
-        Clusters are numbered by size.
-    held_out : (M, 2)
-        The pairs it was chosen by.
-    notes : dict
-        How the candidates fared.
-
-    Raises
-    ------
-    InvalidParameter
-        If there are fewer proteins than clusters, or all come into one.
-    """
-    pairs = graph if trusted is None else combine(trusted, graph)
-    rest, held_out = pairs.hold_out(0.1, seed=seed)
-    if pieces is None:
-        pieces = np.full(len(vectors), -1)
-    n_pieces = int(pieces.max()) + 1
-    # Pieces are joined where every direction counts alike; many of them differ in more directions than few.
-    n_joined = max(N_JOINED, n_clusters or n_pieces) if frame is None else frame[1].shape[1]
-    frame = frame or whitening(vectors)
-    train = partial(fit_heads, vectors, seed=seed, frame=frame, on_step=on_step)
-    teach = pieces_suffice(pieces, n_clusters)
-    if teach:
-        divisions, min_cosine = {"alignment": pieces}, SAME_PART_COSINE
-    else:
-        fine = train(rest, held_out, over_provision(len(vectors), n_clusters), config)[:N_CANDIDATES]
-        smallest = smallest_part(len(vectors), n_clusters)
-        divisions = {
-            f"head {i}": linked_groups(rest, one.head.logits(vectors).argmax(axis=1), n_clusters, smallest)
-            for i, one in enumerate(fine)
-        }
-        min_cosine = MERGE_COSINE
-    flat = fully_whitened(frame[1], n_joined)
-    beginnings = _join(divisions, whiten(vectors, frame[0], flat), n_clusters, min_cosine)
-    alike = InvalidParameter(
-        "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
-    )
-    if not beginnings:
-        raise alike
-    points = whiten(vectors, *frame)
-
-    def fitted(
-        groups: NDArray[np.int64], temperature: float, graph: NeighborGraph, judges: NDArray[np.int64]
-    ) -> HeadFit:
-        begin = group_means(points, groups)
-        own = replace(config, temperature=temperature)
-        labels = groups if teach else None
-        return train(graph, judges, len(begin), own, initial=begin[None], labels=labels)[0]
-
-    # What is chosen is judged by proteins that were not trained on: the sharper a head, the better it fits
-    # those that were.
-    trial, judges, unseen = pairs.hold_out_proteins(0.1, seed=seed)
-
-    def tried(groups: NDArray[np.int64], temperature: float) -> HeadFit:
-        known = unseen & np.isin(groups, groups[~unseen])
-        return fitted(np.where(known, -1, groups), temperature, trial, judges)
-
-    name, temperature, candidates = _choose(beginnings, tried, config.temperature)
-    best = fitted(beginnings[name], temperature, rest, held_out)
-    sharpened, kept = self_label(best, vectors, held_out, seed=seed)
-    in_use = sharpened.head.ordered_by_size(vectors)
-    if in_use.n_clusters < 2:
-        raise alike
-    notes: dict[str, Any] = {
-        "began_from": name,
-        "temperature": temperature,
-        "excess_agreement": {name: fit.excess for name, fit in candidates.items()},
-        "unseen_loss_nats": {name: fit.loss for name, fit in candidates.items()},
-        "self_labelling_kept": kept,
-    }
-    return held_out_scores(in_use, vectors, held_out), held_out, notes
-
-
-def _join(
-    divisions: dict[str, NDArray[np.int64]],
-    points: NDArray[np.float32],
-    n_clusters: int | None,
-    min_cosine: float,
-) -> dict[str, NDArray[np.int64]]:
-    """Join the pieces of each division of points (N, Q); leave out those that become one."""
-    joined = {
-        name: join_pieces(points, pieces, n_clusters, min_cosine=min_cosine)
-        for name, pieces in divisions.items()
-    }
-    return {name: groups for name, groups in joined.items() if groups.max() >= 1}
-
-
-def _choose(
-    beginnings: dict[str, NDArray[np.int64]],
-    tried: Callable[[NDArray[np.int64], float], HeadFit],
-    temperature: float,
-) -> tuple[str, float, dict[str, HeadFit]]:
-    """Choose among beginnings by agreement, then a temperature by loss; also return all that was tried."""
-    candidates = {name: tried(groups, temperature) for name, groups in beginnings.items()}
-    name, best = max(candidates.items(), key=lambda item: item[1].excess)
-    # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
-    while best.head.temperature / 2 >= LOWEST_TEMPERATURE:
-        sharper = tried(beginnings[name], best.head.temperature / 2)
-        candidates[f"{name}, temperature {sharper.head.temperature:g}"] = sharper
-        if sharper.loss > best.loss - MIN_GAIN_NATS:
-            break
-        best = sharper
-    return name, best.head.temperature, candidates
 
 
 def spread_points(

@@ -20,7 +20,7 @@ from sklearn.metrics import adjusted_rand_score
 from seqscan.alignment import Alignments, align_all
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.head import ClusterHead
-from seqscan.neighbors import NeighborGraph, best_hits, combine, halves
+from seqscan.neighbors.graph import NeighborGraph, best_hits, combine, halves
 from seqscan.store import unit
 
 __all__ = [

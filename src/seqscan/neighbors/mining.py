@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from seqscan.artifact import read_manifest, write_artifact, write_atomically
 from seqscan.errors import InvalidParameter
-from seqscan.inverted_file import build_index, nearest_others, training_rows
-from seqscan.neighbors import NeighborGraph
+from seqscan.neighbors.graph import NeighborGraph
+from seqscan.neighbors.inverted_file import build_index, nearest_others, training_rows
 from seqscan.store import EmbeddingStore, unit
 
 __all__ = ["index_recall", "mine_neighbors"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 
-from seqscan.neighbors import NeighborGraph
+from seqscan.neighbors.graph import NeighborGraph
 
 __all__ = ["MIN_LINKED", "count_links", "join_linked", "linked_groups"]
 

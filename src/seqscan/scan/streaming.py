@@ -24,12 +24,13 @@ from seqscan.artifact import write_atomically
 from seqscan.distributed import mean_over_ranks, n_ranks, rank, wait_for_all
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead, whiten
-from seqscan.neighbors import NeighborGraph
-from seqscan.scan import Frame, spread_points
+from seqscan.neighbors.graph import NeighborGraph
+from seqscan.scan.heads import Frame, spread_points
 from seqscan.store import EmbeddingStore, unit
 
 __all__ = [
     "StreamConfig",
+    "held_out_pairs",
     "pair_gradient",
     "spread_prototypes",
     "stream_frame",

@@ -22,14 +22,12 @@ from seqscan.artifact import write_atomically
 from seqscan.distributed import rank, wait_for_all
 from seqscan.errors import InvalidParameter
 from seqscan.head import fully_whitened
-from seqscan.joining import linked_groups
 from seqscan.model import load_head, save_head
-from seqscan.neighbors import NeighborGraph
-from seqscan.pieces import join_pieces, smallest_part
-from seqscan.scan import Frame, over_provision
-from seqscan.stages import StageLog
-from seqscan.store import EmbeddingStore
-from seqscan.streaming import (
+from seqscan.neighbors.graph import NeighborGraph
+from seqscan.neighbors.joining import linked_groups
+from seqscan.neighbors.pieces import join_pieces, smallest_part
+from seqscan.scan.heads import Frame, over_provision
+from seqscan.scan.streaming import (
     StreamConfig,
     held_out_pairs,
     spread_prototypes,
@@ -38,6 +36,8 @@ from seqscan.streaming import (
     stream_means,
     used_clusters,
 )
+from seqscan.stages import StageLog
+from seqscan.store import EmbeddingStore
 
 __all__ = ["StoreScan", "n_prototypes", "on_all_ranks", "on_first_rank"]
 

@@ -1,42 +1,26 @@
-"""The neighbors of each protein, from its vector or from alignments, behind one protocol.
-
-Alignment finds neighbors that are almost always right but leaves a family in pieces; vectors join the pieces
-but err. `combine` puts both into one graph.
-"""
+"""A graph of the neighbors of each protein, and what is made of two of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqscan.alignment import Alignments, align_all, mmseqs_version
+from seqscan.alignment import mmseqs_version
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.errors import InvalidParameter, ShapeMismatch
-from seqscan.inverted_file import build_index, nearest_others, training_rows
-from seqscan.store import unit
 
 __all__ = [
-    "EXACT_LIMIT",
-    "AlignmentNeighbors",
-    "ExactNeighbors",
-    "FaissNeighbors",
-    "KnnBackend",
     "NeighborGraph",
     "best_hits",
     "combine",
     "fill",
     "halves",
     "sensible_n_neighbors",
-    "vector_neighbors",
 ]
-
-EXACT_LIMIT = 50_000
-"""Up to this many vectors every pair is compared; above, faiss searches an inverted file."""
 
 _BLOCK_ROWS = 1024
 
@@ -155,114 +139,6 @@ class NeighborGraph:
         return cls(indices, distances, manifest.content["metric"])
 
 
-class KnnBackend(Protocol):
-    """Anything that finds neighbors: vectors, alignments, or what a user brings."""
-
-    def neighbors(self, n_neighbors: int) -> NeighborGraph:
-        """Return up to `n_neighbors` neighbors of each protein."""
-        ...
-
-
-@dataclass(frozen=True)
-class ExactNeighbors:
-    """Compare every pair of vectors, (N, P), by cosine; the result depends on no index or seed.
-
-    Examples
-    --------
-    >>> vectors = np.eye(3, dtype=np.float32) + 0.1
-    >>> ExactNeighbors(vectors).neighbors(2).indices.shape
-    (3, 2)
-    """
-
-    vectors: NDArray[np.float32]
-
-    def neighbors(self, n_neighbors: int) -> NeighborGraph:
-        """Return the nearest vectors by cosine distance."""
-        n = len(self.vectors)
-        k = _checked(n_neighbors, n)
-        vectors = unit(self.vectors)
-        indices = np.empty((n, k), dtype=np.int32)
-        distances = np.empty((n, k), dtype=np.float32)
-        for start in range(0, n, _BLOCK_ROWS):
-            block = vectors[start : start + _BLOCK_ROWS]
-            cosine = block @ vectors.T
-            cosine[np.arange(len(block)), np.arange(start, start + len(block))] = -np.inf
-            near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-            value = np.take_along_axis(cosine, near, axis=1)
-            order = np.lexsort((near, -value), axis=1)
-            indices[start : start + len(block)] = np.take_along_axis(near, order, axis=1)
-            distances[start : start + len(block)] = 1.0 - np.take_along_axis(value, order, axis=1)
-        return NeighborGraph(indices, distances, "cosine")
-
-
-@dataclass(frozen=True)
-class FaissNeighbors:
-    """Search an inverted file of half-precision vectors, (N, P), with faiss.
-
-    Attributes
-    ----------
-    vectors : (N, P), float32
-    n_probe : int
-        Lists looked into for each query; more find more.
-    threads : int
-    """
-
-    vectors: NDArray[np.float32]
-    n_probe: int = 16
-    threads: int = 2
-
-    def neighbors(self, n_neighbors: int) -> NeighborGraph:
-        """Return the nearest vectors by cosine distance, nearly all of them."""
-        import faiss
-
-        n = len(self.vectors)
-        k = _checked(n_neighbors, n)
-        faiss.omp_set_num_threads(self.threads)
-        vectors = unit(self.vectors)
-        index = build_index(n, vectors[training_rows(n)], lambda: [vectors])
-        index.nprobe = self.n_probe
-        return NeighborGraph(*nearest_others(index, vectors, 0, k), "cosine")
-
-
-@dataclass(frozen=True)
-class AlignmentNeighbors:
-    """Search sequences against each other with MMseqs2.
-
-    The hits are almost pure, but leave a family in pieces; `seqscan.pieces` puts them together.
-
-    Attributes
-    ----------
-    sequences : N arrays of codes, each (L_i,)
-    sensitivity : dimensionless, 1 to 7.5
-        MMseqs2's `-s`.
-    min_coverage : share of both sequences that an alignment must cover
-    threads : int
-    """
-
-    sequences: Sequence[NDArray[np.uint8]]
-    sensitivity: float = 5.7
-    min_coverage: float = 0.3
-    threads: int = 2
-
-    def neighbors(self, n_neighbors: int) -> NeighborGraph:
-        """Return the best hits of each protein; some proteins have none."""
-        k = _checked(n_neighbors, len(self.sequences))
-        hits = self.search(k)
-        lengths = np.fromiter((len(s) for s in self.sequences), dtype=np.int64, count=len(self.sequences))
-        return best_hits(hits.query, hits.target, hits.bits, lengths, k)
-
-    def search(self, n_neighbors: int, queries: NDArray[np.int64] | None = None) -> Alignments:
-        """Return the hits of all proteins, or of some rows (Q,), among all."""
-        return align_all(
-            self.sequences,
-            queries=queries,
-            sensitivity=self.sensitivity,
-            min_coverage=self.min_coverage,
-            max_hits=max(n_neighbors, 100),
-            threads=self.threads,
-        )
-
-
 def best_hits(
     query: NDArray[np.int32],
     target: NDArray[np.int32],
@@ -323,14 +199,6 @@ def sensible_n_neighbors(n_neighbors: int, n_proteins: int) -> int:
     return min(n_neighbors, max(2, int(n_proteins**0.5)))
 
 
-def vector_neighbors(vectors: NDArray[np.float32], n_neighbors: int, *, threads: int = 2) -> NeighborGraph:
-    """Return the nearest vectors by cosine: exact up to `EXACT_LIMIT` vectors, faiss above."""
-    backend: KnnBackend = (
-        ExactNeighbors(vectors) if len(vectors) <= EXACT_LIMIT else FaissNeighbors(vectors, threads=threads)
-    )
-    return backend.neighbors(n_neighbors)
-
-
 def combine(first: NeighborGraph, second: NeighborGraph) -> NeighborGraph:
     """Join two graphs of the same proteins: all of the first's neighbors, then the second's other ones.
 
@@ -373,11 +241,3 @@ def _packed(indices: NDArray[Any], distances: NDArray[Any], metric: str) -> Neig
         np.take_along_axis(distances, order, axis=1).astype(np.float32),
         metric,
     )
-
-
-def _checked(n_neighbors: int, n: int) -> int:
-    if n_neighbors < 1:
-        raise InvalidParameter("n_neighbors", n_neighbors, "must be 1 or more")
-    if n < 2:
-        raise InvalidParameter("vectors", n, "neighbors need two proteins and more")
-    return min(n_neighbors, n - 1)

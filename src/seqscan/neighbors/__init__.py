@@ -1,0 +1,35 @@
+"""The neighbors of each protein, by its vector or by alignments, and what they hold together.
+
+Alignment finds neighbors that are almost always right but leaves a family in pieces, which `find_pieces` puts
+together as far as it can; vectors join the pieces but err. `combine` puts both into one graph.
+`mine_neighbors` makes the graph of a store that does not fit into memory.
+"""
+
+from seqscan.neighbors.backends import (
+    AlignmentNeighbors,
+    ExactNeighbors,
+    FaissNeighbors,
+    KnnBackend,
+    vector_neighbors,
+)
+from seqscan.neighbors.graph import NeighborGraph, combine, fill, sensible_n_neighbors
+from seqscan.neighbors.mining import index_recall, mine_neighbors
+from seqscan.neighbors.pieces import Pieces, find_pieces, label_pieces, pieces_suffice
+
+__all__ = [
+    "AlignmentNeighbors",
+    "ExactNeighbors",
+    "FaissNeighbors",
+    "KnnBackend",
+    "NeighborGraph",
+    "Pieces",
+    "combine",
+    "fill",
+    "find_pieces",
+    "index_recall",
+    "label_pieces",
+    "mine_neighbors",
+    "pieces_suffice",
+    "sensible_n_neighbors",
+    "vector_neighbors",
+]
