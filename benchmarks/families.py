@@ -39,7 +39,7 @@ from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.encoder import load_encoder
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import RejectionLedger, read_fasta
-from seqscan.head import whiten, whitening
+from seqscan.head import ClusterHead, whiten, whitening
 from seqscan.hierarchy import join_clusters
 from seqscan.neighbors import NeighborGraph, Pieces, combine
 from seqscan.results import Assignments, read_truth
@@ -64,8 +64,14 @@ class Case:
         return len({self.family[id] for id in self.corpus.ids})
 
 
-def read_case(data: Path, folder: Path, n_families: int | None, seed: int) -> Case:
-    """Read the records, draw the families and keep a tenth of the records out."""
+def read_case(
+    data: Path, folder: Path, n_families: int | None, seed: int, *, zipf: float | None = None
+) -> Case:
+    """Read the records, draw the families and keep a tenth of the records out.
+
+    With `zipf` the families, by size, are thinned until the one of rank r has r ** -zipf of the first's
+    members, or eight.
+    """
     labels = data / "pfam_all_dev.labels.tsv.gz"
     sequences = data / "pfam_all_dev.fasta.gz"
     for path in (labels, sequences):
@@ -75,11 +81,14 @@ def read_case(data: Path, folder: Path, n_families: int | None, seed: int) -> Ca
     names = sorted(set(family.values()))
     generator = np.random.default_rng(seed)
     drawn = set(names) if n_families is None else set(generator.permutation(names)[:n_families].tolist())
+    taken = {id for id, name in family.items() if name in drawn}
+    if zipf is not None:
+        taken = thinned({id: family[id] for id in sorted(taken)}, zipf, generator)
     # A family without a clan is its own.
     clan = {id: name or family[id] for id, name in clan.items()}
     paths = {"corpus": folder / "corpus", "unseen": folder / "unseen"}
     if not paths["unseen"].exists():
-        records = [r for r in read_fasta(sequences, rejected=RejectionLedger()) if family[r.id] in drawn]
+        records = [r for r in read_fasta(sequences, rejected=RejectionLedger()) if r.id in taken]
         out = generator.random(len(records)) < 0.1
         write_corpus(paths["corpus"], (r for r, o in zip(records, out, strict=True) if not o))
         write_corpus(paths["unseen"], (r for r, o in zip(records, out, strict=True) if o))
@@ -87,6 +96,19 @@ def read_case(data: Path, folder: Path, n_families: int | None, seed: int) -> Ca
     corpus = Corpus.open(paths["corpus"])
     corpus = corpus.reordered(corpus.canonical_order())
     return Case(corpus, Corpus.open(paths["unseen"]), family, clan)
+
+
+def thinned(family: dict[str, str], exponent: float, generator: np.random.Generator) -> set[str]:
+    """Return ids of families whose sizes fall as their rank to the power -`exponent`, but not below eight."""
+    members: dict[str, list[str]] = {}
+    for id, name in family.items():
+        members.setdefault(name, []).append(id)
+    ranked = sorted(members.values(), key=lambda ids: (-len(ids), ids[0]))
+    taken: set[str] = set()
+    for rank, ids in enumerate(ranked, 1):
+        size = max(8, round(len(ranked[0]) * rank**-exponent))
+        taken.update(generator.permutation(ids)[:size].tolist())
+    return taken
 
 
 def seqscan_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[[], Any]]:
@@ -152,8 +174,10 @@ def baseline_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[
         "Leiden, CPM 0.01, same graph": lambda: leiden(*graph(), resolution=0.01).labels,
         "Leiden, CPM 0.01, alignments alone": lambda: leiden(*aligned(), resolution=0.01).labels,
         "label propagation, same graph": lambda: label_propagation(*graph()).labels,
-        "head distilled from Leiden, CPM 0.01, alignments alone": lambda: distilled(
-            vectors(), leiden(*aligned(), resolution=0.01).labels
+        "head distilled from Leiden, CPM 0.01, alignments alone": lambda: (
+            distilled_head(vectors(), leiden(*aligned(), resolution=0.01).labels)
+            .logits(vectors())
+            .argmax(axis=1)
         ),
         "k-means of 3-mers, number of families given": lambda: kmeans_on_pca(kmers(corpus, 3), n, 0),
         "k-means of vectors, number of families given": lambda: kmeans_on_pca(vectors(), n, 0),
@@ -216,13 +240,13 @@ def diamond_clusters(corpus: Corpus, options: tuple[str, ...], threads: int) -> 
     return np.unique(representatives, return_inverse=True)[1]
 
 
-def distilled(vectors: NDArray[np.float32], labels: Labels, n_steps: int = 600) -> Labels:
-    """Train a cosine head on the labels of a graph clustering, and assign by it: constant-time inference."""
-    sizes = np.bincount(labels)
-    kept = sizes[labels] >= 3
+def distilled_head(vectors: NDArray[np.float32], labels: Labels, n_steps: int = 600) -> ClusterHead:
+    """Train a cosine head on the labels of a graph clustering, -1 for none: constant-time inference."""
+    sizes = np.bincount(labels[labels >= 0])
+    kept = (labels >= 0) & (sizes[labels] >= 3)
     used, target = np.unique(labels[kept], return_inverse=True)
-    points = torch.from_numpy(whiten(vectors, *whitening(vectors)))
-    x, y = points[torch.from_numpy(kept)], torch.from_numpy(target)
+    center, projection = whitening(vectors)
+    x, y = torch.from_numpy(whiten(vectors[kept], center, projection)), torch.from_numpy(target)
     sums = torch.zeros(len(used), x.shape[1]).index_add_(0, y, x)
     prototypes = F.normalize(sums, dim=1).requires_grad_(True)
     optimizer = torch.optim.Adam([prototypes], lr=0.01)
@@ -233,7 +257,7 @@ def distilled(vectors: NDArray[np.float32], labels: Labels, n_steps: int = 600) 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return (points @ F.normalize(prototypes.detach(), dim=1).T).argmax(dim=1).numpy()
+    return ClusterHead(F.normalize(prototypes.detach(), dim=1).numpy(), center, projection, 0.1)
 
 
 def main() -> None:

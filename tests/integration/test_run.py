@@ -40,6 +40,7 @@ import sklearn.manifold, torch._dynamo  # what the stages would import, each pro
 from seqscan.discovery import DiscoveryConfig
 from seqscan.finetune import FinetuneConfig
 from seqscan.pipeline import RunConfig, run
+from seqscan.scan import ScanConfig
 
 source, encoder = sys.argv[1:]
 config = RunConfig(
@@ -68,8 +69,7 @@ for line in sys.stdin:
 
 # The real command line, but heads that are trained for a moment.
 SHORT = """
-from seqscan import cli
-from seqscan import scan
+from seqscan import cli, scan
 defaults = scan.ScanConfig.__init__.__defaults__
 scan.ScanConfig.__init__.__defaults__ = (2, 20, *defaults[2:])
 cli.main()
