@@ -134,6 +134,7 @@ class AlignmentNeighbors:
             sensitivity=self.sensitivity,
             min_coverage=self.min_coverage,
             max_hits=max(n_neighbors, 100),
+            identity=False,
             threads=self.threads,
         )
 
