@@ -44,6 +44,15 @@ def test_relatives_find_each_other_and_never_themselves(found):
 
 
 @needs_mmseqs
+def test_identity_that_is_not_asked_for_is_not_told_and_changes_nothing_else(found, sequences):
+    fast = align_all(sequences, identity=False, threads=1)
+    assert np.isnan(fast.identity).all()
+    assert np.isfinite(found.identity).all()
+    for name in ("query", "target", "query_start", "query_end", "target_start", "target_end", "bits"):
+        np.testing.assert_array_equal(getattr(fast, name), getattr(found, name))
+
+
+@needs_mmseqs
 def test_places_are_0_based_and_half_open(found):
     which = np.flatnonzero((found.query == 0) & (found.target == 2))[0]
     ends = (found.query_start, found.query_end, found.target_start, found.target_end)
