@@ -37,6 +37,7 @@ from seqscan.head import ClusterHead, whiten
 from seqscan.losses import local_mean
 from seqscan.model import load_head
 from seqscan.neighbors import NeighborGraph, Pieces, combine, joining
+from seqscan.neighbors.pieces import by_size, smallest_part
 from seqscan.scan import (
     ScanConfig,
     StoreScan,
@@ -88,14 +89,14 @@ class Change:
     ----------
     config : dict
         Fields of `ScanConfig` or `StreamConfig`.
-    arguments : dict
-        Of `discover`, or fields of `StoreScan`.
+    arguments : callable
+        Returns those of `discover`, or fields of `StoreScan`; called when the row is done.
     patches : tuple of (object, str, object)
         Names of a module or class and what stands in for them.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: Callable[[], dict[str, Any]] = dict
     patches: tuple[tuple[Any, str, Any], ...] = ()
 
     @contextmanager
@@ -110,9 +111,11 @@ class Change:
 def run_changes(inputs: Inputs) -> dict[str, Change]:
     """Return the rows of the table of `seqscan run`."""
     fixed = ((in_memory, "LOWEST_TEMPERATURE", 1.0),)  # nothing sharper is tried
-    no_pieces = {"pieces": None}
+
+    def no_pieces() -> dict[str, Any]:
+        return {"pieces": None}
+
     batch_mean = ((heads, "RunningMean", lambda n_clusters, batch_size: local_mean),)
-    both = combine(inputs.pieces.graph, inputs.graph)
     return {
         "as it is": Change(),
         "entropy weight 0.5": Change({"entropy_weight": 0.5}),
@@ -125,18 +128,20 @@ def run_changes(inputs: Inputs) -> dict[str, Change]:
         "pieces begin the head and do not teach it": Change(
             patches=((in_memory, "fit_heads", without_labels),)
         ),
-        "neighbors by alignment alone": Change(arguments={"graph": inputs.pieces.graph}),
-        "neighbors by vectors alone, pieces of alignments": Change(arguments={"trusted": None}),
+        "neighbors by alignment alone": Change(arguments=lambda: {"graph": inputs.pieces.graph}),
+        "neighbors by vectors alone, pieces of alignments": Change(arguments=lambda: {"trusted": None}),
         "neighbors by both, beginning from heads": Change(arguments=no_pieces),
         "the same with as many prototypes again": Change(
             arguments=no_pieces, patches=((in_memory, "over_provision", lambda n, k: 4 * int(n**0.5)),)
         ),
-        "neighbors by vectors alone, beginning from heads": Change(arguments=no_pieces | {"trusted": None}),
+        "neighbors by vectors alone, beginning from heads": Change(
+            arguments=lambda: {"pieces": None, "trusted": None}
+        ),
         "beginning from Leiden (CPM 0.01) on alignments": Change(
-            arguments={"pieces": communities(inputs.pieces.graph)}
+            arguments=lambda: {"pieces": leiden_communities(inputs.pieces.graph)}
         ),
         "beginning from Leiden (CPM 0.01) on alignments and vectors": Change(
-            arguments={"pieces": communities(both)}
+            arguments=lambda: {"pieces": leiden_communities(combine(inputs.pieces.graph, inputs.graph))}
         ),
     }
 
@@ -169,7 +174,7 @@ def scan_changes(inputs: Inputs) -> dict[str, Change]:
         "clusters that links join stay apart": Change(patches=unjoined),
         "joined from a share of 0.025 of links on": Change(patches=joined_from(0.025)),
         "joined from a share of 0.1 of links on": Change(patches=joined_from(0.1)),
-        "pieces of alignments stand in": Change(arguments={"pieces": inputs.pieces.enough_for(None)}),
+        "pieces of alignments stand in": Change(arguments=lambda: {"pieces": inputs.pieces.enough_for(None)}),
     }
 
 
@@ -204,15 +209,10 @@ def kmeans_prototypes(
     return trained.centroids
 
 
-def communities(graph: NeighborGraph, smallest: int = 3) -> NDArray[np.int64]:
+def leiden_communities(graph: NeighborGraph) -> NDArray[np.int64]:
     """Return Leiden's communities, largest first, (N,); -1 in those too small for a cluster."""
     labels = leiden(graph.indices, (graph.indices >= 0).astype(np.float32), resolution=0.01).labels
-    sizes = np.bincount(labels)
-    order = np.argsort(-sizes, kind="stable")
-    kept = order[sizes[order] >= smallest]
-    number = np.full(len(sizes), -1)
-    number[kept] = np.arange(len(kept))
-    return number[labels]
+    return by_size(labels, smallest_part(len(labels), None))
 
 
 def run_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, float]:
@@ -221,7 +221,7 @@ def run_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, flo
         "graph": inputs.graph,
         "trusted": inputs.pieces.graph,
         "pieces": inputs.pieces.enough_for(None),
-    } | change.arguments
+    } | change.arguments()
     graph = found.pop("graph")
     config = ScanConfig(**change.config)
     with change.applied():
@@ -243,7 +243,7 @@ def scan_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, fl
         config=StreamConfig(**change.config),
         n_clusters=None,
         seed=seed,
-        **change.arguments,
+        **change.arguments(),
     )
     with change.applied():
         found.run(work / "head")
@@ -265,9 +265,9 @@ def joint_row(inputs: Inputs, threads: int) -> dict[str, Any]:
 def distilled_row(inputs: Inputs) -> dict[str, Any]:
     """Teach a head the pieces of the alignments and nothing else."""
     pieces = inputs.pieces.enough_for(None)
-    begun = time.perf_counter()
+    begun = time.process_time()
     head = distilled_head(inputs.store.vectors(), pieces)
-    seconds = time.perf_counter() - begun
+    seconds = time.process_time() - begun
     return scored(inputs.case, head, inputs.store.vectors(), inputs.unseen) | {"seconds": seconds}
 
 
@@ -358,7 +358,8 @@ def shown(row: dict[str, Any]) -> str:
     cells = [f"{seen['n_clusters']:.0f}"]
     cells += [f"{seen[name]:.3f}" for name in ("ami", "ari", "accuracy", "bcubed_f1")]
     cells.append(f"{row['unseen']['accuracy']:.3f}")
-    cells += [f"{row['agreement']:.3f}" if "agreement" in row else "", f"{row.get('seconds', 0):.0f}"]
+    cells.append(f"{row['agreement']:.3f}" if "agreement" in row else "")
+    cells.append(f"{row['seconds']:.0f}" if "seconds" in row else "")
     return " | ".join(cells)
 
 

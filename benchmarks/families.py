@@ -81,13 +81,13 @@ def read_case(
     names = sorted(set(family.values()))
     generator = np.random.default_rng(seed)
     drawn = set(names) if n_families is None else set(generator.permutation(names)[:n_families].tolist())
-    taken = {id for id, name in family.items() if name in drawn}
-    if zipf is not None:
-        taken = thinned({id: family[id] for id in sorted(taken)}, zipf, generator)
     # A family without a clan is its own.
     clan = {id: name or family[id] for id, name in clan.items()}
     paths = {"corpus": folder / "corpus", "unseen": folder / "unseen"}
     if not paths["unseen"].exists():
+        taken = {id for id, name in family.items() if name in drawn}
+        if zipf is not None:
+            taken = thinned({id: family[id] for id in sorted(taken)}, zipf, generator)
         records = [r for r in read_fasta(sequences, rejected=RejectionLedger()) if r.id in taken]
         out = generator.random(len(records)) < 0.1
         write_corpus(paths["corpus"], (r for r, o in zip(records, out, strict=True) if not o))
@@ -159,6 +159,11 @@ def baseline_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[
     def vectors() -> NDArray[np.float32]:
         return load_encoder("default").embed(corpus)
 
+    def distilled() -> Labels:
+        points = vectors()
+        head = distilled_head(points, leiden(*aligned(), resolution=0.01).labels)
+        return head.logits(points).argmax(axis=1)
+
     methods: dict[str, Callable[[], Labels]] = {
         "MMseqs2": lambda: mmseqs_clusters(corpus, threads=threads),
         "MMseqs2, sensitive, connected components": lambda: mmseqs_clusters(
@@ -174,11 +179,7 @@ def baseline_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[
         "Leiden, CPM 0.01, same graph": lambda: leiden(*graph(), resolution=0.01).labels,
         "Leiden, CPM 0.01, alignments alone": lambda: leiden(*aligned(), resolution=0.01).labels,
         "label propagation, same graph": lambda: label_propagation(*graph()).labels,
-        "head distilled from Leiden, CPM 0.01, alignments alone": lambda: (
-            distilled_head(vectors(), leiden(*aligned(), resolution=0.01).labels)
-            .logits(vectors())
-            .argmax(axis=1)
-        ),
+        "head distilled from Leiden, CPM 0.01, alignments alone": distilled,
         "k-means of 3-mers, number of families given": lambda: kmeans_on_pca(kmers(corpus, 3), n, 0),
         "k-means of vectors, number of families given": lambda: kmeans_on_pca(vectors(), n, 0),
         "Leiden, CPM, same graph, number of families given": lambda: leiden(*graph(), n_clusters=n).labels,

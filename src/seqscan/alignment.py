@@ -139,7 +139,7 @@ def align_all(
     min_coverage : share of both sequences
         MMseqs2's `-c`.
     identity : bool
-        Whether identical residues are counted, which takes a third of the time.
+        Whether identical residues are counted, which takes a quarter of the time.
     threads : int
 
     Raises

@@ -31,7 +31,7 @@ def slow_neighbors(vectors, k):
 def test_exact_neighbors_are_those_of_the_loops(n, n_dimensions, k, block, seed):
     vectors = np.random.default_rng(seed).normal(size=(n, n_dimensions)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_BLOCK_ROWS", block)
+        patch.setattr(module, "BLOCK_ROWS", block)
         graph = ExactNeighbors(vectors).neighbors(k)
     expected = slow_neighbors(vectors, k)
     assert graph.indices.shape == (n, min(k, n - 1))

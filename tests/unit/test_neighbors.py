@@ -54,7 +54,7 @@ def test_never_itself_ascending_and_no_neighbor_twice(graph):
 
 
 def test_blocks_change_nothing(vectors, graph, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK_ROWS", 13)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 13)
     again = ExactNeighbors(vectors).neighbors(7)
     np.testing.assert_array_equal(again.indices, graph.indices)
     np.testing.assert_allclose(again.distances, graph.distances, atol=1e-6)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seqscan.alignment import Alignments, align_all
 from seqscan.errors import InvalidParameter
-from seqscan.neighbors.graph import NeighborGraph, best_hits
+from seqscan.neighbors.graph import BLOCK_ROWS, NeighborGraph, best_hits
 from seqscan.neighbors.inverted_file import build_index, nearest_others, training_rows
 from seqscan.store import unit
 
@@ -26,8 +26,6 @@ __all__ = [
 
 EXACT_LIMIT = 50_000
 """Up to this many vectors every pair is compared; above, faiss searches an inverted file."""
-
-_BLOCK_ROWS = 1024
 
 
 class KnnBackend(Protocol):
@@ -58,8 +56,8 @@ class ExactNeighbors:
         vectors = unit(self.vectors)
         indices = np.empty((n, k), dtype=np.int32)
         distances = np.empty((n, k), dtype=np.float32)
-        for start in range(0, n, _BLOCK_ROWS):
-            block = vectors[start : start + _BLOCK_ROWS]
+        for start in range(0, n, BLOCK_ROWS):
+            block = vectors[start : start + BLOCK_ROWS]
             cosine = block @ vectors.T
             cosine[np.arange(len(block)), np.arange(start, start + len(block))] = -np.inf
             near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]

@@ -14,6 +14,7 @@ from seqscan.artifact import read_manifest, write_artifact
 from seqscan.errors import InvalidParameter, ShapeMismatch
 
 __all__ = [
+    "BLOCK_ROWS",
     "NeighborGraph",
     "best_hits",
     "combine",
@@ -22,7 +23,8 @@ __all__ = [
     "sensible_n_neighbors",
 ]
 
-_BLOCK_ROWS = 1024
+BLOCK_ROWS = 1024
+"""Proteins whose neighbors are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,8 @@ def combine(first: NeighborGraph, second: NeighborGraph) -> NeighborGraph:
     if len(first) != len(second):
         raise ShapeMismatch(f"graphs of {len(first)} and {len(second)} proteins cannot be combined.")
     known = np.empty(second.indices.shape, dtype=bool)
-    for start in range(0, len(first), _BLOCK_ROWS):  # all at once, the comparison would outgrow the graphs
-        rows = slice(start, start + _BLOCK_ROWS)
+    for start in range(0, len(first), BLOCK_ROWS):  # all at once, the comparison would outgrow the graphs
+        rows = slice(start, start + BLOCK_ROWS)
         known[rows] = (second.indices[rows, :, None] == first.indices[rows, None, :]).any(axis=2)
     indices = np.concatenate([first.indices, np.where(known, -1, second.indices)], axis=1)
     rank = np.arange(indices.shape[1], dtype=np.float32)[None]

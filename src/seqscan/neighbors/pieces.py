@@ -28,6 +28,7 @@ __all__ = [
     "N_BRIDGES",
     "SAME_PART_COSINE",
     "Pieces",
+    "by_size",
     "communities",
     "find_pieces",
     "group_means",
@@ -99,10 +100,10 @@ class Pieces:
         """
         smallest = smallest_part(len(self.groups), n_clusters)
         if n_clusters is None:
-            return _by_size(self.groups, smallest)
+            return by_size(self.groups, smallest)
         first = () if self.chained else (self.connected_parts,)
         for division in (*first, self.groups, self.communities):
-            pieces = _by_size(division, smallest)
+            pieces = by_size(division, smallest)
             if pieces.max() + 1 >= n_clusters:
                 break
         beyond = pieces >= n_clusters
@@ -241,7 +242,7 @@ def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray
     # Its resolution is in multiples of the density of the whole graph.
     resolution = share * len(graph) ** 2 / (2 * links.nnz)
     method = Louvain(resolution=resolution, modularity="potts", sort_clusters=False)
-    return _by_size(method.fit_predict(links + links.T))
+    return by_size(method.fit_predict(links + links.T))
 
 
 def _links(graph: NeighborGraph) -> csr_matrix:
@@ -268,7 +269,7 @@ def _joined(dense: NDArray[np.int64], hits: Alignments, n_sampled: NDArray[np.in
     mutual = np.isin(ties @ np.array([n, 1]), ties @ np.array([1, n]))
     ties = np.concatenate([ties[mutual & ~small[ties].any(axis=1)], best[small[best[:, 0]]]])
     graph = csr_matrix((np.ones(len(ties)), (ties[:, 0], ties[:, 1])), shape=(n, n))
-    return _by_size(connected_components(graph, directed=False)[1][dense])
+    return by_size(connected_components(graph, directed=False)[1][dense])
 
 
 def _unlike(order: NDArray[np.int64], piece: NDArray[np.int64], aligned: NeighborGraph) -> NDArray[np.int64]:
@@ -284,7 +285,7 @@ def _unlike(order: NDArray[np.int64], piece: NDArray[np.int64], aligned: Neighbo
     return np.array(chosen, dtype=np.int64)
 
 
-def _by_size(group: NDArray[np.integer], smallest: int = 1) -> NDArray[np.int64]:
+def by_size(group: NDArray[np.integer], smallest: int = 1) -> NDArray[np.int64]:
     """Number groups (N,) again, largest first, -1 in those of fewer than `smallest`."""
     sizes = np.bincount(group)
     order = np.argsort(-sizes, kind="stable")
