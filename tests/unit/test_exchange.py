@@ -75,3 +75,10 @@ def test_mixing_is_no_cost_of_a_residue():
     plain = flops_per_residue(network)
     network.exchange_words()
     assert flops_per_residue(network) == plain > 0
+
+
+def test_words_exchange_on_the_device_of_the_table():
+    # Joint learning begins with an encoder on its device; "meta" is one that every machine has.
+    network = encoder().to("meta")
+    network.exchange_words()
+    assert {tensor.device.type for tensor in [network.table.weight, *network.buffers()]} == {"meta"}

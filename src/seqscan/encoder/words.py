@@ -85,7 +85,8 @@ class WordEncoder(AbstractEncoder):
 
     def exchange_words(self) -> None:
         """Let words that are like each other learn together, until `settle`. Vectors stay as they are."""
-        parametrize.register_parametrization(self.table, "weight", Exchange(N_SYMBOLS))
+        exchange = Exchange(N_SYMBOLS).to(self.table.weight.device)
+        parametrize.register_parametrization(self.table, "weight", exchange)
 
     def settle(self) -> None:
         """Keep the table as it is now, each word for itself."""
