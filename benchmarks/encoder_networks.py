@@ -75,8 +75,7 @@ class WordsAndConvolutions(WordEncoder):
         super().__init__()
         n_features = self.config.n_features
         self.body = _Layers(*(_NextBlock(n_features, n_hidden, kernel, dilation) for dilation in dilations))
-        self.margin = max(abs(place) for word in self.config.words for place in word)
-        self.reach, self.margin = self.margin, self.margin + sum(dilations) * (kernel // 2)
+        self.margin = self.reach + sum(dilations) * (kernel // 2)
 
     def residue_vectors(self, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         table = self.table.weight
@@ -267,17 +266,17 @@ def _transformer(trimers: bool) -> AbstractEncoder:
     return StudyEncoder(body, width, trimers=trimers, margin=FAR)
 
 
-def _words() -> AbstractEncoder:
-    encoder = WordEncoder()
-    rows = encoder.table.weight.detach().clone()
-    encoder.exchange_words()
+def learning_together(network: WordEncoder) -> WordEncoder:
+    """Let the words of a new network learn together, and return it."""
+    rows = network.table.weight.detach().clone()
+    network.exchange_words()
     with torch.no_grad():
-        encoder.tables[0].copy_(rows)
-    return encoder
+        network.tables[0].copy_(rows)  # small rows that are mixed, not rows that are mixed to small ones
+    return network
 
 
 NETWORKS: dict[str, Callable[[], AbstractEncoder]] = {
-    "words": _words,
+    "words": lambda: learning_together(WordEncoder()),
     "words, each for itself": WordEncoder,
     "words and convolutions": WordsAndConvolutions,
     "conv+trimers": lambda: ConvEncoder(ConvEncoderConfig()),

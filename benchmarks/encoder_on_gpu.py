@@ -35,20 +35,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from encoder_figures import nearest, purity, read_set, recall_at_1, with_mate
-from encoder_networks import WordsAndConvolutions
+from encoder_networks import WordsAndConvolutions, learning_together
 from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.corpus import Corpus
 from seqscan.encoder import WordEncoder
 from seqscan.encoder.exchange import exchange_shares
-from seqscan.pretrain import Communities, HomologPairs
+from seqscan.pretrain import Communities, HomologPairs, PretrainConfig
+from seqscan.pretrain.pairs import MIN_FILL, SIZE_POWER
 
 LENGTHS = (96, 144, 192, 256, 384)
 """Of views, residues; the last is drawn half as often."""
-FILL = 0.6
-"""Share of a view that a segment must fill."""
-SIZE_POWER = 0.75
-MARGIN, TEMPERATURE = 0.3, 0.05
+MARGIN, TEMPERATURE = PretrainConfig.prototype_margin, PretrainConfig.prototype_temperature
 WARMUP_STEPS = 200
 N_JUDGED = 4096
 
@@ -100,14 +98,14 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     material = read_material(options.training, device, options.new)
     torch.manual_seed(options.seed)
-    words = _on_device(WordEncoder(), device)
+    words = learning_together(WordEncoder()).to(device)
     prototypes = begin_prototypes(words, material)
     deep = options.network == "convolutions"
     first = (options.warm, 0.0) if deep else (options.seconds, options.mutate)
     log = train(words, prototypes, material, options, *first, table_rate=0.05)
     network: WordEncoder = words
     if deep:
-        network = _on_device(WordsAndConvolutions(), device)
+        network = learning_together(WordsAndConvolutions()).to(device)
         network.load_state_dict(words.state_dict(), strict=False)
         second = (options.seconds, options.mutate)
         log += train(network, prototypes, material, options, *second, table_rate=options.table_rate)
@@ -162,7 +160,7 @@ class Views:
         device = material.codes.device
         self._tables = {}
         for length in LENGTHS:
-            long = material.segments[:, 2] - material.segments[:, 1] >= FILL * length
+            long = material.segments[:, 2] - material.segments[:, 1] >= MIN_FILL * length
             own = material.segments[long]
             own = own[np.argsort(own[:, 3], kind="stable")]
             _, first, counts = np.unique(own[:, 3], return_index=True, return_counts=True)
@@ -198,15 +196,6 @@ def _gathered(codes: Tensor, start: Tensor, size: Tensor, width: int) -> tuple[T
     at = torch.arange(width, device=codes.device)
     mask = at < size[:, None]
     return codes[(start[:, None] + at).clamp(max=len(codes) - 1)].long() * mask, mask
-
-
-def _on_device(network: WordEncoder, device: torch.device) -> WordEncoder:
-    """Let the words of a new network learn together."""
-    rows = network.table.weight.detach().clone()
-    network.exchange_words()
-    with torch.no_grad():
-        network.tables[0].copy_(rows)  # small rows that are mixed, not rows that are mixed to small ones
-    return network.to(device)
 
 
 def begin_prototypes(network: WordEncoder, material: Material) -> nn.Parameter:
