@@ -1,6 +1,6 @@
 """Print the table of hundreds of families: seqscan without a number of clusters, beside what finds it too.
 
-    python benchmarks/families.py [--data FOLDER] [--families 120] [--threads 2] [--output out/families]
+    python benchmarks/families.py [--data FOLDER] [--families 60] [--zipf 1] [--seed 0] [--output FOLDER]
 
 Reads `pfam_all_dev.fasta.gz` and its labels from FOLDER (by default `../shared/data/pfam_all_dev`), all
 families or a random draw of them. Every method works on the same records; labels are opened to draw the
@@ -269,14 +269,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pfam_all_dev"))
     parser.add_argument("--output", type=Path, default=Path("out/families"))
     parser.add_argument("--families", type=int, default=None, help="draw so many; all by default")
+    parser.add_argument(
+        "--zipf", type=float, default=None, help="thin sizes to ranks to the power of minus this"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", default=None, help="methods whose name begins so")
     options = parser.parse_args()
-    folder = options.output / f"{options.families or 'all'}-{options.seed}"
+    zipf = "" if options.zipf is None else f"-zipf{options.zipf:g}"
+    folder = options.output / f"{options.families or 'all'}{zipf}-{options.seed}"
     (folder / "stages").mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
-    case = read_case(options.data, folder, options.families, options.seed)
+    case = read_case(options.data, folder, options.families, options.seed, zipf=options.zipf)
     n_clans = len({case.clan[id] for id in case.corpus.ids})
     print(f"{len(case.corpus)} domains of {case.n_families} families and {n_clans} clans, ", end="")
     print(f"{len(case.unseen)} kept out\n", flush=True)

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score
 
 from seqscan.alignment import Alignments, find_mmseqs
 from seqscan.head import ClusterHead
 from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, Pieces, find_pieces, label_pieces
 from seqscan.neighbors import pieces as module
-from seqscan.neighbors.pieces import communities, group_means, join_pieces
+from seqscan.neighbors.pieces import communities, group_means, join_pieces, needed_strength
 from seqscan.store import unit
 
 EYE = np.eye(2, dtype=np.float32)
@@ -69,41 +68,61 @@ def test_a_connected_piece_gets_one_label_even_where_its_members_point_elsewhere
     ]
 
 
-def test_the_coarsest_division_with_enough_pieces_is_taken():
-    """One connected part of two groups, one of them two communities of six, and a stray protein."""
-    chain = np.where(np.arange(19) < 17, np.arange(1, 20), -1).astype(np.int32)[:, None]
-    graph = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "test")
-    pieces = Pieces(np.arange(19) // 6, np.array([0] * 12 + [1] * 6 + [2]), graph)
-    for n_clusters, n_pieces in ((1, 1), (2, 2), (3, 3), (4, 3), (None, 2)):
-        found = pieces.enough_for(n_clusters)
-        assert found.max() + 1 == n_pieces
-        assert found[-1] == -1
+def divided(sizes, ties=(), strength=()):
+    """Communities of these sizes, without links, and ties between them."""
+    communities = np.repeat(np.arange(len(sizes)), sizes)
+    n = len(communities)
+    alone = NeighborGraph(np.full((n, 1), -1, np.int32), np.full((n, 1), np.inf, np.float32), "test")
+    return Pieces(communities, np.array(ties, np.int64).reshape(-1, 2), np.array(strength, np.float32), alone)
 
 
-def test_chained_parts_are_no_pieces():
-    chain = np.arange(1, 13, dtype=np.int32)[:, None]
-    chain[-1] = -1
-    graph = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "test")
-    groups = np.arange(12) // 6
-    assert Pieces(groups, groups, graph).enough_for(1).max() + 1 == 1
-    assert Pieces(groups, groups, graph, chained=True).enough_for(1).max() + 1 == 2
+class TestEnoughPieces:
+    """Six communities of which ties of different strength join some."""
+
+    pieces = divided([30, 30, 30, 6, 2, 1], [(0, 1), (1, 2), (3, 5)], [0.9, 0.7, np.inf])
+
+    def n_pieces(self, n_clusters):
+        return self.pieces.enough_for(n_clusters).max() + 1
+
+    def test_without_a_number_three_members_make_a_piece(self):
+        assert self.pieces.groups.tolist() == [0] * 90 + [1] * 6 + [2] * 2 + [1]
+        assert self.pieces.enough_for(None).tolist() == [0] * 90 + [1] * 6 + [-1] * 2 + [1]
+
+    def test_small_groups_make_up_for_missing_ones(self):
+        assert [self.n_pieces(n) for n in (2, 3)] == [2, 3]
+
+    def test_then_the_weakest_ties_are_cut(self):
+        four, five = self.pieces.enough_for(4), self.pieces.enough_for(5)
+        assert four[:90].tolist() == [0] * 60 + [1] * 30
+        assert five[:90].tolist() == [0] * 30 + [1] * 30 + [2] * 30
+
+    def test_never_more_than_there_are(self):
+        assert self.n_pieces(6) == self.n_pieces(99) == 5
+
+    def test_the_smallest_beyond_the_number_are_left_out(self):
+        pieces = divided([150, 100, 50, 5])
+        assert pieces.enough_for(3).tolist() == np.where(pieces.groups < 3, pieces.groups, -1).tolist()
+        assert pieces.enough_for(2).max() + 1 == 3, "a sixth is much"
 
 
-def test_small_groups_beyond_the_number_are_left_out_of_chained_ones():
-    groups = np.repeat(np.arange(4), [150, 100, 50, 5])
-    graph = NeighborGraph(np.full((305, 1), -1, np.int32), np.full((305, 1), np.inf, np.float32), "test")
-    chained = Pieces(groups, groups, graph, chained=True)
-    assert chained.enough_for(3).tolist() == np.where(groups < 3, groups, -1).tolist()
-    assert chained.enough_for(2).max() + 1 == 3, "a sixth is more than next to nothing"
-    assert Pieces(groups, groups, graph).enough_for(3).max() + 1 == 4
+class TestNeededStrength:
+    def test_the_more_families_the_stronger(self):
+        needed = [needed_strength(np.repeat(np.arange(n), 20)) for n in (1, 10, 100, 1000, 10**6)]
+        assert needed[:2] == pytest.approx([0, 0], abs=1e-9)
+        assert needed[2:] == pytest.approx([0.29, 0.58, 0.6])
+
+    def test_what_is_weaker_joins_nothing(self):
+        many = divided([20] * 100, [(0, 1), (2, 3)], [0.28, 0.3])
+        assert many.groups.max() + 1 == 99
 
 
 def test_pieces_survive_writing(tmp_path):
     graph = NeighborGraph(np.array([[1], [0]], np.int32), np.zeros((2, 1), np.float32), "test")
-    Pieces(np.array([0, 1]), np.array([0, 0]), graph, chained=True).write(tmp_path / "pieces")
+    ties = np.array([[0, 1]])
+    Pieces(np.array([0, 1]), ties, np.array([0.5], np.float32), graph).write(tmp_path / "pieces")
     found = Pieces.read(tmp_path / "pieces")
-    assert found.chained
-    assert (found.communities.tolist(), found.groups.tolist()) == ([0, 1], [0, 0])
+    assert (found.communities.tolist(), found.ties.tolist()) == ([0, 1], [[0, 1]])
+    assert found.strength.tolist() == [0.5]
     assert found.graph.indices.tolist() == [[1], [0]]
     assert found.graph.metric == "test"
 
@@ -118,21 +137,33 @@ class TestFoundPieces:
         empty = np.zeros(len(hits), np.int32)
         found = Alignments(query, target, empty, empty, empty, empty, empty, bits.astype(np.float32))
         monkeypatch.setattr(module, "communities", lambda aligned: self.dense)
-        monkeypatch.setattr(module, "_unchained", lambda aligned: None)
         monkeypatch.setattr(module, "align_all", lambda *_, **__: found)
         n = len(self.dense)
         alone = NeighborGraph(np.full((n, 1), -1, np.int32), np.full((n, 1), np.inf, np.float32), "test")
         return find_pieces([np.ones(50, np.uint8)] * n, alone)
 
     def test_a_good_share_of_each_joins_two_and_becomes_neighbors(self, monkeypatch):
-        there, back = [(0, row, 40) for row in (10, 11, 12)], [(10, row, 40) for row in (1, 2, 3)]
-        one_sided = [(0, row, 40) for row in (20, 21, 22, 23)]
-        pieces = self.find(monkeypatch, there + back + one_sided)
+        pieces = self.find(monkeypatch, [(0, 10, 40), (10, 1, 40), (0, 20, 40), (0, 21, 40)])
         assert pieces.groups.tolist() == [0] * 20 + [1] * 4 + [2] * 4 + [3]
-        assert set(pieces.graph.indices[0].tolist()) - {-1} == {10, 11, 12}
-        assert set(pieces.graph.indices[11].tolist()) - {-1} == {0}
-        few = self.find(monkeypatch, there[:2] + back)
-        np.testing.assert_array_equal(few.groups, few.communities, "two of ten are too few")
+        assert set(pieces.graph.indices[0].tolist()) - {-1} == {10}
+        assert set(pieces.graph.indices[1].tolist()) - {-1} == {10}
+        few = self.find(monkeypatch, [(0, 10, 40)] * 9)
+        np.testing.assert_array_equal(few.groups, few.communities, "nothing leads back")
+
+    def test_a_tie_is_as_strong_as_scores_are_beside_those_within(self, monkeypatch):
+        own = [(0, 1, 100), (10, 11, 80)]
+        pieces = self.find(monkeypatch, [*own, (0, 11, 20), (10, 1, 30), (11, 1, 10)])
+        assert pieces.ties.tolist() == [[0, 1]]
+        assert pieces.strength.tolist() == [0.25]
+        better = self.find(monkeypatch, [*own, (0, 11, 20), (0, 12, 40), (10, 1, 30)])
+        assert better.strength.tolist() == pytest.approx([0.3]), "what its own do not find counts full"
+
+    def test_a_tenth_must_be_so_strong(self, monkeypatch):
+        self.dense = np.repeat([0, 1], [20, 10])
+        own = [(0, row, 100) for row in range(1, 20)] + [(20, row, 100) for row in range(21, 30)]
+        there, back = [(0, 21, 90)], [(20, 1, 70), (20, 2, 50), (20, 3, 40)]
+        assert self.find(monkeypatch, own + there + back).strength.tolist() == [0.5], "two of twenty"
+        assert not len(self.find(monkeypatch, own + there + back[:1]).ties)
 
     def test_a_stray_protein_ties_nothing_together(self, monkeypatch):
         pieces = self.find(monkeypatch, [(0, 28, 40), (10, 28, 50), (28, 20, 30), (28, 21, 30)])
@@ -173,29 +204,3 @@ def test_communities_are_not_chained_by_a_link():
     assert communities(graph, share=1e-5).max() == 0
     alone = NeighborGraph(np.full((3, 1), -1, np.int32), np.full((3, 1), np.inf, np.float32), "test")
     assert communities(alone).tolist() == [0, 1, 2]
-
-
-def test_chained_families_come_apart():
-    """Forty cliques of ten in a row, one link from each to the next: connected, and yet forty."""
-    n = 40
-    rows = [[] for _ in range(10 * n)]
-    for family in range(n):
-        own = range(10 * family, 10 * family + 10)
-        for row in own:
-            rows[row] += [other for other in own if other != row]
-    for family in range(n - 1):
-        rows[10 * family].append(10 * (family + 1) + 1)
-    indices = np.array([line + [-1] * (10 - len(line)) for line in rows], np.int32)
-    distances = np.where(indices < 0, np.inf, 0.0).astype(np.float32)
-    graph = NeighborGraph(indices, distances, "test")
-    found = module._unchained(graph)
-    # All but a pair or two: the resolution is that of the whole graph.
-    assert n - 2 <= found.max() + 1 <= n
-    assert adjusted_rand_score(found, np.arange(10 * n) // 10) > 0.9
-    bare = NeighborGraph(indices[:, :9], distances[:, :9], "test")
-    assert module._unchained(bare) is None, "nothing is chained"
-
-
-def test_without_links_nothing_is_chained():
-    alone = NeighborGraph(np.full((4, 1), -1, np.int32), np.full((4, 1), np.inf, np.float32), "test")
-    assert module._unchained(alone) is None

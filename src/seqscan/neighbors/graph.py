@@ -19,7 +19,6 @@ __all__ = [
     "best_hits",
     "combine",
     "fill",
-    "halves",
     "sensible_n_neighbors",
 ]
 
@@ -175,17 +174,6 @@ def best_hits(
     indices[query[keep], place[keep]] = target[keep]
     distances[query[keep], place[keep]] = distance[keep]
     return NeighborGraph(indices, distances, f"alignment (MMseqs2 {mmseqs_version()})")
-
-
-def halves(graph: NeighborGraph, *, seed: int) -> tuple[NeighborGraph, NeighborGraph]:
-    """Divide the neighbor pairs of a graph at random into two graphs of the same proteins."""
-    rest, pairs = graph.hold_out(0.5, seed=seed)
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    place = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
-    indices = np.full((len(graph), int(place.max(initial=0)) + 1), -1, dtype=np.int32)
-    indices[pairs[:, 0], place] = pairs[:, 1]
-    distances = np.where(indices < 0, np.inf, 0.0).astype(np.float32)
-    return rest, NeighborGraph(indices, distances, "pairs")
 
 
 def sensible_n_neighbors(n_neighbors: int, n_proteins: int) -> int:

@@ -7,7 +7,7 @@ with the heads, since it needs vectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.metrics import adjusted_rand_score
 
 from seqscan.alignment import Alignments, align_all
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.head import ClusterHead
-from seqscan.neighbors.graph import NeighborGraph, best_hits, combine, halves
+from seqscan.neighbors.graph import NeighborGraph, best_hits, combine
 from seqscan.store import unit
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
     "group_means",
     "join_pieces",
     "label_pieces",
+    "needed_strength",
     "pieces_suffice",
     "smallest_part",
 ]
@@ -47,19 +47,19 @@ N_REPRESENTATIVES = 5
 N_SAMPLED = 50
 """Proteins of each community that the profiles search through."""
 
-MIN_SHARE = 0.3
-"""Two communities are one piece if this share of each is found from the other."""
+MIN_SHARE = 0.1
+"""Two communities are tied if this share of each is found from the other."""
+
+STRENGTH_PER_DECADE = 0.29
+"""How much stronger a tie must be to join, for ten times as many families; among ten, any joins."""
+
+MAX_STRENGTH = 0.6
+"""No tie must be stronger than this: of more families nothing is known."""
 
 N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
 
-RESOLUTION = 0.3
-"""Of communities where alignments chain clans, in multiples of the graph's density."""
-
-MARGIN = 0.01
-"""By how much communities of halves must be more alike than connected parts, as adjusted Rand index."""
-
-MAX_LEFT_OUT = 0.02
+MAX_LEFT_OUT = 0.1
 """Share of the proteins in small groups that may be left out where a number of clusters is given."""
 
 MERGE_COSINE = 0.5
@@ -71,69 +71,79 @@ SAME_PART_COSINE = 0.8
 
 @dataclass(frozen=True)
 class Pieces:
-    """The division of N proteins by alignments, on two levels.
+    """The division of N proteins by alignments: communities, and ties that join them to groups.
 
     Attributes
     ----------
     communities : (N,), int64
         Dense in links; numbered by size.
-    groups : (N,), int64
-        Communities that profiles join; numbered by size.
+    ties : (T, 2), int64
+        Pairs of communities that profiles find from each other.
+    strength : (T,), float32, 0 to 1
+        What a tenth of each community at least scores with the other's profiles, as a share of what it
+        scores with its own; infinite where one is too small for a cluster of its own.
     graph : NeighborGraph
         Neighbors by alignment, then those that profiles add.
-    chained : bool
-        Chains of alignments join the families of clans, so that what the graph connects says nothing.
     """
 
     communities: NDArray[np.int64]
-    groups: NDArray[np.int64]
+    ties: NDArray[np.int64]
+    strength: NDArray[np.float32]
     graph: NeighborGraph
-    chained: bool = False
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """What ties join that are strong enough for so many families, (N,); numbered by size."""
+        return self.joined(needed_strength(self.communities))
+
+    def joined(self, needed: float) -> NDArray[np.int64]:
+        """Return what ties of a strength of at least `needed` join, (N,); numbered by size."""
+        return _joined(self.communities, self.ties[self.strength >= needed])
 
     def enough_for(self, n_clusters: int | None) -> NDArray[np.int64]:
         """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
 
-        With a number of clusters, what is linked at all stays together as long as there are so many pieces:
-        connected parts (unless they are chained), else groups, else communities. Of chained alignments the
-        smallest groups beyond the number are left out if they hold next to nothing: joined with those they
-        resemble most they would spoil large ones.
+        Where a number of clusters is given, smaller groups make up for missing ones, down to two proteins;
+        after that the weakest ties are cut. If there are more groups, the smallest are left out as long as
+        they hold little: joined with those they resemble most they would spoil large ones.
         """
-        smallest = smallest_part(len(self.groups), n_clusters)
+        smallest = smallest_part(len(self.communities), n_clusters)
         if n_clusters is None:
             return by_size(self.groups, smallest)
-        first = () if self.chained else (self.connected_parts,)
-        for division in (*first, self.groups, self.communities):
-            pieces = by_size(division, smallest)
-            if pieces.max() + 1 >= n_clusters:
+        needed = needed_strength(self.communities)
+        for cut in (needed, *np.unique(self.strength[self.strength > needed])):
+            groups = self.joined(cut)
+            if (np.bincount(groups) > 1).sum() >= n_clusters:
                 break
+        sizes = np.bincount(groups)
+        pieces = by_size(groups, min(smallest, max(2, sizes[min(n_clusters, len(sizes)) - 1])))
         beyond = pieces >= n_clusters
-        return np.where(beyond, -1, pieces) if self.chained and beyond.mean() <= MAX_LEFT_OUT else pieces
-
-    @cached_property
-    def connected_parts(self) -> NDArray[np.int64]:
-        """What the graph connects, (N,)."""
-        return connected_components(_links(self.graph), directed=False)[1]
+        return np.where(beyond, -1, pieces) if beyond.mean() <= MAX_LEFT_OUT else pieces
 
     def write(self, path: str | Path) -> None:
         """Write a pieces artifact."""
-        content = {"metric": self.graph.metric, "chained": self.chained}
-        with write_artifact(path, "pieces", content) as directory:
-            for name, array in (
-                ("communities", self.communities),
-                ("groups", self.groups),
-                ("indices", self.graph.indices),
-                ("distances", self.graph.distances),
-            ):
+        with write_artifact(path, "pieces", {"metric": self.graph.metric}) as directory:
+            for name, array in self._arrays().items():
                 np.save(directory / f"{name}.npy", array)
+
+    def _arrays(self) -> dict[str, NDArray[np.generic]]:
+        return {
+            "communities": self.communities,
+            "ties": self.ties,
+            "strength": self.strength,
+            "indices": self.graph.indices,
+            "distances": self.graph.distances,
+        }
 
     @classmethod
     def read(cls, path: str | Path) -> Pieces:
         """Read a pieces artifact; raises `ArtifactError` if there is none."""
         manifest = read_manifest(path, "pieces")
-        names = ("communities", "groups", "indices", "distances")
-        communities, groups, indices, distances = (np.load(Path(path) / f"{name}.npy") for name in names)
-        graph = NeighborGraph(indices, distances, manifest.content["metric"])
-        return cls(communities, groups, graph, manifest.content.get("chained", False))
+        names = ("communities", "ties", "strength", "indices", "distances")
+        communities, ties, strength, indices, distances = (
+            np.load(Path(path) / f"{name}.npy") for name in names
+        )
+        return cls(communities, ties, strength, NeighborGraph(indices, distances, manifest.content["metric"]))
 
 
 def find_pieces(
@@ -143,14 +153,14 @@ def find_pieces(
     min_coverage: float = 0.3,
     threads: int = 2,
 ) -> Pieces:
-    """Divide proteins by their alignments, then join what profiles recognise unless alignments chain clans.
+    """Divide proteins by their alignments, then join what profiles recognise like their own.
 
     Alignments of single sequences leave a family in parts, chain families of a clan, and say little of how
     much of a large family is alike, since only the best hits of each protein are kept. So they are trusted
     only where they are dense. Representatives of each community then search a sample of all others with the
     profile of what they find, without a limit that a large family would reach. A family is what one profile
-    recognises: two communities are one piece where a good share of each is found from the other; from one
-    side alone, other families of the clan are found too.
+    recognises: two communities are one piece where the profiles of each give a share of the other scores
+    that are not much below those of its own. Other families of a clan are found too, but score less.
 
     Parameters
     ----------
@@ -165,13 +175,9 @@ def find_pieces(
     MissingDependency
         If there is no MMseqs2.
     """
-    unchained = _unchained(aligned)
-    if unchained is not None:
-        # Profiles would tie clans together all the more.
-        return Pieces(unchained, unchained, aligned, chained=True)
     dense = communities(aligned)
     if dense.max() == 0:
-        return Pieces(dense, dense, aligned)
+        return Pieces(dense, np.empty((0, 2), np.int64), np.empty(0, np.float32), aligned)
     order = np.lexsort((np.arange(len(dense)), -aligned.counts, dense))
     place = np.arange(len(dense)) - np.searchsorted(dense[order], dense[order])
     # A sample of a large community: its own members must not crowd out the hits in others.
@@ -186,33 +192,40 @@ def find_pieces(
         min_coverage=min_coverage,
         threads=threads,
     )
-    groups = _joined(dense, hits, np.bincount(dense[sampled]))
+    found = Pieces(dense, *_ties(dense, hits, np.bincount(dense[sampled])), aligned)
+    groups = found.groups
     added = (dense[hits.query] != dense[hits.target]) & (groups[hits.query] == groups[hits.target])
     if not added.any():
-        return Pieces(dense, groups, aligned)
+        return found
     query, target, bits = hits.query[added], hits.target[added], hits.bits[added]
     lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
     bridges = best_hits(
         np.concatenate([query, target]), np.concatenate([target, query]), np.tile(bits, 2), lengths, N_BRIDGES
     )
-    return Pieces(dense, groups, combine(aligned, bridges))
+    return replace(found, graph=combine(aligned, bridges))
 
 
-def _unchained(aligned: NeighborGraph) -> NDArray[np.int64] | None:
-    """Return communities (N,) if chains of few links join the families of clans, else None.
+def needed_strength(dense: NDArray[np.int64]) -> float:
+    """Return how strong a tie must be to join communities (N,).
 
-    Such a link is in one random half of the links and not in the other: connected parts of the halves are
-    then clearly less alike than communities are.
+    That two proteins drawn at random are of two families of one clan is about as likely however many
+    families there are; that they are of one family is the less likely the more there are. So among many
+    families more of the ties hold clans together, and a weak one says less. How many there are is judged by
+    the share of all pairs that are of one community.
+
+    Notes
+    -----
+    Of ties among 747 families the odds that they hold a family together, not a clan, rise tenfold with 0.2
+    of strength (docs/experiments/scale.md).
+
+    Examples
+    --------
+    >>> ten, thousand = np.repeat(np.arange(10), 100), np.arange(1000)
+    >>> round(needed_strength(ten), 2), round(needed_strength(thousand), 2)
+    (0.0, 0.58)
     """
-    share = RESOLUTION * 2 * _links(aligned).nnz / len(aligned) ** 2
-    alike = np.zeros(2)
-    for seed in range(2):
-        both = halves(aligned, seed=seed)
-        parts = [connected_components(_links(half), directed=False)[1] for half in both]
-        # A half has half the links.
-        dense = [communities(half, share=share / 2) for half in both]
-        alike += adjusted_rand_score(*parts), adjusted_rand_score(*dense)
-    return communities(aligned, share=share) if alike[1] > alike[0] + 2 * MARGIN else None
+    sizes = np.bincount(dense) / len(dense)
+    return float(np.clip(STRENGTH_PER_DECADE * np.log10(0.1 / (sizes @ sizes)), 0.0, MAX_STRENGTH))
 
 
 def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray[np.int64]:
@@ -251,24 +264,54 @@ def _links(graph: NeighborGraph) -> csr_matrix:
     return csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(graph),) * 2)
 
 
-def _joined(dense: NDArray[np.int64], hits: Alignments, n_sampled: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the groups of communities (N,) of which a good share each is found from the other, (N,)."""
-    sizes = np.bincount(dense)
-    n = len(sizes)
-    found = np.unique(np.stack([dense[hits.query], hits.target], axis=1), axis=0)
-    ties, n_found = np.unique(np.stack([found[:, 0], dense[found[:, 1]]], axis=1), axis=0, return_counts=True)
-    ties = ties[(ties[:, 0] != ties[:, 1]) & (n_found >= MIN_SHARE * n_sampled[ties[:, 1]])]
+def _ties(
+    dense: NDArray[np.int64], hits: Alignments, n_sampled: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return pairs of communities (N,) that find each other, (T, 2), and how strong they are, (T,)."""
+    n = len(n_sampled)
+    small = np.bincount(dense) < smallest_part(len(dense), None)
+    pairs, strength, bits = _finds(dense, hits, n_sampled)
+    _, there, back = np.intersect1d(pairs @ [n, 1], pairs @ [1, n], return_indices=True)
+    mutual = (pairs[there, 0] < pairs[there, 1]) & ~small[pairs[there]].any(axis=1)
+    there, back = there[mutual], back[mutual]
     # What is too small for a cluster of its own goes where its best hit is, and ties nothing else together.
-    order = np.argsort(-hits.bits, kind="stable")
-    keys, first = np.unique((dense[hits.query] * n + dense[hits.target])[order], return_index=True)
-    bits = hits.bits[order][first][np.searchsorted(keys, ties @ np.array([n, 1]))]
-    small = sizes < smallest_part(len(dense), None)
-    crumbs, bits = np.concatenate([ties, ties[:, ::-1]]), np.tile(bits, 2)
+    crumbs, bits = np.concatenate([pairs, pairs[:, ::-1]]), np.tile(bits, 2)
     order = np.lexsort((crumbs[:, 1], -bits, crumbs[:, 0]))
-    best = crumbs[order][np.unique(crumbs[order, 0], return_index=True)[1]]
-    mutual = np.isin(ties @ np.array([n, 1]), ties @ np.array([1, n]))
-    ties = np.concatenate([ties[mutual & ~small[ties].any(axis=1)], best[small[best[:, 0]]]])
-    graph = csr_matrix((np.ones(len(ties)), (ties[:, 0], ties[:, 1])), shape=(n, n))
+    crumbs = crumbs[order][np.unique(crumbs[order, 0], return_index=True)[1]]
+    crumbs = crumbs[small[crumbs[:, 0]]]
+    strength = np.r_[np.minimum(strength[there], strength[back]), np.full(len(crumbs), np.inf)]
+    return np.concatenate([pairs[there], crumbs]), strength.astype(np.float32)
+
+
+def _finds(
+    dense: NDArray[np.int64], hits: Alignments, n_sampled: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Return which communities (N,) find a share of which, (F, 2), how strongly, and the best score, (F,)."""
+    n = len(n_sampled)
+    source, target = dense[hits.query], dense[hits.target]
+    inside = source == target
+    own = np.zeros(len(dense), dtype=np.float32)
+    np.maximum.at(own, hits.target[inside], hits.bits[inside])
+    # The best hit of each community on each protein of another, the strongest of each pair first.
+    order = np.lexsort((-hits.bits, hits.target, source))
+    order = order[~inside[order]]
+    _, first = np.unique(np.stack([source, hits.target])[:, order], axis=1, return_index=True)
+    best = order[first]
+    bits, pair = hits.bits[best], source[best] * n + target[best]
+    ratio = bits / np.maximum(own[hits.target[best]], bits)
+    order = np.lexsort((-ratio, pair))
+    pairs, first, n_found = np.unique(pair[order], return_index=True, return_counts=True)
+    share = np.ceil(MIN_SHARE * n_sampled[pairs % n]).astype(np.int64)
+    enough = n_found >= share
+    strength = ratio[order][(first + share - 1)[enough]]
+    best_bits = np.zeros(len(pairs), dtype=np.float32)
+    np.maximum.at(best_bits, np.searchsorted(pairs, pair), bits)
+    return np.stack(np.divmod(pairs[enough], n), axis=1), strength, best_bits[enough]
+
+
+def _joined(dense: NDArray[np.int64], ties: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number what pairs of communities (N,), (T, 2), join, largest first, (N,)."""
+    graph = csr_matrix((np.ones(len(ties)), (ties[:, 0], ties[:, 1])), shape=(dense.max() + 1,) * 2)
     return by_size(connected_components(graph, directed=False)[1][dense])
 
 
