@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
-import dnaio
+from dnaio import FastaReader, FastqReader
 from xopen import xopen
 
 from seqscan.alphabet import AMINO
@@ -30,7 +30,6 @@ MAX_LENGTH = 100_000
 """Longest accepted sequence, residues; the longest known protein has about 45,000."""
 
 _COMPRESSIONS = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst"}
-_FORMATS = {b">": "fasta", b"#": "fasta", b"@": "fastq"}
 _UTF8_MARK = b"\xef\xbb\xbf"
 
 
@@ -213,6 +212,25 @@ def _without_preamble(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
     return head[:1], _buffered(head, stream)
 
 
+class _Text(NamedTuple):
+    """A record as it stands in the file; dnaio's own refuses all that is not ASCII, and the file with it."""
+
+    name: str
+    sequence: str
+    qualities: str | None
+
+
+def _fasta(stream: BinaryIO) -> FastaReader:
+    return FastaReader(stream, sequence_class=_Text)
+
+
+_READERS: dict[bytes, Callable[[BinaryIO], FastaReader | FastqReader]] = {
+    b">": _fasta,
+    b"#": _fasta,
+    b"@": FastqReader,
+}
+
+
 def _parse(path: str | Path | BinaryIO, name: str) -> Iterator[tuple[int, str, str]]:
     """Yield (1-based number, header, raw sequence), with every reader's error told as an `InputError`."""
     number = 0
@@ -227,9 +245,9 @@ def _parse(path: str | Path | BinaryIO, name: str) -> Iterator[tuple[int, str, s
             first, stream = _without_preamble(_decompressed(source, stack))
             if not first:
                 return
-            if first not in _FORMATS:
+            if first not in _READERS:
                 raise InputError(name, "is neither FASTA nor FASTQ", remedy="A FASTA record starts with '>'.")
-            reader = stack.enter_context(dnaio.open(stream, fileformat=_FORMATS[first]))
+            reader = stack.enter_context(_READERS[first](stream))
             for record in reader:
                 number += 1
                 yield number, record.name, record.sequence.replace(" ", "").replace("\t", "")
@@ -245,7 +263,7 @@ def _parse(path: str | Path | BinaryIO, name: str) -> Iterator[tuple[int, str, s
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(
-            name, f"record {number + 1} holds bytes that are not text", remedy="Save the file as ASCII."
+            name, f"record {number + 1} holds bytes that are not text", remedy="Save the file as UTF-8."
         ) from error
     except Exception as error:  # each decompressor has a type of its own for damaged data
         raise InputError(name, f"cannot be read after record {number}: {error}") from error

@@ -161,14 +161,22 @@ def test_id_of_a_rejected_record_is_free():
         (b"@a\nMKV\n+\nII\n", "after record 0"),
         (b"#x\nMKV\n", "after record 0"),
         (b">a\nMKV\n>\xe9\nMKV\n", "not text"),
-        (">a\nMKV\n>é\nMKV\n".encode(), "ASCII"),
-        (">a\nMKV\n>b\nMKß\n".encode(), "ASCII"),
         (b">a\n77\n>b\n", "none of the 2 records"),
     ],
 )
 def test_unusable_input(data, reason):
     with pytest.raises(InputError, match=reason):
         rejected(data)
+
+
+def test_one_record_that_is_not_ascii_costs_no_other():
+    ledger = RejectionLedger()
+    data = ">a β-lactamase\nMKV\n>é\nMKV\n>b\nMKß\n".encode()
+    records = list(read_fasta(io.BytesIO(data), rejected=ledger))
+    assert [(record.id, record.description) for record in records] == [("a", "β-lactamase"), ("é", "")]
+    assert [(row.id, row.reason) for row in ledger.rows] == [
+        ("b", "character 'ß' at position 3 is not a residue")
+    ]
 
 
 @pytest.mark.parametrize("compression", [name for name in COMPRESSORS if name != "plain"])
