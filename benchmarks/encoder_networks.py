@@ -268,10 +268,7 @@ def _transformer(trimers: bool) -> AbstractEncoder:
 
 def learning_together(network: WordEncoder) -> WordEncoder:
     """Let the words of a new network learn together, and return it."""
-    rows = network.table.weight.detach().clone()
-    network.exchange_words()
-    with torch.no_grad():
-        network.tables[0].copy_(rows)  # small rows that are mixed, not rows that are mixed to small ones
+    network.exchange_words(new=True)
     return network
 
 

@@ -56,6 +56,14 @@ def test_vectors_stay_when_the_exchange_begins_and_when_it_ends():
     network.settle()  # twice is no error
 
 
+def test_the_rows_of_a_new_network_are_those_that_are_mixed():
+    network = encoder()
+    rows = network.table.weight.detach().clone()
+    network.exchange_words(new=True)
+    torch.testing.assert_close(network.tables[0], rows, check_device=False)
+    assert network.table.weight.std() < 0.8 * rows.std(), "a mixture of rows drawn alone is smaller"
+
+
 @pytest.mark.parametrize(("exchange", "share"), [(False, 0.0), (True, 1e-3)])
 def test_a_word_that_was_never_met_learns_from_those_like_it(exchange, share):
     network = encoder()

@@ -83,10 +83,18 @@ class WordEncoder(AbstractEncoder):
         # While words exchange, the table is computed from the parameters and is none.
         return list(self.table.parameters())
 
-    def exchange_words(self) -> None:
-        """Let words that are like each other learn together, until `settle`. Vectors stay as they are."""
-        exchange = Exchange(N_SYMBOLS).to(self.table.weight.device)
+    def exchange_words(self, *, new: bool = False) -> None:
+        """Let words that are like each other learn together, until `settle`.
+
+        Vectors stay as they are, except those of a `new` network: its small rows are mixed, instead of rows
+        that are made large enough to be small when mixed.
+        """
+        rows = self.table.weight.detach().clone()
+        exchange = Exchange(N_SYMBOLS).to(rows.device)
         parametrize.register_parametrization(self.table, "weight", exchange)
+        if new:
+            with torch.no_grad():
+                self.tables[0].copy_(rows)
 
     def settle(self) -> None:
         """Keep the table as it is now, each word for itself."""

@@ -285,10 +285,7 @@ def _begin(
         if isinstance(shape, ConvEncoderConfig):
             return ConvEncoder(shape), {}
         words = WordEncoder(shape)
-        rows = words.table.weight.detach().clone()
-        words.exchange_words()
-        with torch.no_grad():
-            words.tables[0].copy_(rows)  # small rows that are mixed, not rows that are mixed to small ones
+        words.exchange_words(new=True)
         return words, {}
     if shape is not None:
         raise InvalidParameter("parent", str(parent), "has its shape already; give no encoder_config")
