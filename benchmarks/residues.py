@@ -34,14 +34,14 @@ from scipy.stats import rankdata, spearmanr
 from seqscan.alignment import align_all, align_to, mmseqs_clusters
 from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
-from seqscan.consensus import column_pairs
 from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
-from seqscan.domains import find_domains, membership
-from seqscan.explain import explain
 from seqscan.fasta import Record, read_fasta
 from seqscan.model import Model
 from seqscan.pipeline import SEGMENT_COVERAGE, cut_records
+from seqscan.residues.consensus import column_pairs
+from seqscan.residues.domains import find_domains, membership
+from seqscan.residues.explain import explain
 from seqscan.results import SPREAD
 from seqscan.segments import SegmentConfig
 from seqscan.stages import StageLog

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from seqscan.alignment import find_mmseqs, mmseqs_version
 from seqscan.artifact import read_manifest, remove_leftovers, write_atomically
 from seqscan.corpus import Corpus
-from seqscan.domains import learn_prior
 from seqscan.embed import embed_corpus
 from seqscan.encoder import AbstractEncoder, TrainableEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
@@ -40,6 +39,7 @@ from seqscan.neighbors import (
 )
 from seqscan.novelty import fit_novelty
 from seqscan.prior import DomainPrior
+from seqscan.residues.domains import learn_prior
 from seqscan.scan import ScanConfig, StoreScan, StreamConfig, discover, stream_frame, stream_labels
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore

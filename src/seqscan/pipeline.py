@@ -18,19 +18,20 @@ from seqscan.alignment import find_mmseqs, mmseqs_version
 from seqscan.alphabet import AMINO
 from seqscan.artifact import VERSION, file_checksum, write_atomically
 from seqscan.baselines import aggregate, run_baselines
-from seqscan.consensus import consensus_of, logo
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
-from seqscan.domains import find_domains
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
-from seqscan.explain import explain
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.head import ClusterHead
 from seqscan.hierarchy import Hierarchy, join_clusters
 from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
 from seqscan.report import Architecture, Part, ReportData, compositions, project_to_plane, write_report
+from seqscan.residues.consensus import consensus_of, logo
+from seqscan.residues.domains import find_domains
+from seqscan.residues.explain import explain
+from seqscan.residues.tracks import write_domains
 from seqscan.results import (
     SPREAD,
     Assignments,
@@ -44,7 +45,6 @@ from seqscan.results import (
 from seqscan.segments import SegmentConfig, recurring_segments
 from seqscan.stages import Stage, StageLog
 from seqscan.tally import ClusterTally, write_clusters
-from seqscan.tracks import write_domains
 
 __all__ = ["RunConfig", "cut_records", "kept_input", "run"]
 

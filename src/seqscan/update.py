@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from seqscan.alignment import find_mmseqs, mmseqs_version
 from seqscan.artifact import VERSION, file_checksum, read_manifest, write_atomically
 from seqscan.corpus import Corpus, write_corpus
-from seqscan.domains import learn_prior
 from seqscan.embed import embed_corpus
 from seqscan.errors import InputError, InvalidParameter, NoUsableRecord
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
@@ -31,6 +30,7 @@ from seqscan.hierarchy import HIERARCHY_COLUMNS
 from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors, Pieces, find_pieces
 from seqscan.pipeline import kept_input, summarize
+from seqscan.residues.domains import learn_prior
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, kept_ledger, write_tsv
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore

@@ -10,15 +10,15 @@ from seqscan.alignment import find_mmseqs
 from seqscan.alphabet import AMINO
 from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig
-from seqscan.domains import find_domains
 from seqscan.encoder import save_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.model import Model
 from seqscan.pipeline import RunConfig, cut_records, run
+from seqscan.residues.domains import find_domains
+from seqscan.residues.tracks import write_domains
 from seqscan.scan import ScanConfig
 from seqscan.segments import SegmentConfig
-from seqscan.tracks import write_domains
 
 pytestmark = pytest.mark.skipif(find_mmseqs() is None, reason="MMseqs2 is not installed")
 

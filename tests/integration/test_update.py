@@ -10,11 +10,11 @@ import pytest
 
 from seqscan.datasets import pfam10_labels, pfam10_sequences
 from seqscan.discovery import DiscoveryConfig
-from seqscan.domains import find_domains
 from seqscan.errors import InvalidParameter, NoUsableRecord
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.model import Model
 from seqscan.pipeline import RunConfig, run
+from seqscan.residues.domains import find_domains
 from seqscan.results import Assignments
 from seqscan.scan import ScanConfig
 from seqscan.update import UpdateConfig, update

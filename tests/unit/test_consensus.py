@@ -5,11 +5,11 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from seqscan import consensus as module
 from seqscan.alignment import find_mmseqs
 from seqscan.alphabet import AMINO
-from seqscan.consensus import Consensus, consensus_of, first_members, logo, write_consensus
 from seqscan.errors import MissingDependency
+from seqscan.residues import consensus as module
+from seqscan.residues.consensus import Consensus, consensus_of, first_members, logo, write_consensus
 from seqscan.results import ActivationMap
 
 

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from seqscan.alphabet import AMINO
-from seqscan.domains import (
+from seqscan.encoder import ConvEncoder, ConvEncoderConfig
+from seqscan.errors import ArtifactError, InvalidParameter, ShapeMismatch
+from seqscan.fasta import Record
+from seqscan.head import ClusterHead
+from seqscan.model import Model
+from seqscan.prior import N_PARTS, DomainPrior
+from seqscan.residues.domains import (
     STEP,
     _marginal,
     _Windows,
@@ -16,12 +22,6 @@ from seqscan.domains import (
     learn_prior,
     membership,
 )
-from seqscan.encoder import ConvEncoder, ConvEncoderConfig
-from seqscan.errors import ArtifactError, InvalidParameter, ShapeMismatch
-from seqscan.fasta import Record
-from seqscan.head import ClusterHead
-from seqscan.model import Model
-from seqscan.prior import N_PARTS, DomainPrior
 from seqscan.results import Domains
 from seqscan.store import unit
 
@@ -188,7 +188,7 @@ def test_windows_of_a_long_protein_are_weighed_in_blocks(monkeypatch):
     text = "A" * 64 + "W" * 40 + "A" * 64 + "H" * 80 + "A" * 160 + "W" * 40
     model = motif_model()
     (whole,) = membership(model, [Record("p", "", text)], cluster=0)
-    monkeypatch.setattr("seqscan.domains.BLOCK_CELLS", 3)
+    monkeypatch.setattr("seqscan.residues.domains.BLOCK_CELLS", 3)
     (part,) = membership(model, [Record("p", "", text)], cluster=0)
     np.testing.assert_allclose(part, whole, atol=1e-5)
 

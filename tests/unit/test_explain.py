@@ -14,10 +14,10 @@ from seqscan.encoder import ConvEncoder, ConvEncoderConfig, WordEncoder, WordEnc
 from seqscan.encoder import abstract as encoder_module
 from seqscan.encoder import words as words_module
 from seqscan.errors import InvalidParameter
-from seqscan.explain import explain
 from seqscan.fasta import Record
 from seqscan.head import ClusterHead
 from seqscan.model import Model
+from seqscan.residues.explain import explain
 
 sequences = st.lists(st.text(AMINO.symbols[1:21], min_size=1, max_size=60), min_size=1, max_size=5)
 

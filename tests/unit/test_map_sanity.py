@@ -14,10 +14,10 @@ from scipy.stats import spearmanr
 from seqscan.alphabet import AMINO
 from seqscan.datasets import pfam10_sequences
 from seqscan.encoder import load_encoder
-from seqscan.explain import explain
 from seqscan.fasta import Record, read_fasta
 from seqscan.head import ClusterHead, whitening
 from seqscan.model import Model
+from seqscan.residues.explain import explain
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_report import HOSTILE, make_data
 
-from seqscan.consensus import Consensus, logo
 from seqscan.errors import ShapeMismatch
 from seqscan.report import Architecture, Part, write_report
 from seqscan.report.architecture import architecture_rows
+from seqscan.residues.consensus import Consensus, logo
 
 
 def make_part(start, end, label):

@@ -102,7 +102,6 @@ def annotate(
     """Predict missing annotations, of known or new proteins, with a calibrated probability and evidence."""
     import numpy as np
 
-    from seqscan.explain import explain
     from seqscan.fasta import RejectionLedger, read_fasta
     from seqscan.knowledge.annotate import annotate as predict
     from seqscan.knowledge.annotate import marked_residues
@@ -110,6 +109,7 @@ def annotate(
     from seqscan.knowledge.gaf import write_gaf
     from seqscan.knowledge.reference import Reference
     from seqscan.model import Model
+    from seqscan.residues.explain import explain
     from seqscan.results import write_rejected
     from seqscan.threads import use_threads
 

@@ -55,15 +55,15 @@ def explain(
     threads: Threads = N_THREADS,
 ) -> None:
     """Say how much each residue speaks for a protein's cluster; the contributions sum to the logit."""
-    from seqscan.consensus import consensus_of, first_members, write_consensus
-    from seqscan.domains import find_domains
-    from seqscan.domains import membership as membership_of
-    from seqscan.explain import explain as maps_of
     from seqscan.fasta import Record, read_fasta
     from seqscan.model import Model
+    from seqscan.residues.consensus import consensus_of, first_members, write_consensus
+    from seqscan.residues.domains import find_domains
+    from seqscan.residues.domains import membership as membership_of
+    from seqscan.residues.explain import explain as maps_of
+    from seqscan.residues.tracks import color_structures, write_domains, write_maps
     from seqscan.results import ActivationMap, kept_ledger
     from seqscan.threads import use_threads
-    from seqscan.tracks import color_structures, write_domains, write_maps
 
     if domains == output:
         raise InvalidParameter("domains", str(domains), "is the output too", remedy="Name another file.")
@@ -107,12 +107,12 @@ def domains(
     threads: Threads = N_THREADS,
 ) -> None:
     """Find the parts of whole proteins that belong to clusters, in constant time for each protein."""
-    from seqscan.domains import find_domains
     from seqscan.fasta import read_fasta
     from seqscan.model import Model
+    from seqscan.residues.domains import find_domains
+    from seqscan.residues.tracks import write_domains
     from seqscan.results import kept_ledger
     from seqscan.threads import use_threads
-    from seqscan.tracks import write_domains
 
     use_threads(threads)
     rejected = output.with_name(f"{output.stem}.rejected.tsv")

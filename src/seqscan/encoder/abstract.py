@@ -3,7 +3,7 @@
 The vector of a protein is an affine map of a weighted mean of its residue vectors:
 `pooled = project(sum_t weight_t * h_t)`. Each feature has its own weights over the residues, so that a
 feature can be a mean over the protein or, sharper, the strongest match to a motif; nothing else stands
-between. That is what makes the residue maps of `seqscan.explain` an exact identity.
+between. That is what makes the residue maps of `seqscan.residues.explain` an exact identity.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class ReportData:
     maps : sequence of ActivationMap
         Of the clusters' representatives.
     logos : dict of int to str
-        An SVG of the consensus for each cluster that has one, see `seqscan.consensus.logo`.
+        An SVG of the consensus for each cluster that has one, see `seqscan.residues.consensus.logo`.
     architectures : sequence of Architecture
         Whole proteins to draw with their domains.
     segments_of : int
