@@ -1,0 +1,129 @@
+"""Print how alignments divide draws of families, before any head, and what the strength of a tie says.
+
+    python benchmarks/pieces.py [--data FOLDER] [--draws 10 60 60-zipf1 all] [--seeds 0 1 2] [--threads 2]
+
+A draw is a number of families, or all of them, thinned by Zipf's law where it says so. First table, AMI /
+ARI: what links of alignments connect, communities, communities joined by every tie, those joined by ties that
+are strong enough (`Pieces.groups`, what seqscan begins from), and the last against clans. Second table, for
+each draw: how many ties hold a family together and how many do not, and which share of all pairs of proteins
+lies in the communities that they connect. Labels are read to draw and to score.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+
+from families import Case, read_case
+from seqscan.discovery import N_ALIGNED
+from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, Pieces, find_pieces
+from seqscan.neighbors.pieces import needed_strength
+
+STRENGTHS = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0])
+
+
+def pieces_of(case: Case, folder: Path, threads: int) -> tuple[NeighborGraph, Pieces]:
+    """Align and divide, or read what was done before."""
+    aligned, divided = folder / "aligned", folder / "pieces"
+    if not divided.exists():
+        search = AlignmentNeighbors(case.corpus, min_coverage=0.3, threads=threads)
+        search.neighbors(N_ALIGNED).write(aligned, {})
+        find_pieces(case.corpus, NeighborGraph.read(aligned), threads=threads).write(divided)
+    return NeighborGraph.read(aligned), Pieces.read(divided)
+
+
+def codes(names: list[str]) -> NDArray[np.int64]:
+    """Number names."""
+    return np.unique(names, return_inverse=True)[1]
+
+
+def scores(labels: NDArray[np.int64], truth: NDArray[np.int64]) -> str:
+    """Return AMI / ARI."""
+    ami, ari = adjusted_mutual_info_score(truth, labels), adjusted_rand_score(truth, labels)
+    return f"{ami:.3f} / {ari:.3f}"
+
+
+def divisions_row(draw: str, aligned: NeighborGraph, pieces: Pieces, case: Case) -> str:
+    """Return a row of the first table."""
+    family = codes([case.family[id] for id in case.corpus.ids])
+    clan = codes([case.clan[id] for id in case.corpus.ids])
+    edges = aligned.edges()
+    links = csr_matrix((np.ones(len(edges)), edges.T), shape=(len(aligned),) * 2)
+    cells = [
+        draw,
+        f"{len(family):,}",
+        f"{needed_strength(pieces.communities):.2f}",
+        scores(connected_components(links, directed=False)[1], family),
+        scores(pieces.communities, family),
+        scores(pieces.joined(0.0), family),
+        scores(pieces.groups, family),
+        scores(pieces.groups, clan),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def strength_rows(pieces: Pieces, case: Case) -> list[str]:
+    """Return the rows of the second table; a community is of the family that most of it is of."""
+    family = codes([case.family[id] for id in case.corpus.ids])
+    sizes = np.bincount(pieces.communities)
+    members = csr_matrix((np.ones(len(family)), (pieces.communities, family)))
+    of = np.asarray(members.argmax(axis=1)).ravel()
+    ties = pieces.ties[np.isfinite(pieces.strength)]
+    place = np.digitize(pieces.strength[np.isfinite(pieces.strength)], STRENGTHS) - 1
+    a, b = ties.T
+    same = of[a] == of[b]
+    pairs = 2.0 * sizes[a] * sizes[b] / len(family) ** 2
+    rows = []
+    for i, strength in enumerate(STRENGTHS):
+        here = place == i
+        yes, no = here & same, here & ~same
+        rows.append(
+            f"| {strength:.1f} | {yes.sum()} | {no.sum()} | {pairs[yes].sum():.1e} | {pairs[no].sum():.1e} |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/pfam_all_dev"))
+    parser.add_argument("--output", type=Path, default=Path("out/pieces"))
+    parser.add_argument("--draws", nargs="*", default=["10", "60", "60-zipf1", "150-zipf1"])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    columns = (
+        "draw",
+        "domains",
+        "needed",
+        "connected parts",
+        "communities",
+        "all ties",
+        "groups",
+        "groups, clans",
+    )
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+    strengths = {}
+    for name in options.draws:
+        n, _, zipf = name.partition("-zipf")
+        for seed in options.seeds if n != "all" or zipf else options.seeds[:1]:
+            draw = f"{name}, {seed}"
+            folder = options.output / f"{name}-{seed}"
+            n_families = None if n == "all" else int(n)
+            case = read_case(options.data, folder, n_families, seed, zipf=float(zipf) if zipf else None)
+            aligned, pieces = pieces_of(case, folder, options.threads)
+            print(divisions_row(draw, aligned, pieces, case), flush=True)
+            strengths[draw] = strength_rows(pieces, case)
+    for draw, rows in strengths.items():
+        print(f"\n{draw}\n\n| strength from | ties of one family | of two | pairs of one family | of two |")
+        print("|---|---|---|---|---|", *rows, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
