@@ -122,18 +122,11 @@ class Pieces:
 
     def write(self, path: str | Path) -> None:
         """Write a pieces artifact."""
+        arrays = {name: getattr(self, name) for name in ("communities", "ties", "strength")}
+        arrays |= {name: getattr(self.graph, name) for name in ("indices", "distances")}
         with write_artifact(path, "pieces", {"metric": self.graph.metric}) as directory:
-            for name, array in self._arrays().items():
+            for name, array in arrays.items():
                 np.save(directory / f"{name}.npy", array)
-
-    def _arrays(self) -> dict[str, NDArray[np.generic]]:
-        return {
-            "communities": self.communities,
-            "ties": self.ties,
-            "strength": self.strength,
-            "indices": self.graph.indices,
-            "distances": self.graph.distances,
-        }
 
     @classmethod
     def read(cls, path: str | Path) -> Pieces:
