@@ -5,22 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
+from seqscan.encoder import AbstractEncoder
 from seqscan.errors import InvalidParameter
 from seqscan.scan import n_prototypes, over_provision
 
 __all__ = ["fitted_to_memory", "needed_bytes"]
 
 BASE_BYTES = 1_000_000_000
-"""Libraries, encoder and a batch; measured on 6,000 domains."""
+"""Libraries and a batch; measured on 6,000 domains."""
 TRAINING_BYTES = 500_000_000
 """Activations of joint learning; measured on 6,000 domains."""
 LINK_BYTES = 20_000
 """A prototype before clusters are joined, what trains it, and its links to others."""
-N_DIMENSIONS = 256
-"""Of the default encoder."""
 
 
-def needed_bytes(n: int, config: DiscoveryConfig, *, streamed: bool) -> int:
+def needed_bytes(n: int, config: DiscoveryConfig, encoder: AbstractEncoder, *, streamed: bool) -> int:
     """Return the highest memory of a run on n proteins, bytes.
 
     In memory: vectors in single precision, centered and whitened a few times over, both graphs and the pairs
@@ -28,21 +27,27 @@ def needed_bytes(n: int, config: DiscoveryConfig, *, streamed: bool) -> int:
     pairs, and prototypes with what trains and joins them.
     """
     n_clusters = over_provision(n, config.n_clusters) if n >= 6 else 2
-    fixed = BASE_BYTES + (TRAINING_BYTES if config.finetune else 0)
+    weights = sum(tensor.nbytes for tensor in encoder.state_dict().values())
+    fixed = BASE_BYTES + weights + (TRAINING_BYTES if config.finetune else 0)
+    vector = 4 * encoder.n_dimensions
     pairs = (N_NEIGHBORS + (0 if config.neighbors == "embedding" else 2 * N_ALIGNED)) * 8
     if streamed:
-        prototypes = LINK_BYTES * n_prototypes(n, config.n_clusters) + 16 * 4 * N_DIMENSIONS * n_clusters
-        return fixed + n * (2 * 4 * N_DIMENSIONS + pairs) + prototypes
-    return fixed + n * (6 * 4 * N_DIMENSIONS + 2 * pairs + 3 * 4 * n_clusters)
+        prototypes = LINK_BYTES * n_prototypes(n, config.n_clusters) + 16 * vector * n_clusters
+        return fixed + n * (2 * vector + pairs) + prototypes
+    return fixed + n * (6 * vector + 2 * pairs + 3 * 4 * n_clusters)
 
 
-def fitted_to_memory(n: int, config: DiscoveryConfig, budget: int) -> tuple[DiscoveryConfig, int]:
+def fitted_to_memory(
+    n: int, config: DiscoveryConfig, encoder: AbstractEncoder, budget: int
+) -> tuple[DiscoveryConfig, int]:
     """Return the configuration that keeps within a budget, and what it will need.
 
     Parameters
     ----------
     n : int, proteins
     config : DiscoveryConfig
+    encoder : AbstractEncoder
+        Its weights, and the length of its vectors, take memory too.
     budget : int, bytes
 
     Raises
@@ -51,7 +56,7 @@ def fitted_to_memory(n: int, config: DiscoveryConfig, budget: int) -> tuple[Disc
         If no way of working would do.
     """
     for streamed in sorted({config.streamed, True}):
-        needed = needed_bytes(n, config, streamed=streamed)
+        needed = needed_bytes(n, config, encoder, streamed=streamed)
         if needed <= budget:
             return replace(config, streamed=streamed), needed
     raise InvalidParameter(

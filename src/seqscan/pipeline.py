@@ -20,6 +20,7 @@ from seqscan.artifact import VERSION, file_checksum, write_atomically
 from seqscan.baselines import aggregate, run_baselines
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
+from seqscan.encoder import load_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
@@ -173,7 +174,9 @@ def run(
             ),
         )
         corpus = Corpus.open(cut)
-    fitted, needed = fitted_to_memory(len(corpus), config.discovery, config.memory_bytes)
+    fitted, needed = fitted_to_memory(
+        len(corpus), config.discovery, load_encoder(config.discovery.encoder), config.memory_bytes
+    )
     if fitted.streamed and not config.discovery.streamed:
         logger.warning("working in shards to keep within %.1f GB of memory", config.memory_bytes / 1e9)
     if config.segment:

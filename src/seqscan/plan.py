@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from seqscan.corpus import Corpus
 from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
+from seqscan.encoder import load_encoder
 from seqscan.errors import InvalidParameter
-from seqscan.memory import N_DIMENSIONS, fitted_to_memory
+from seqscan.memory import fitted_to_memory
 from seqscan.neighbors import AlignmentNeighbors
 from seqscan.neighbors.pieces import N_BRIDGES
 from seqscan.pipeline import RunConfig, run
@@ -101,7 +102,8 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     InvalidParameter
         If the memory cannot suffice, or the input is too small for a short run.
     """
-    discovery, needed = fitted_to_memory(len(corpus), config.discovery, config.memory_bytes)
+    encoder = load_encoder(config.discovery.encoder)
+    discovery, needed = fitted_to_memory(len(corpus), config.discovery, encoder, config.memory_bytes)
     n = len(corpus)
     sizes = [size for size in SAMPLES if size < n] or [n]
     if n < 100:
@@ -113,7 +115,7 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     )
     residues = [int(corpus.lengths[order[:size]].sum()) for size in sizes]
     total = int(corpus.lengths.sum())
-    disk = _disk(n, total, discovery)
+    disk = _disk(n, total, encoder.n_dimensions, discovery)
     for stage, size in fixed[-1].items():
         disk[stage] = disk.get(stage, 0) + size
     n_clusters = discovery.n_clusters or _extrapolated(list(found), sizes, n)
@@ -208,8 +210,8 @@ def _steps_left_out(stage: str, discovery: DiscoveryConfig, n_clusters: int) -> 
     return 1.0
 
 
-def _disk(n: int, n_residues: int, discovery: DiscoveryConfig) -> dict[str, int]:
-    vectors = n * 2 * N_DIMENSIONS
+def _disk(n: int, n_residues: int, n_dimensions: int, discovery: DiscoveryConfig) -> dict[str, int]:
+    vectors = n * 2 * n_dimensions
     graph = n * N_NEIGHBORS * 8
     found = {"read": n_residues + 40 * n, "embed": vectors, "neighbors": graph, "assign": 80 * n}
     found |= {"align": n * N_ALIGNED * 8, "pieces": n * (N_ALIGNED + N_BRIDGES + 2) * 8, "report": 100 * n}

@@ -12,6 +12,7 @@ from seqscan.fasta import read_fasta
 RUN = """
 import sys
 from seqscan.discovery import DiscoveryConfig
+from seqscan.encoder import load_encoder
 from seqscan.pipeline import RunConfig, run
 from seqscan.cli.clustering import say_plan
 from seqscan.memory import needed_bytes
@@ -20,8 +21,9 @@ source, output = sys.argv[1:]
 discovery = DiscoveryConfig(
     neighbors="embedding", finetune=False, threads=1, scan=ScanConfig(n_heads=2, n_steps=40)
 )
-budget = needed_bytes(400, discovery, streamed=True)
-assert budget < needed_bytes(400, discovery, streamed=False)
+encoder = load_encoder()
+budget = needed_bytes(400, discovery, encoder, streamed=True)
+assert budget < needed_bytes(400, discovery, encoder, streamed=False)
 config = RunConfig(discovery, memory_bytes=budget)
 run(source, output, config)
 say_plan(source, config)
