@@ -105,6 +105,18 @@ class TestEnoughPieces:
         assert pieces.enough_for(2).max() + 1 == 3, "a sixth is much"
 
 
+def test_links_join_few_families_as_long_as_there_are_enough():
+    """Two connected parts of twenty."""
+    chain = np.where(np.arange(40) % 20 < 19, np.arange(1, 41), -1).astype(np.int32)[:, None]
+    graph = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "test")
+    none = np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    few = Pieces(np.arange(40) // 10, *none, graph)
+    assert few.enough_for(2).tolist() == [0] * 20 + [1] * 20
+    assert few.enough_for(3).max() + 1 == 4, "two parts are too few"
+    many = Pieces(np.arange(40), *none, graph)
+    assert many.enough_for(2).max() + 1 == 0, "among many a link is no proof"
+
+
 class TestNeededStrength:
     def test_the_more_families_the_stronger(self):
         needed = [needed_strength(np.repeat(np.arange(n), 20)) for n in (1, 10, 100, 1000, 10**6)]

@@ -59,6 +59,9 @@ MAX_STRENGTH = 0.6
 N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
 
+LINKS_SUFFICE = 0.1
+"""Up to this needed strength, among few families, a link joins if a number of clusters is given."""
+
 MAX_LEFT_OUT = 0.1
 """Share of the proteins in small groups that may be left out where a number of clusters is given."""
 
@@ -103,14 +106,20 @@ class Pieces:
     def enough_for(self, n_clusters: int | None) -> NDArray[np.int64]:
         """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
 
-        Where a number of clusters is given, smaller groups make up for missing ones, down to two proteins;
-        after that the weakest ties are cut. If there are more groups, the smallest are left out as long as
-        they hold little: joined with those they resemble most they would spoil large ones.
+        Where a number of clusters is given and families are few, what is linked at all stays together as long
+        as there are so many pieces. Else smaller groups make up for missing ones, down to two proteins; after
+        that the weakest ties are cut. If there are more groups, the smallest are left out as long as they
+        hold little: joined with those they resemble most they would spoil large ones.
         """
         smallest = smallest_part(len(self.communities), n_clusters)
         if n_clusters is None:
             return by_size(self.groups, smallest)
         needed = needed_strength(self.communities)
+        if needed <= LINKS_SUFFICE:
+            parts = connected_components(_links(self.graph), directed=False)[1]
+            pieces = by_size(parts, smallest)
+            if pieces.max() + 1 >= n_clusters:
+                return pieces
         for cut in (needed, *np.unique(self.strength[self.strength > needed])):
             groups = self.joined(cut)
             if (np.bincount(groups) > 1).sum() >= n_clusters:
