@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
-from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from families import Case, read_case
 from seqscan.discovery import N_ALIGNED
+from seqscan.evaluate import label_scores
 from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, Pieces, find_pieces
-from seqscan.neighbors.pieces import needed_strength
+from seqscan.neighbors.pieces import connected_parts, needed_strength
 
 STRENGTHS = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0])
 
@@ -38,28 +37,21 @@ def pieces_of(case: Case, folder: Path, threads: int) -> tuple[NeighborGraph, Pi
     return NeighborGraph.read(aligned), Pieces.read(divided)
 
 
-def codes(names: list[str]) -> NDArray[np.int64]:
-    """Number names."""
-    return np.unique(names, return_inverse=True)[1]
-
-
-def scores(labels: NDArray[np.int64], truth: NDArray[np.int64]) -> str:
+def scores(labels: NDArray[np.int64], truth: list[str]) -> str:
     """Return AMI / ARI."""
-    ami, ari = adjusted_mutual_info_score(truth, labels), adjusted_rand_score(truth, labels)
-    return f"{ami:.3f} / {ari:.3f}"
+    found = label_scores(truth, labels.tolist())
+    return f"{found['ami']:.3f} / {found['ari']:.3f}"
 
 
 def divisions_row(draw: str, aligned: NeighborGraph, pieces: Pieces, case: Case) -> str:
     """Return a row of the first table."""
-    family = codes([case.family[id] for id in case.corpus.ids])
-    clan = codes([case.clan[id] for id in case.corpus.ids])
-    edges = aligned.edges()
-    links = csr_matrix((np.ones(len(edges)), edges.T), shape=(len(aligned),) * 2)
+    family = [case.family[id] for id in case.corpus.ids]
+    clan = [case.clan[id] for id in case.corpus.ids]
     cells = [
         draw,
         f"{len(family):,}",
         f"{needed_strength(pieces.communities):.2f}",
-        scores(connected_components(links, directed=False)[1], family),
+        scores(connected_parts(aligned), family),
         scores(pieces.communities, family),
         scores(pieces.joined(0.0), family),
         scores(pieces.groups, family),
@@ -70,7 +62,7 @@ def divisions_row(draw: str, aligned: NeighborGraph, pieces: Pieces, case: Case)
 
 def strength_rows(pieces: Pieces, case: Case) -> list[str]:
     """Return the rows of the second table; a community is of the family that most of it is of."""
-    family = codes([case.family[id] for id in case.corpus.ids])
+    family = np.unique([case.family[id] for id in case.corpus.ids], return_inverse=True)[1]
     sizes = np.bincount(pieces.communities)
     members = csr_matrix((np.ones(len(family)), (pieces.communities, family)))
     of = np.asarray(members.argmax(axis=1)).ravel()

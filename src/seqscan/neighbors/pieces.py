@@ -29,6 +29,7 @@ __all__ = [
     "Pieces",
     "by_size",
     "communities",
+    "connected_parts",
     "find_pieces",
     "group_means",
     "join_pieces",
@@ -116,8 +117,7 @@ class Pieces:
             return by_size(self.groups, smallest)
         needed = needed_strength(self.communities)
         if needed <= LINKS_SUFFICE:
-            parts = connected_components(_links(self.graph), directed=False)[1]
-            pieces = by_size(parts, smallest)
+            pieces = by_size(connected_parts(self.graph), smallest)
             if pieces.max() + 1 >= n_clusters:
                 return pieces
         for cut in (needed, *np.unique(self.strength[self.strength > needed])):
@@ -258,6 +258,11 @@ def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray
     resolution = share * len(graph) ** 2 / (2 * links.nnz)
     method = Louvain(resolution=resolution, modularity="potts", sort_clusters=False)
     return by_size(method.fit_predict(links + links.T))
+
+
+def connected_parts(graph: NeighborGraph) -> NDArray[np.int64]:
+    """Number what the neighbor pairs of a graph connect, (N,)."""
+    return connected_components(_links(graph), directed=False)[1]
 
 
 def _links(graph: NeighborGraph) -> csr_matrix:
