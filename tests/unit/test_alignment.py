@@ -1,5 +1,12 @@
 """The MMseqs2 program is called right and read right."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +19,7 @@ from seqscan.alignment import (
     write_rows,
 )
 from seqscan.alphabet import AMINO
+from seqscan.datasets import pfam10_sequences
 from seqscan.errors import MissingDependency, SeqscanError
 
 needs_mmseqs = pytest.mark.skipif(find_mmseqs() is None, reason="MMseqs2 is not installed")
@@ -142,3 +150,42 @@ def test_program_of_the_python_package(tmp_path, monkeypatch):
 def test_rows_are_written_by_number(tmp_path):
     write_rows([AMINO.encode("MKV"), AMINO.encode("MX")], np.array([1, 0]), tmp_path / "x.fasta")
     assert (tmp_path / "x.fasta").read_text() == ">1\nMX\n>0\nMKV\n"
+
+
+def _commands_with(text):
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            commands.append(path.read_bytes())
+        except OSError:  # it has ended
+            continue
+    return [command for command in commands if text.encode() in command]
+
+
+@needs_mmseqs
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_end_leaves_no_program_and_no_scratch(tmp_path, number):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    arguments = [
+        "-m",
+        "seqscan",
+        "run",
+        str(pfam10_sequences()),
+        "-o",
+        str(tmp_path / "out"),
+        "--threads",
+        "1",
+    ]
+    with subprocess.Popen(
+        [sys.executable, *arguments], env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.DEVNULL
+    ) as run:
+        until = time.monotonic() + 120
+        while not _commands_with(f"{scratch}/seqscan-") and time.monotonic() < until:
+            time.sleep(0.05)
+        assert run.poll() is None
+        run.send_signal(number)
+    assert run.returncode == 128 + number
+    assert not list(scratch.iterdir())
+    assert not _commands_with(str(scratch))

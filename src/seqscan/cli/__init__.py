@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from typing import Annotated
@@ -63,6 +64,8 @@ def main() -> None:
     # Before torch is loaded. Threads that spin while they wait for each other make a run slower on a machine
     # that has other work, and not faster on one that has none.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # What a scheduler sends ends a run like Ctrl-C: programs it started end too, and no scratch is left.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     handler = RichHandler(console=console, show_path=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     warnings.simplefilter("ignore", category=FutureWarning)
