@@ -4,9 +4,11 @@
 
 A draw is a number of families, or all of them, thinned by Zipf's law where it says so. First table, AMI /
 ARI: what links of alignments connect, communities, communities joined by every tie, those joined by ties that
-are strong enough (`Pieces.groups`, what seqscan begins from), and the last against clans. Second table, for
-each draw: how many ties hold a family together and how many do not, and which share of all pairs of proteins
-lies in the communities that they connect. Labels are read to draw and to score.
+are strong enough (`Pieces.groups`, what seqscan begins from), and the last against clans; then the tree of
+the groups, cut to as many parts as there are clans, against clans: joined by the default encoder's vectors
+alone, and tied ones first. Second table, for each draw: how many ties hold a family together and how many do
+not, and which share of all pairs of proteins lies in the communities that they connect. Labels are read to
+draw and to score.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ from scipy.sparse import csr_matrix
 
 from families import Case, read_case
 from seqscan.discovery import N_ALIGNED
+from seqscan.encoder import load_encoder
 from seqscan.evaluate import label_scores
+from seqscan.hierarchy import Hierarchy, join_clusters
 from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, Pieces, find_pieces
-from seqscan.neighbors.pieces import connected_parts, needed_strength
+from seqscan.neighbors.pieces import connected_parts, group_means, needed_strength, smallest_part
+from seqscan.store import unit
 
 STRENGTHS = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0])
 
@@ -56,8 +61,38 @@ def divisions_row(draw: str, aligned: NeighborGraph, pieces: Pieces, case: Case)
         scores(pieces.joined(0.0), family),
         scores(pieces.groups, family),
         scores(pieces.groups, clan),
+        *tree_cells(pieces, case),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def tree_cells(pieces: Pieces, case: Case) -> list[str]:
+    """Return how well the tree of the groups tells clans, without ties and with them."""
+    groups, clan = pieces.groups, np.array([case.clan[id] for id in case.corpus.ids])
+    vectors = load_encoder("default").embed(case.corpus[: len(case.corpus)])
+    means = group_means(unit(vectors - vectors.mean(axis=0)), groups)
+    sizes = np.bincount(groups)
+    sizes[sizes < smallest_part(len(groups), None)] = 0
+    there = sizes[groups] > 0
+    cells = []
+    for tied in (None, pieces.tied_clusters(groups)):
+        part = cut(join_clusters(means, sizes, tied), len(np.unique(clan)))
+        labels = np.array([part[group] for group in groups[there].tolist()])
+        cells.append(scores(labels, clan[there].tolist()))
+    return cells
+
+
+def cut(tree: Hierarchy, n_parts: int) -> dict[int, int]:
+    """Return the part of each cluster where the last joins of a tree are undone."""
+    kept = len(tree.nodes) - (n_parts - 1)
+    parent = dict(zip(tree.nodes[:kept].tolist(), tree.parents[:kept].tolist(), strict=True))
+    parts = {}
+    for cluster in tree.nodes[tree.n_clusters == 1].tolist():
+        node = cluster
+        while parent[node] in parent:
+            node = parent[node]
+        parts[cluster] = node
+    return parts
 
 
 def strength_rows(pieces: Pieces, case: Case) -> list[str]:
@@ -99,6 +134,8 @@ def main() -> None:
         "all ties",
         "groups",
         "groups, clans",
+        "tree, clans",
+        "tree with ties, clans",
     )
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
     strengths = {}

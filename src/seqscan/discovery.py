@@ -168,15 +168,20 @@ class _Aligned:
 
     Attributes
     ----------
-    graph : NeighborGraph, optional
+    divided : Pieces, optional
     pieces : (N,), optional
         What alignments hold together (`Pieces.enough_for`), -1 for proteins in none.
     key : str
     """
 
-    graph: NeighborGraph | None = None
+    divided: Pieces | None = None
     pieces: NDArray[np.int64] | None = None
     key: str = ""
+
+    @property
+    def graph(self) -> NeighborGraph | None:
+        """Neighbors by alignment."""
+        return None if self.divided is None else self.divided.graph
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,7 @@ def discover_categories(
         encoder, curve, key = _finetune(job, encoder, weights, clustered, aligned)
         curves += [{"stage": "joint learning"} | row for row in curve]
         clustered = _cluster(job, AGAIN, encoder, aligned, {"from": key})
-    model, key = _model(job, encoder, weights, clustered)
+    model, key = _model(job, encoder, weights, clustered, aligned)
 
     content = read_manifest(clustered.head, "head").content
     curves += [{"stage": "clustering"} | row for row in content["curve"]]
@@ -322,7 +327,7 @@ def _align(job: _Job) -> _Aligned:
         ).write(divided),
     )
     found = Pieces.read(divided)
-    return _Aligned(found.graph, found.enough_for(config.n_clusters), key)
+    return _Aligned(found, found.enough_for(config.n_clusters), key)
 
 
 def _cluster(
@@ -465,15 +470,20 @@ def _finetune(
     return load_encoder(path).to(job.device), curve, key
 
 
-def _model(job: _Job, encoder: AbstractEncoder, weights: str, clustered: _Clustered) -> tuple[Model, str]:
+def _model(
+    job: _Job, encoder: AbstractEncoder, weights: str, clustered: _Clustered, aligned: _Aligned
+) -> tuple[Model, str]:
     """Join encoder and head, and learn what is novel and what domains look like; also return a key."""
     config = job.config
     head = load_head(clustered.head)
     labels = np.concatenate([labels for _, labels in stream_labels(head, clustered.store)])
+    content = {"config": asdict(config), "n_proteins": len(job.corpus), "encoder": {"parent": weights}}
+    if aligned.divided is not None:
+        content["tied"] = aligned.divided.tied_clusters(labels).tolist()
     model = Model(
         encoder,
         head,
-        {"config": asdict(config), "n_proteins": len(job.corpus), "encoder": {"parent": weights}},
+        content,
         fit_novelty(clustered.store.gather, labels, head.center, seed=config.seed),
     )
     path = job.folder / "prior.safetensors"

@@ -1,4 +1,7 @@
-"""From clusters to groups of clusters: the tree in which the clusters of a head join, the likest first."""
+"""From clusters to groups of clusters: the tree in which the clusters of a head join.
+
+Those that profiles tie join first: they are homologous beyond what vectors tell. Then the likest do.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class Hierarchy:
     parents : (M,), int64
         Number of the group that a node belongs to; -1 for the root.
     distances : (M,), float64
-        Mean cosine distance of the prototypes on the two sides of a group; 0 for a cluster.
+        Mean cosine distance of the prototypes on the two sides of a group, tied ones counted as 0; 0 for a
+        cluster.
     n_clusters : (M,), int64
         Within the node.
     sizes : (M,), int64
@@ -71,7 +75,9 @@ class Hierarchy:
         return groups
 
 
-def join_clusters(prototypes: NDArray[np.float32], sizes: NDArray[np.int64]) -> Hierarchy:
+def join_clusters(
+    prototypes: NDArray[np.float32], sizes: NDArray[np.int64], tied: NDArray[np.int64] | None = None
+) -> Hierarchy:
     """Join clusters whose prototypes are alike, by average linkage on cosine distance.
 
     Parameters
@@ -79,6 +85,8 @@ def join_clusters(prototypes: NDArray[np.float32], sizes: NDArray[np.int64]) -> 
     prototypes : (C, Q)
     sizes : (C,), proteins
         A cluster without members takes no part.
+    tied : (T, 2), int64, optional
+        Pairs of clusters without a distance, from `Pieces.tied_clusters`.
 
     Raises
     ------
@@ -104,8 +112,14 @@ def join_clusters(prototypes: NDArray[np.float32], sizes: NDArray[np.int64]) -> 
     counts = np.ones(2 * n - 1, dtype=np.int64)
     totals = np.concatenate([sizes[used], np.zeros(n - 1, dtype=np.int64)])
     if n > 1:
-        directions = unit(prototypes[used]).astype(np.float64)
-        joins = linkage(np.maximum(pdist(directions, "cosine"), 0.0), method="average")
+        apart = np.maximum(pdist(unit(prototypes[used]).astype(np.float64), "cosine"), 0.0)
+        if tied is not None and len(tied):
+            place = np.full(len(sizes), -1)
+            place[used] = np.arange(n)
+            pairs = np.sort(place[tied], axis=1)
+            low, high = pairs[(pairs[:, 0] >= 0) & (pairs[:, 0] < pairs[:, 1])].T
+            apart[low * n - low * (low + 1) // 2 + high - low - 1] = 0.0  # as pdist lays pairs out
+        joins = linkage(apart, method="average")
         for number, (a, b, distance, n_joined) in enumerate(joins):
             group, parts = n + number, [int(a), int(b)]
             parents[parts] = nodes[group]

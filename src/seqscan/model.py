@@ -36,7 +36,7 @@ class Model:
     encoder : AbstractEncoder
     head : ClusterHead
     content : dict
-        Provenance, JSON values.
+        Provenance, JSON values, and `tied`.
     novelty : Novelty, optional
         Tells proteins of the clusters from others.
     prior : DomainPrior, optional
@@ -48,6 +48,11 @@ class Model:
     content: dict[str, Any] = field(default_factory=dict)
     novelty: Novelty | None = None
     prior: DomainPrior | None = None
+
+    @property
+    def tied(self) -> NDArray[np.int64]:
+        """Pairs of clusters that profiles tie, (T, 2)."""
+        return np.array(self.content.get("tied", []), dtype=np.int64).reshape(-1, 2)
 
     def save(self, path: str | Path) -> None:
         """Write a model artifact; replaces `path` if it is a model."""

@@ -24,7 +24,6 @@ from seqscan.encoder import load_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
-from seqscan.head import ClusterHead
 from seqscan.hierarchy import Hierarchy, join_clusters
 from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
@@ -189,8 +188,7 @@ def run(
 
     assignments = found.model.head.assign(corpus.ids, found.vectors, min_probability=config.min_probability)
     tables = {"found": found.key, "min_probability": config.min_probability}
-    head = found.model.head
-    clusters, tree = summarize(assignments, corpus, head, found.vectors)
+    clusters, tree = summarize(assignments, corpus, found.model, found.vectors)
 
     def write_tables() -> None:
         found.model.save(output / "model")
@@ -290,7 +288,7 @@ def cut_records(
 def summarize(
     assignments: Assignments,
     corpus: Corpus,
-    head: ClusterHead,
+    model: Model,
     vectors: NDArray[np.float32],
     previous: NDArray[np.int64] | None = None,
 ) -> tuple[list[ClusterSummary], Hierarchy]:
@@ -300,15 +298,16 @@ def summarize(
     ----------
     assignments : Assignments
     corpus : Corpus
-    head : ClusterHead
+    model : Model
     vectors : (N, P)
         Of the corpus.
     previous : (C,), int64, optional
         Further members that the tree counts, and the descriptions do not.
     """
-    tally = ClusterTally(head)
+    tally = ClusterTally(model.head)
     tally.add(assignments, vectors, corpus.lengths)
-    tree = join_clusters(head.prototypes, tally.sizes if previous is None else tally.sizes + previous)
+    sizes = tally.sizes if previous is None else tally.sizes + previous
+    tree = join_clusters(model.head.prototypes, sizes, model.tied)
     numbers = np.flatnonzero(tally.sizes).tolist()
     shares, background = compositions(corpus, assignments.labels, numbers)
     enriched = {}

@@ -286,7 +286,7 @@ def _write_clusters(
     previous = np.zeros(grown.head.n_clusters, dtype=np.int64)
     for row in old:
         previous[int(row["cluster"])] = int(row["size"])
-    summaries, tree = summarize(assignments, corpus, grown.head, store.vectors(), previous)
+    summaries, tree = summarize(assignments, corpus, grown, store.vectors(), previous)
     fresh = {row.cluster: asdict(row) for row in summaries}
     header = list(old[0]) if old else list(ClusterSummary.__dataclass_fields__)
     rows = []

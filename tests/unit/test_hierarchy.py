@@ -34,6 +34,19 @@ def test_every_node_lies_within_its_parent(tree):
     assert (tree.sizes[-1], tree.n_clusters[-1]) == (sum(range(21)) - 13, 19)
 
 
+def test_tied_clusters_join_before_all_others():
+    directions = np.array([[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    sizes = np.array([4, 3, 0, 1])
+    alone = join_clusters(directions, sizes)
+    assert (alone.parent_of(0), alone.parent_of(1), alone.parent_of(3)) == (4, 4, 5)
+    tied = join_clusters(directions, sizes, np.array([[3, 0], [2, 1]]))  # one of them has no members
+    assert (tied.parent_of(0), tied.parent_of(3), tied.parent_of(1)) == (4, 4, 5)
+    assert tied.distances[3] == 0
+    assert tied.distances[-1] == pytest.approx((alone.distances[3] + 1) / 2)
+    same = join_clusters(directions, sizes, np.array([[2, 1], [0, 0]]))
+    assert same.rows() == alone.rows()
+
+
 def test_a_cut_finds_groups_and_finer_cuts_lie_within(tree):
     groups = tree.cut(0.5)
     clans = {cluster: cluster // 4 for cluster in range(20) if cluster != 7}

@@ -128,6 +128,13 @@ class TestNeededStrength:
         assert many.groups.max() + 1 == 99
 
 
+def test_clusters_are_tied_where_most_of_two_tied_communities_are():
+    pieces = divided([4, 4, 4, 2, 1], [(0, 1), (1, 2), (2, 3), (3, 4)], [0.1, 0.9, 0.2, np.inf])
+    clusters = [7, 7, 7, 2] + [2] * 4 + [2, 2, 2, 7] + [5, 5] + [7]
+    assert pieces.tied_clusters(np.array(clusters)).tolist() == [[2, 5], [2, 7]]
+    assert divided([2, 1]).tied_clusters(np.zeros(3, int)).shape == (0, 2)
+
+
 def test_pieces_survive_writing(tmp_path):
     graph = NeighborGraph(np.array([[1], [0]], np.int32), np.zeros((2, 1), np.float32), "test")
     ties = np.array([[0, 1]])

@@ -129,6 +129,17 @@ class Pieces:
         beyond = pieces >= n_clusters
         return np.where(beyond, -1, pieces) if beyond.mean() <= MAX_LEFT_OUT else pieces
 
+    def tied_clusters(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return the pairs of clusters of the proteins (N,) that most of two tied communities are in, (T, 2).
+
+        What was too weakly tied to be one piece is homologous still; what is too small to be a cluster says
+        nothing of others. Pairs ascend.
+        """
+        members = csr_matrix((np.ones(len(labels)), (self.communities, labels)))
+        cluster = np.asarray(members.argmax(axis=1)).ravel()
+        pairs = np.sort(cluster[self.ties[np.isfinite(self.strength)]], axis=1)
+        return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0).astype(np.int64)
+
     def write(self, path: str | Path) -> None:
         """Write a pieces artifact."""
         arrays = {name: getattr(self, name) for name in ("communities", "ties", "strength")}
