@@ -6,6 +6,7 @@ program.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -102,7 +103,8 @@ def _mmseqs(*arguments: str | Path | float) -> None:
         try:
             said, _ = process.communicate()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
         tail = "\n".join(said.strip().splitlines()[-5:])

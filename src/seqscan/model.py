@@ -36,7 +36,7 @@ class Model:
     encoder : AbstractEncoder
     head : ClusterHead
     content : dict
-        Provenance, JSON values, and `tied`.
+        JSON values: provenance, and pairs of clusters as `tied`.
     novelty : Novelty, optional
         Tells proteins of the clusters from others.
     prior : DomainPrior, optional
