@@ -168,18 +168,17 @@ def _commands_with(text):
 def test_a_run_that_is_told_to_end_leaves_no_program_and_no_scratch(tmp_path, number):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    arguments = [
-        "-m",
-        "seqscan",
-        "run",
-        str(pfam10_sequences()),
-        "-o",
-        str(tmp_path / "out"),
-        "--threads",
-        "1",
-    ]
+    # A process in the background of a shell ignores Ctrl-C, and its children do.
+    code = """if True:
+        import signal
+        from seqscan.cli import main
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        main()"""
+    arguments = ["run", str(pfam10_sequences()), "-o", str(tmp_path / "out"), "--threads", "1"]
     with subprocess.Popen(
-        [sys.executable, *arguments], env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stderr=subprocess.DEVNULL,
     ) as run:
         until = time.monotonic() + 120
         while not _commands_with(f"{scratch}/seqscan-") and time.monotonic() < until:
