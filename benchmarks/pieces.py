@@ -24,7 +24,7 @@ from families import Case, read_case
 from seqscan.discovery import N_ALIGNED
 from seqscan.encoder import load_encoder
 from seqscan.evaluate import label_scores
-from seqscan.hierarchy import Hierarchy, join_clusters
+from seqscan.hierarchy import join_clusters
 from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, Pieces, find_pieces
 from seqscan.neighbors.pieces import connected_parts, group_means, needed_strength, smallest_part
 from seqscan.store import unit
@@ -73,26 +73,14 @@ def tree_cells(pieces: Pieces, case: Case) -> list[str]:
     means = group_means(unit(vectors - vectors.mean(axis=0)), groups)
     sizes = np.bincount(groups)
     sizes[sizes < smallest_part(len(groups), None)] = 0
-    there = sizes[groups] > 0
+    there, n_clans = sizes[groups] > 0, len(np.unique(clan))
     cells = []
     for tied in (None, pieces.tied_clusters(groups)):
-        part = cut(join_clusters(means, sizes, tied), len(np.unique(clan)))
+        tree = join_clusters(means, sizes, tied)
+        part = tree.cut(tree.distances[1 - n_clans])  # the last joins are undone
         labels = np.array([part[group] for group in groups[there].tolist()])
         cells.append(scores(labels, clan[there].tolist()))
     return cells
-
-
-def cut(tree: Hierarchy, n_parts: int) -> dict[int, int]:
-    """Return the part of each cluster where the last joins of a tree are undone."""
-    kept = len(tree.nodes) - (n_parts - 1)
-    parent = dict(zip(tree.nodes[:kept].tolist(), tree.parents[:kept].tolist(), strict=True))
-    parts = {}
-    for cluster in tree.nodes[tree.n_clusters == 1].tolist():
-        node = cluster
-        while parent[node] in parent:
-            node = parent[node]
-        parts[cluster] = node
-    return parts
 
 
 def strength_rows(pieces: Pieces, case: Case) -> list[str]:

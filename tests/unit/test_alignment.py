@@ -164,15 +164,16 @@ def _commands_with(text):
 
 @needs_mmseqs
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_run_that_is_told_to_end_leaves_no_program_and_no_scratch(tmp_path, number):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    # A process in the background of a shell ignores Ctrl-C, and its children do.
+    # A process in the background of a shell ignores Ctrl-C, one under nohup the other, and their children do.
     code = """if True:
         import signal
         from seqscan.cli import main
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         main()"""
     arguments = ["run", str(pfam10_sequences()), "-o", str(tmp_path / "out"), "--threads", "1"]
     with subprocess.Popen(

@@ -64,8 +64,11 @@ def main() -> None:
     # Before torch is loaded. Threads that spin while they wait for each other make a run slower on a machine
     # that has other work, and not faster on one that has none.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # What a scheduler sends ends a run like Ctrl-C: programs it started end too, and no scratch is left.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # What a scheduler sends, and a terminal that closes, end a run like Ctrl-C: what it started ends too, and
+    # no scratch is left. Under nohup the second stays ignored.
+    for told in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(told) == signal.SIG_DFL:
+            signal.signal(told, lambda number, _: sys.exit(128 + number))
     handler = RichHandler(console=console, show_path=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     warnings.simplefilter("ignore", category=FutureWarning)
