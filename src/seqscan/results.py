@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError, NoUsableRecord, ShapeMismatch
@@ -48,9 +49,10 @@ NOVELTY_COLUMNS = ("novelty", "known_share", "reason")
 """Further columns of assignments that say how novel a protein is."""
 UNASSIGNED = -1
 _REMEDY = "Give a tab-separated table whose first line names the columns."
-SPREAD = 25
-"""Residues to either side over which maps to look at are spread. Members of clusters that were put between
-members of others stand out best with 25 to 50 (docs/experiments/residues.md; no label was read)."""
+SPREAD = 30
+"""Residues, standard deviation of the bell curve over which each share of a map to look at is spread. Members
+of clusters that were put between members of others stand out best with 25 to 40; no label was read
+(docs/experiments/residues.md)."""
 
 
 @dataclass(frozen=True)
@@ -280,15 +282,32 @@ class ActivationMap:
         """The cluster's logit."""
         return float(self.contributions.sum(dtype=np.float64)) + self.bias
 
-    def spread(self, reach: int) -> ActivationMap:
-        """Return the map with each residue's share spread over the residues up to `reach` away.
+    def spread(self, width: float) -> ActivationMap:
+        """Return the map with each residue's share spread over those around it by a bell curve.
 
         The shares still sum to the logit. Single words that speak for a cluster stand anywhere; those of a
         domain stand together, so a map that is spread shows better where the domain is, and not where in it
         its motifs are.
+
+        Parameters
+        ----------
+        width : residues
+            Standard deviation of the curve; 0 leaves the map as it is.
         """
-        lead = None if self.lead is None else spread_evenly(self.lead[:, None], reach)[:, 0]
-        return replace(self, contributions=spread_evenly(self.contributions[:, None], reach)[:, 0], lead=lead)
+        if width == 0:
+            return self
+        lead = None if self.lead is None else _spread_by_bell(self.lead, width)
+        return replace(self, contributions=_spread_by_bell(self.contributions, width), lead=lead)
+
+
+def _spread_by_bell(shares: NDArray[np.float32], width: float) -> NDArray[np.float32]:
+    """Spread each share (L,) by a bell curve, all of which lies within the protein: their sum stays."""
+
+    def blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return gaussian_filter1d(values, width, mode="constant", truncate=3.0)
+
+    within = blur(np.ones(len(shares)))
+    return blur(shares.astype(np.float64) / within).astype(np.float32)
 
 
 def spread_evenly(

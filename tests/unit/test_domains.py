@@ -101,6 +101,7 @@ def test_logit_of_a_window_is_that_of_its_residues_alone():
         encoder.trimers.weight.zero_()
         encoder.features.weight.normal_()
         encoder.embed_codes.weight.normal_()
+        encoder.sharpness.zero_()  # else a residue's weight depends on the whole protein
     generator = np.random.default_rng(0)
     shapes = ((3, 4), (5,), (5, 4))
     head = ClusterHead(*(generator.normal(size=shape).astype(np.float32) for shape in shapes), 0.1)
@@ -182,6 +183,12 @@ def test_thirds_tell_where_a_domain_begins():
     assert found_in(model, "A" * 80 + text + "A" * 80) == [(80, 160, 0)]
     inside = [next(membership(model, [Record("p", "", t)])).max() for t in (text, text[::-1])]
     assert inside[0] > 0.8 > 0.5 > inside[1]
+
+
+def test_a_window_counts_only_as_clusters_whose_domains_are_as_long():
+    """Cluster 1 has domains of 80 residues: 40 of its letters are none."""
+    assert found_in(motif_model(), "H" * 40) == [(0, 40, -1)]
+    assert found_in(motif_model(), "W" * 40) == [(0, 40, 0)]
 
 
 def test_windows_of_a_long_protein_are_weighed_in_blocks(monkeypatch):

@@ -48,8 +48,12 @@ def explain(
         ),
     ] = None,
     spread: Annotated[
-        int,
-        typer.Option(min=0, help="Residues to either side over which a residue's share is spread; 0: sharp."),
+        float,
+        typer.Option(
+            min=0,
+            metavar="RESIDUES",
+            help="Standard deviation of the bell curve by which a residue's share is spread; 0: sharp.",
+        ),
     ] = SPREAD,
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,

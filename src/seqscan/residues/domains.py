@@ -1,7 +1,8 @@
 """Which parts of a whole protein belong to which clusters, in constant time for each protein.
 
-The vector of any window is a ratio of sums over its residues, so one pass of the encoder gives the vectors
-of all windows. Each window is weighed as one domain of each cluster, by its own vector, those of its three
+A protein's vector is a sum of shares of its residues, and what a window adds is the sum of its own. So one
+pass of the encoder gives what all windows say of a cluster, and how long their vectors are, as differences of
+running sums. Each window is weighed as one domain of each cluster, by its own direction, those of its three
 thirds and its length, against being no domain; dynamic programming picks the best set of windows that do not
 overlap.
 """
@@ -80,31 +81,29 @@ def learn_prior(
             center[label] = np.median(log_lengths[own])
             spread[label] = max(log_lengths[own].std(), MIN_SPREAD)
             looked_at = [sequences[int(row)] for row in own[:N_MEMBERS]]
-            parts[label] = unit(_described(model, looked_at)[:, 1:].mean(axis=0, dtype=np.float32))
+            parts[label] = unit(_described(model, looked_at)[1:].mean(axis=1))
     rows = generator.permutation(len(sequences))[:N_SHUFFLED]
     mixed = [generator.permutation(sequences[int(row)]) for row in rows]
-    logits = _directions(head, parts) @ _described(model, mixed).reshape(len(mixed), -1).T
-    return DomainPrior(center, spread, parts, float(np.median(logits.max(axis=0))))
+    logits = np.einsum("pcq,pnq->nc", _directions(head, parts), _described(model, mixed), optimize=True)
+    return DomainPrior(center, spread, parts, float(np.median(logits.max(axis=1))))
 
 
 def _directions(head: ClusterHead, parts: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what a window's points are multiplied with, (C, (1 + N_PARTS) Q).
+    """Return what the points of a window and of its parts are multiplied with, (1 + N_PARTS, C, Q).
 
     The logit of a window is the mean of two: of the window as a whole, and of its parts on average.
     """
-    whole = unit(head.prototypes)[:, None] / 2
-    each = parts / (2 * N_PARTS)
-    return (np.concatenate([whole, each], axis=1) / head.temperature).reshape(len(parts), -1).astype("f4")
+    whole = unit(head.prototypes)[None] / 2
+    each = parts.transpose(1, 0, 2) / (2 * N_PARTS)
+    return np.ascontiguousarray(np.concatenate([whole, each]) / head.temperature, dtype=np.float32)
 
 
 def _described(model: Model, sequences: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Return the points of sequences as a whole and of their parts, (N, 1 + N_PARTS, Q), of length 1."""
-    frame = _Frame.of(model)
-    points = np.zeros((len(sequences), 1 + N_PARTS, frame.bias.shape[0]), np.float32)
-    for row, sums, weights in _summed(model, sequences, step=1):
-        bounds = [(0, len(sums)), *_bounds(len(sums))]
-        top, bottom = (np.stack([x[start:end].sum(axis=0) for start, end in bounds]) for x in (sums, weights))
-        points[row] = frame.points(top, bottom)
+    """Return the points of sequences as a whole and of their parts, (1 + N_PARTS, N, Q), of length 1."""
+    points = np.zeros((1 + N_PARTS, len(sequences), model.head.projection.shape[1]), np.float32)
+    for row, shares in _shares(model, sequences, step=1):
+        bounds = [(0, len(shares)), *_bounds(len(shares))]
+        points[:, row] = unit(np.stack([shares[start:end].sum(axis=0) for start, end in bounds]))
     return points
 
 
@@ -116,27 +115,6 @@ def _bounds(n: int) -> list[tuple[int, int]]:
     """
     starts = [part * n // N_PARTS for part in range(N_PARTS)]
     return [(start, max(start + 1, (part + 1) * n // N_PARTS)) for part, start in enumerate(starts)]
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """From the weighted mean of residue vectors to the space of the head's prototypes."""
-
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, model: Model) -> _Frame:
-        network, head = model.encoder.project, model.head
-        return cls(
-            network.weight.detach().cpu().numpy().T @ head.projection,
-            (network.bias.detach().cpu().numpy() - head.center) @ head.projection,
-        )
-
-    def points(self, sums: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the points (N, Q), of length 1, of sums and weights (N, D)."""
-        points = (sums / np.maximum(weights, np.float32(1e-30))) @ self.weight + self.bias
-        return unit(points.astype(np.float32, copy=False))
 
 
 def find_domains(model: Model, records: Iterable[Record], *, max_residues: int = 8_192) -> Iterator[Domains]:
@@ -227,32 +205,38 @@ class _Windows:
 def _windows(
     model: Model, prior: DomainPrior, block: Sequence[Record], max_residues: int, cluster: int | None = None
 ) -> Iterator[tuple[int, _Windows]]:
-    frame, directions = _Frame.of(model), _directions(model.head, prior.parts)
+    directions = _directions(model.head, prior.parts)
     codes = [AMINO.encode(record.sequence) for record in block]
-    for row, sums, weights in _summed(model, codes, step=STEP, max_residues=max_residues):
+    for row, shares in _shares(model, codes, step=STEP, max_residues=max_residues):
         wanted = cluster
         if wanted is None:
-            point = frame.points(sums.sum(axis=0, keepdims=True), weights.sum(axis=0, keepdims=True))
-            wanted = int((point @ unit(model.head.prototypes).T).argmax())
-        yield row, _weigh(sums, weights, len(codes[row]), frame, directions, prior, wanted)
+            wanted = int((unit(model.head.prototypes) @ shares.sum(axis=0)).argmax())
+        yield row, _weigh(shares, len(codes[row]), directions, prior, wanted)
 
 
-def _summed(
+def _shares(
     model: Model, sequences: Sequence[NDArray[np.uint8]], *, step: int, max_residues: int = 8_192
-) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield row, weighted residue vectors and weights, each summed over cells of `step` residues."""
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield row and (n, Q), what each cell of `step` residues adds to the protein's point.
+
+    Before it is brought to length 1, a protein's point in the space of the head's prototypes is their sum,
+    and that of any window is the sum of its own cells.
+    """
+    network, head = model.encoder.project, model.head
+    weight = network.weight.detach().cpu().numpy().T @ head.projection
+    bias = (network.bias.detach().cpu().numpy() - head.center) @ head.projection
     for rows, _, pieces in model.encoder.encode_pieces(sequences, max_residues=max_residues):
-        shapes = [(-(-len(sequences[row]) // step), model.encoder.project.in_features) for row in rows]
-        sums = [np.zeros(shape, np.float32) for shape in shapes]
-        totals = [np.zeros(shape, np.float32) for shape in shapes]
+        lengths = [len(sequences[row]) for row in rows]
+        sums = [np.zeros((-(-length // step), len(weight)), np.float32) for length in lengths]
         start = 0
         for residues, weights in pieces:
-            for line, row in enumerate(rows.tolist()):
-                n = len(sequences[row]) - start  # what follows is padding
-                _add_cells(sums[line], weights[line, :n].float() * residues[line, :n].float(), start, step)
-                _add_cells(totals[line], weights[line, :n].float(), start, step)
+            for cells, length, h, w in zip(sums, lengths, residues, weights, strict=True):
+                n = length - start  # what follows is padding
+                _add_cells(cells, w[:n].float() * h[:n].float(), start, step)
             start += residues.shape[1]
-        yield from zip(rows.tolist(), sums, totals, strict=True)
+        for row, length, cells in zip(rows.tolist(), lengths, sums, strict=True):
+            n_residues = np.minimum(length - step * np.arange(len(cells)), step)
+            yield row, (cells @ weight + np.outer(n_residues / length, bias)).astype(np.float32, copy=False)
 
 
 def _add_cells(cells: NDArray[np.float32], values: torch.Tensor, start: int, step: int) -> None:
@@ -264,50 +248,59 @@ def _add_cells(cells: NDArray[np.float32], values: torch.Tensor, start: int, ste
 
 
 def _weigh(
-    sums: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    shares: NDArray[np.float32],
     length: int,
-    frame: _Frame,
     directions: NDArray[np.float32],
     prior: DomainPrior,
     cluster: int,
 ) -> _Windows:
-    n = len(sums)
+    n = len(shares)
     reach = SPREADS * prior.spread
     least = max(1, int(np.exp((prior.log_length - reach).min()) / STEP))
     most = min(n, int(np.ceil(min(np.exp((prior.log_length + reach).max()), MAX_LENGTH) / STEP)))
     label = np.zeros((n + 1, most + 1), dtype=np.int32)
     best, any_, wanted = (np.full((n + 1, most + 1), -np.inf) for _ in range(3))
-    # The points of the windows of a long protein would not fit into memory at once.
+    # The sums of a long protein toward thousands of clusters would not fit into memory at once.
     for begin in range(0, n, BLOCK_CELLS):
         stop = min(begin + BLOCK_CELLS, n)  # windows begin before it
-        points = _points(sums[begin : stop + most], weights[begin : stop + most], most, frame)
+        own = shares[begin : stop + most]
+        toward = _cumulated(directions @ own.T).astype(np.float32)
+        scale = 1.0 / _lengths(own)
         for k in range(min(least, n), min(most, n - begin) + 1):
-            m = min(stop, n - k + 1) - begin
-            parts = [points[end - start][start : start + m] for start, end in ((0, k), *_bounds(k))]
             far = (np.log(min(k * STEP, length)) - prior.log_length) / prior.spread
+            near = np.flatnonzero(np.abs(far) <= SPREADS)
+            if not len(near):
+                continue
+            far, m = far[near], min(stop, n - k + 1) - begin
+            odds = np.full((len(near), m), -prior.background, np.float32)
+            for part, (start, end) in enumerate(((0, k), *_bounds(k))):
+                inside = toward[part, near, end : end + m] - toward[part, near, start : start + m]
+                odds += inside * np.diagonal(scale, end - start)[start : start + m]
             # Two halves of a domain point where the whole does: a part counts as much as it is of a domain.
-            share = np.exp(np.minimum(far * prior.spread, 0.0))
-            odds = (np.concatenate(parts, axis=1) @ directions.T - prior.background) * share
-            odds -= 0.5 * far**2
-            odds[:, np.abs(far) > SPREADS] = -np.inf
+            odds *= np.exp(np.minimum(far * prior.spread[near], 0.0))[:, None]
+            odds -= 0.5 * far[:, None] ** 2
             ends = slice(begin + k, begin + k + m)
-            label[ends, k], best[ends, k] = odds.argmax(axis=1), odds.max(axis=1)
-            any_[ends, k], wanted[ends, k] = np.logaddexp.reduce(odds, axis=1), odds[:, cluster]
+            top = odds.max(axis=0)
+            label[ends, k], best[ends, k] = near[odds.argmax(axis=0)], top
+            any_[ends, k] = top + np.log(np.exp(odds - top).sum(axis=0))
+            if cluster in near:
+                wanted[ends, k] = odds[np.searchsorted(near, cluster)]
     return _Windows(length, label, best, any_, wanted)
 
 
-def _points(
-    sums: NDArray[np.float32], weights: NDArray[np.float32], most: int, frame: _Frame
-) -> list[NDArray[np.float32]]:
-    """Return the points (n - k + 1, Q) of the windows of k of the n cells, by k; none for k = 0."""
-    points = [np.empty((0, len(frame.bias)), np.float32)]
-    top, bottom = np.zeros_like(sums), np.zeros_like(weights)
-    for k in range(1, min(most, len(sums)) + 1):
-        n = len(sums) - k + 1
-        top, bottom = top[:n] + sums[k - 1 :], bottom[:n] + weights[k - 1 :]
-        points.append(frame.points(top, bottom))
-    return points
+def _cumulated(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the sums (..., n + 1) of the first 0 to n of values (..., n)."""
+    sums = np.zeros((*values.shape[:-1], values.shape[-1] + 1))
+    np.cumsum(values, axis=-1, out=sums[..., 1:])
+    return sums
+
+
+def _lengths(shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the lengths (n + 1, n + 1) of the sums of shares (n, Q) from one place up to another."""
+    sums = _cumulated(shares.T)
+    squares = (sums**2).sum(axis=0)
+    squared = squares[:, None] + squares - 2.0 * sums.T @ sums
+    return np.sqrt(np.maximum(squared, 1e-24)).astype(np.float32)
 
 
 def _divide(windows: _Windows) -> list[tuple[int, int, int, float]]:
