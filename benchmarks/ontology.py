@@ -108,7 +108,7 @@ def read_world(data: Path, folder: Path, n: int, seed: int) -> World:
     return World(
         corpus.ids, ontology, matched.direct, carried, np.maximum(information, 0), points, assigned.labels,
         assigned.probabilities, sparse.csr_array(sparse.load_npz(kept)),
-        _categories(found.vectors, assigned.labels),
+        _categories(found.vectors, assigned.labels, found.model.tied),
     )  # fmt: skip
 
 
@@ -448,7 +448,7 @@ def sequence_trees(data: Path, folder: Path, n: int, seed: int, source: str) -> 
     truth = [np.unique([levels[id][i] for id in corpus.ids], return_inverse=True)[1] for i in range(
         len(levels[corpus.ids[0]]))]  # fmt: skip
     labels = found.model.head.assign(corpus.ids, found.vectors).labels
-    ours = _together(_categories(found.vectors, labels), len(corpus))
+    ours = _together(_categories(found.vectors, labels, found.model.tied), len(corpus))
     plain = average(pdist(found.vectors - found.vectors.mean(axis=0), "cosine"))
     mixed = np.random.default_rng(seed).permutation(len(corpus))
     methods = {
@@ -497,11 +497,13 @@ def _together(made: list[Category], n: int) -> list[NDArray[np.bool_]]:
     return [closest >= height for height in heights[np.linspace(0, len(heights) - 1, 40).astype(int)]]
 
 
-def _categories(vectors: NDArray[np.float32], labels: NDArray[np.int32]) -> list[Category]:
+def _categories(
+    vectors: NDArray[np.float32], labels: NDArray[np.int32], tied: NDArray[np.int64]
+) -> list[Category]:
     numbers = np.unique(labels)
     points = unit(vectors - vectors.mean(axis=0))
     means = cluster_means(points, labels, numbers)
-    return categories(labels, means, numbers, covariance=covariance_within(points, labels, means))
+    return categories(labels, means, numbers, covariance=covariance_within(points, labels, means), tied=tied)
 
 
 def _counts(n: int) -> list[int]:

@@ -49,7 +49,7 @@ NOVELTY_COLUMNS = ("novelty", "known_share", "reason")
 """Further columns of assignments that say how novel a protein is."""
 UNASSIGNED = -1
 _REMEDY = "Give a tab-separated table whose first line names the columns."
-SPREAD = 30
+SPREAD = 25
 """Residues, standard deviation of the bell curve over which each share of a map to look at is spread. Members
 of clusters that were put between members of others stand out best with 25 to 40; no label was read
 (docs/experiments/residues.md)."""

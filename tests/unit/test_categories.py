@@ -167,6 +167,25 @@ def test_linkage_of_equal_sizes_is_scipys():
     assert found[:, 3].tolist() == expected[:, 3].tolist()
 
 
+def test_tied_clusters_join_first():
+    """The first is nearest to the second by its vector; a profile ties it to the fourth."""
+    means = unit(np.array([[1, 0, 0], [0.82, 0.57, 0], [0, 0, -1], [0.8, -0.27, 0.53]]))
+    sizes = np.array([4, 4, 4, 4])
+    assert linkage(means, sizes)[0, :2].tolist() == [0, 1]
+    tree = linkage(means, sizes, np.array([[0, 3]]))
+    assert tree[0].tolist() == [0, 3, 0, 2]
+    # Its cosine with another cluster is the mean of both, as ever.
+    assert tree[1, 2] == pytest.approx(1 - (means[0] + means[3]) @ means[1] / 2, abs=1e-6)
+    labels, numbers = np.repeat([2, 5, 7, 9], 4), np.array([2, 5, 7, 9])
+    tied = np.array([[2, 9], [2, 8]])  # there is no cluster 8
+    plain, found = (
+        [category.clusters for category in categories(labels, means, numbers, tied=ties)]
+        for ties in (None, tied)
+    )
+    assert (2, 9) in found
+    assert (2, 9) not in plain
+
+
 def test_id_depends_on_the_members_alone():
     assert stable_id(["a", "b"]) == stable_id(["b", "a"]) != stable_id(["a", "b", "c"])
     assert stable_id(["a"]).startswith("SEQSCAN:")

@@ -231,8 +231,7 @@ def ontology(
         raise InvalidParameter(
             "annotations", str(annotations), "go together with --ontology: give both or none"
         )
-    head = Model.load(run / "model").head
-    found, known = categories_of_run(run, head)
+    found, known = categories_of_run(run, Model.load(run / "model"))
     notes = [f"{len(found)} categories from {sum(len(c.clusters) == 1 for c in found)} clusters"]
     terms = None
     if annotations is not None and ontology is not None:

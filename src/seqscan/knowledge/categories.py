@@ -1,8 +1,9 @@
 """A directed acyclic graph of categories from clusters, and what each has in common.
 
-Clusters are the leaves. What is above them comes from an average linkage of their members, where only groups
-that other members of the same clusters would form too become categories. A category gets a second parent if
-it is nearer to that parent's members than they are to each other.
+Clusters are the leaves. What is above them comes from an average linkage of their members, in which clusters
+that profiles tie are as near as can be, and where only groups that other members of the same clusters would
+form too become categories. A category gets a second parent if it is nearer to that parent's members than they
+are to each other.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Category:
     parents : tuple of int
         Places of its parents in the list of categories; none for the topmost.
     cohesion : cosine
-        At which its parts join; 1 for a cluster.
+        At which its parts join, tied clusters counted as 1; 1 for a cluster.
     """
 
     clusters: tuple[int, ...]
@@ -102,7 +103,9 @@ def covariance_within(
     return (apart.T @ apart).astype(np.float64) / max(len(apart) - len(means), 1)
 
 
-def linkage(means: NDArray[np.floating], sizes: NDArray[np.integer]) -> NDArray[np.float64]:
+def linkage(
+    means: NDArray[np.floating], sizes: NDArray[np.integer], tied: NDArray[np.integer] | None = None
+) -> NDArray[np.float64]:
     """Join clusters by the mean cosine between their members, every member counting the same.
 
     Parameters
@@ -110,6 +113,8 @@ def linkage(means: NDArray[np.floating], sizes: NDArray[np.integer]) -> NDArray[
     means : (C, Q)
         Of points of length 1.
     sizes : (C,), proteins
+    tied : (T, 2), optional
+        Pairs of clusters whose cosine counts as 1.
 
     Returns
     -------
@@ -127,6 +132,8 @@ def linkage(means: NDArray[np.floating], sizes: NDArray[np.integer]) -> NDArray[
     """
     n = len(means)
     alike = np.asarray(means @ means.T, dtype=np.float32)
+    if tied is not None:
+        alike[tied[:, 0], tied[:, 1]] = alike[tied[:, 1], tied[:, 0]] = 1.0
     np.fill_diagonal(alike, -np.inf)
     weight = np.asarray(sizes, dtype=np.float32).copy()
     joins: list[tuple[int, int, float]] = []
@@ -164,6 +171,7 @@ def categories(
     numbers: NDArray[np.integer],
     *,
     covariance: NDArray[np.floating] | None = None,
+    tied: NDArray[np.integer] | None = None,
     min_z: float = MIN_Z,
 ) -> list[Category]:
     """Build the graph.
@@ -178,6 +186,8 @@ def categories(
         The clusters' numbers, ascending.
     covariance : (Q, Q), optional
         Within clusters, see `covariance_within`; if not given, the means are taken to be exact.
+    tied : (T, 2), optional
+        Numbers of clusters that profiles find from each other; those that do not occur are passed over.
     min_z : standard errors
         See `Linkage.branch_z`.
 
@@ -188,7 +198,9 @@ def categories(
     """
     rows_of = [np.flatnonzero(labels == number) for number in numbers]
     sizes = np.array([len(rows) for rows in rows_of])
-    tree = Linkage.of(means, sizes, covariance)
+    if tied is not None:
+        tied = np.searchsorted(numbers, tied[np.isin(tied, numbers).all(axis=1)])
+    tree = Linkage.of(means, sizes, covariance, tied)
     # All proteins together are no category.
     kept = np.append(tree.branch_z() >= min_z, False)[: len(tree.tree)]
     joins = np.flatnonzero(kept)
@@ -244,9 +256,10 @@ class Linkage:
         means: NDArray[np.floating],
         sizes: NDArray[np.integer],
         covariance: NDArray[np.floating] | None = None,
+        tied: NDArray[np.integer] | None = None,
     ) -> Linkage:
-        """Link C clusters; without a covariance (Q, Q), their means are taken to be exact."""
-        tree = linkage(means, sizes)
+        """Link C clusters, as `linkage`; without a covariance (Q, Q), their means are taken to be exact."""
+        tree = linkage(means, sizes, tied)
         centers = np.concatenate([means, np.zeros((len(tree), means.shape[1]))])
         weights = np.concatenate([sizes, np.zeros(len(tree))])
         for node, sides in enumerate(tree[:, :2].astype(np.int64), len(means)):

@@ -19,10 +19,10 @@ from seqscan.alignment import find_mmseqs
 from seqscan.artifact import read_manifest
 from seqscan.corpus import Corpus
 from seqscan.errors import ArtifactError, InputError
-from seqscan.head import ClusterHead
 from seqscan.knowledge.candidates import Knowledge
 from seqscan.knowledge.categories import Category, categories, cluster_means, covariance_within
 from seqscan.knowledge.support import MAX_ALIGNED, Surroundings, aligned, nearest
+from seqscan.model import Model
 from seqscan.results import Assignments
 from seqscan.store import EmbeddingStore, unit
 
@@ -122,15 +122,15 @@ def surroundings(
     return Surroundings(table.ids, table.labels, table.probabilities, near, graph), how
 
 
-def categories_of_run(output: str | Path, head: ClusterHead) -> tuple[list[Category], Knowledge]:
+def categories_of_run(output: str | Path, model: Model) -> tuple[list[Category], Knowledge]:
     """Build the graph of categories of a run, from its tables and, if they are there, its vectors.
 
     Parameters
     ----------
     output : path
         Its folder.
-    head : ClusterHead
-        Of its model; stands in for the vectors if `work` is gone.
+    model : Model
+        Says which clusters are tied; its prototypes stand in for the vectors if `work` is gone.
 
     Returns
     -------
@@ -148,12 +148,11 @@ def categories_of_run(output: str | Path, head: ClusterHead) -> tuple[list[Categ
     numbers = np.unique(table.labels[table.assigned])
     if not len(numbers):
         raise InputError(str(path), "no protein has a cluster")
-    if numbers[-1] >= head.n_clusters:
-        raise InputError(
-            str(path), f"names cluster {numbers[-1]}, the model has {head.n_clusters}", remedy="Run again."
-        )
+    if numbers[-1] >= model.head.n_clusters:
+        reason = f"names cluster {numbers[-1]}, the model has {model.head.n_clusters}"
+        raise InputError(str(path), reason, remedy="Run again.")
     run = find_run(output)
-    means: NDArray[np.floating] = unit(head.prototypes)[numbers]
+    means: NDArray[np.floating] = unit(model.head.prototypes)[numbers]
     covariance = None
     known = Knowledge(table.ids)
     if run is not None:
@@ -167,7 +166,7 @@ def categories_of_run(output: str | Path, head: ClusterHead) -> tuple[list[Categ
             table.ids, [texts[int(row)] for row in rows], [run.corpus[int(row)] for row in rows]
         )
     known = replace(known, representatives=_representatives(Path(output) / "clusters.tsv"))
-    return categories(table.labels, means, numbers, covariance=covariance), known
+    return categories(table.labels, means, numbers, covariance=covariance, tied=model.tied), known
 
 
 def _representatives(path: Path) -> dict[int, str]:
