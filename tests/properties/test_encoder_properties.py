@@ -82,3 +82,19 @@ def test_pooled_is_the_projected_sum_of_weighted_residues(encoder, sequences):
     for _, output, _ in encoder.encode(sequences):
         summed = (output.weights * output.residues).sum(dim=1)
         torch.testing.assert_close(encoder.project(summed), output.pooled, atol=TOLERANCE, rtol=0)
+
+
+@quick
+@given(sequence_lists, st.integers(1, 9), st.integers(1, 30))
+def test_cells_add_up_to_the_mean_however_they_are_read(encoder, sequences, step, window):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "WINDOW", window)
+        cells = dict(encoder.cell_terms(sequences, step))
+    finest = dict(encoder.cell_terms(sequences, 1))
+    for row, codes in enumerate(sequences):
+        starts = np.arange(0, len(codes), step)
+        assert len(finest[row]) == len(codes)
+        np.testing.assert_allclose(cells[row], np.add.reduceat(finest[row], starts), atol=TOLERANCE)
+        mean = torch.from_numpy(cells[row].sum(axis=0))
+        vector = encoder.project(mean).detach().numpy()
+        np.testing.assert_allclose(vector, encoder.embed([codes])[0], atol=TOLERANCE)

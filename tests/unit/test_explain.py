@@ -84,6 +84,18 @@ def test_words_are_looked_up_as_residue_vectors_would_be(most, monkeypatch):
             np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def test_cells_of_words_are_looked_up_as_residue_vectors_would_be():
+    torch.manual_seed(7)
+    encoder = WordEncoder(WordEncoderConfig(n_features=6, n_dimensions=5)).eval()
+    generator = np.random.default_rng(7)
+    codes = [generator.integers(1, 21, length).astype(np.uint8) for length in (1, 40, 8, 90, 2500)]
+    found = dict(encoder.cell_terms(codes, 8, max_residues=100))
+    expected = dict(super(WordEncoder, encoder).cell_terms(codes, 8, max_residues=100))
+    assert found.keys() == expected.keys() == set(range(5))
+    for row, cells in found.items():
+        np.testing.assert_allclose(cells, expected[row], atol=1e-7)
+
+
 def test_map_of_words_sums_to_the_logit():
     model = replace(random_model(6), encoder=WordEncoder(WordEncoderConfig(n_features=6, n_dimensions=5)))
     check(model, ["MKVLAACDEFGHIKLMWYACD", "M", "WW" * 1500], against_runner_up=True)

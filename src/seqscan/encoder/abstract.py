@@ -291,6 +291,39 @@ class AbstractEncoder(nn.Module, ABC):
             ]
             yield ResidueTerms(rows, vectors, chosen, np.concatenate(terms, axis=1))
 
+    @torch.inference_mode()
+    def cell_terms(
+        self, sequences: Sequence[NDArray[np.uint8]], step: int, *, max_residues: int = 16_384
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Split the weighted mean of each protein into a term of each cell of `step` residues.
+
+        Parameters
+        ----------
+        sequences : N arrays of codes, each (L_i,)
+        step : residues
+            The last cell of a protein may have fewer.
+        max_residues : int, residues
+            Size of a batch, padding included.
+
+        Yields
+        ------
+        row : int
+            Which sequence.
+        terms : (cells, D), float32
+            They sum to the mean.
+        """
+        lengths = [len(codes) for codes in sequences]
+        for rows, _, pieces in self.encode_pieces(sequences, max_residues=max_residues):
+            shapes = [(-(-lengths[row] // step), self.project.in_features) for row in rows]
+            cells = [np.zeros(shape, np.float32) for shape in shapes]
+            start = 0
+            for residues, weights in pieces:
+                for terms, row, h, w in zip(cells, rows.tolist(), residues, weights, strict=True):
+                    n = lengths[row] - start  # what follows is padding
+                    _add_cells(terms, w[:n].float() * h[:n].float(), start, step)
+                start += residues.shape[1]
+            yield from zip(rows.tolist(), cells, strict=True)
+
     def _long_windows(self, codes: NDArray[np.uint8]) -> Iterator[tuple[Tensor, Tensor]]:
         device = self.project.weight.device
         whole = torch.from_numpy(codes.astype(np.int64)).to(device)[None]
@@ -316,6 +349,14 @@ class AbstractEncoder(nn.Module, ABC):
             weighted = weighted * scale + (shares * residues[0].float()).sum(dim=0)
             highest = top
         return highest + total.log(), weighted / total
+
+
+def _add_cells(cells: NDArray[np.float32], values: Tensor, start: int, step: int) -> None:
+    """Add values (L, D) of the residues from `start` on to the cells of `step` residues they lie in."""
+    first, before = divmod(start, step)
+    padded = nn.functional.pad(values, (0, 0, before, -(before + len(values)) % step))
+    added = padded.reshape(-1, step, values.shape[1]).sum(dim=1).cpu().numpy()
+    cells[first : first + len(added)] += added
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

@@ -147,6 +147,22 @@ class WordEncoder(AbstractEncoder):
             told = torch.stack(terms, dim=2).cpu().numpy()
             yield ResidueTerms(batch.rows, batch.vectors, batch.chosen, told)
 
+    @torch.inference_mode()
+    def cell_terms(
+        self, sequences: Sequence[NDArray[np.uint8]], step: int, *, max_residues: int = 16_384
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        # As for whole proteins, no residue vector is ever written.
+        for rows, codes, mask in self._batches(sequences, max_residues):
+            lengths = mask.sum(dim=1).cpu().numpy()
+            ends = lengths.cumsum()
+            begins = [end - n + np.arange(0, n, step) for n, end in zip(lengths, ends, strict=True)]
+            first = torch.from_numpy(np.concatenate(begins) * len(self.config.words))
+            words = self._rows(codes)[mask].flatten()
+            sums = F.embedding_bag(words, self.table.weight, first.to(words), mode="sum").cpu().numpy()
+            n_cells = np.array([len(own) for own in begins])
+            sums /= np.repeat(lengths, n_cells)[:, None].astype(np.float32)
+            yield from zip(rows.tolist(), np.split(sums, n_cells.cumsum()[:-1]), strict=True)
+
     def _mean_vectors(self, words: Tensor, mask: Tensor) -> Tensor:
         """Return the proteins' vectors (B, P) from rows of the table (B, L, W) and mask (B, L)."""
         # In one call, so that no residue vector is ever written: three times as fast.

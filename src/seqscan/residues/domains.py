@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
@@ -225,26 +224,10 @@ def _shares(
     network, head = model.encoder.project, model.head
     weight = network.weight.detach().cpu().numpy().T @ head.projection
     bias = (network.bias.detach().cpu().numpy() - head.center) @ head.projection
-    for rows, _, pieces in model.encoder.encode_pieces(sequences, max_residues=max_residues):
-        lengths = [len(sequences[row]) for row in rows]
-        sums = [np.zeros((-(-length // step), len(weight)), np.float32) for length in lengths]
-        start = 0
-        for residues, weights in pieces:
-            for cells, length, h, w in zip(sums, lengths, residues, weights, strict=True):
-                n = length - start  # what follows is padding
-                _add_cells(cells, w[:n].float() * h[:n].float(), start, step)
-            start += residues.shape[1]
-        for row, length, cells in zip(rows.tolist(), lengths, sums, strict=True):
-            n_residues = np.minimum(length - step * np.arange(len(cells)), step)
-            yield row, (cells @ weight + np.outer(n_residues / length, bias)).astype(np.float32, copy=False)
-
-
-def _add_cells(cells: NDArray[np.float32], values: torch.Tensor, start: int, step: int) -> None:
-    """Add values (L, D) of the residues from `start` on to the cells of `step` residues they lie in."""
-    first, before = divmod(start, step)
-    padded = torch.nn.functional.pad(values, (0, 0, before, -(before + len(values)) % step))
-    added = padded.reshape(-1, step, values.shape[1]).sum(dim=1).cpu().numpy()
-    cells[first : first + len(added)] += added
+    for row, cells in model.encoder.cell_terms(sequences, step, max_residues=max_residues):
+        length = len(sequences[row])
+        n_residues = np.minimum(length - step * np.arange(len(cells)), step)
+        yield row, (cells @ weight + np.outer(n_residues / length, bias)).astype(np.float32, copy=False)
 
 
 def _weigh(
