@@ -34,7 +34,7 @@ say little of it."""
 N_SHUFFLED = 256
 N_MEMBERS = 32
 """Members of a cluster whose parts are averaged."""
-BLOCK_CELLS = 512
+BLOCK_CELLS = 128
 """Cells at which the windows begin that are weighed at once."""
 MAX_LENGTH = 1_000
 SPREADS = 2.5
