@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import bmat, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from seqscan.alignment import Alignments, align_all
@@ -60,8 +60,11 @@ MAX_STRENGTH = 0.6
 N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
 
-LINKS_SUFFICE = 0.1
-"""Up to this needed strength, among few families, a link joins if a number of clusters is given."""
+LINKS_SUFFICE = 0.3
+"""Up to this needed strength, among about a hundred families of one size, any link joins."""
+
+LINKS_SUFFICE_FOR_A_NUMBER = 0.1
+"""The same where a number of clusters is given."""
 
 MAX_LEFT_OUT = 0.1
 """Share of the proteins in small groups that may be left out where a number of clusters is given."""
@@ -100,6 +103,14 @@ class Pieces:
         """What ties join that are strong enough for so many families, (N,); numbered by size."""
         return self.joined(needed_strength(self.communities))
 
+    @property
+    def linked(self) -> NDArray[np.int64]:
+        """What links join, whatever their number, beside those ties, (N,)."""
+        groups, parts = self.groups, connected_parts(self.graph)
+        shared = csr_matrix((np.ones(len(parts)), (groups, parts)))
+        nodes = bmat([[None, shared], [shared.T, None]])
+        return connected_components(nodes, directed=False)[1][groups]
+
     def joined(self, needed: float) -> NDArray[np.int64]:
         """Return what ties of a strength of at least `needed` join, (N,); numbered by size."""
         return _joined(self.communities, self.ties[self.strength >= needed])
@@ -107,16 +118,18 @@ class Pieces:
     def enough_for(self, n_clusters: int | None) -> NDArray[np.int64]:
         """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
 
-        Where a number of clusters is given and families are few, what is linked at all stays together as long
-        as there are so many pieces. Else smaller groups make up for missing ones, down to two proteins; after
-        that the weakest ties are cut. If there are more groups, the smallest are left out as long as they
-        hold little: joined with those they resemble most they would spoil large ones.
+        Where families are few, what is linked at all stays together: that two of them are of one clan is too
+        rare to look out for. Where a number of clusters is given, it does so as long as there are so many
+        pieces. Else smaller groups make up for missing ones, down to two proteins; after that the weakest
+        ties are cut. If there are more groups, the smallest are left out as long as they hold little: joined
+        with those they resemble most they would spoil large ones.
         """
         smallest = smallest_part(len(self.communities), n_clusters)
-        if n_clusters is None:
-            return by_size(self.groups, smallest)
         needed = needed_strength(self.communities)
-        if needed <= LINKS_SUFFICE:
+        if n_clusters is None:
+            few = needed <= LINKS_SUFFICE
+            return by_size(self.linked if few else self.groups, smallest)
+        if needed <= LINKS_SUFFICE_FOR_A_NUMBER:
             pieces = by_size(connected_parts(self.graph), smallest)
             if pieces.max() + 1 >= n_clusters:
                 return pieces
