@@ -49,6 +49,7 @@ from seqscan.stages import StageLog
 from seqscan.store import unit
 from seqscan.threads import use_threads
 
+CORPUS = "corpus/swissprot_nr90.fasta.gz"
 N_TRAINED = 60  # domains of a family that the first model is trained on
 WINDOW = 51  # residues of a sliding window
 SPREADS = (0, 5, 10, 20, 25, 30, 35, 40, 50)  # residues, standard deviation
@@ -103,8 +104,7 @@ def draw(folder: Path, n_families: int, n_proteins: int, seed: int) -> Data:
         trained += [(id, name) for id in order[n_proteins : n_proteins + N_TRAINED] if id not in tested]
     trained = [(id, name) for id, name in trained if id not in tested]
     wanted = set(tested) | {id for id, _ in trained}
-    corpus = folder / "corpus" / "swissprot_nr90.fasta.gz"
-    records = {record.id: record for record in read_fasta(corpus) if record.id in wanted}
+    records = {record.id: record for record in read_fasta(folder / CORPUS) if record.id in wanted}
     training = [
         (Record(f"{id}/{start + 1}-{end}", "", records[id].sequence[start:end]), name)
         for id, name in trained
@@ -481,8 +481,7 @@ def _curve(model: Model, maps: Sequence[Any], order: Callable[[Any], NDArray[Any
 
 def part_speed(model: Model, options: argparse.Namespace) -> list[Any]:
     """Time what is done with the first 1,000 proteins of Swiss-Prot, the median of five after a warm-up."""
-    corpus = options.data / "corpus" / "swissprot_nr90.fasta.gz"
-    records = list(itertools.islice(read_fasta(corpus), 1000))
+    records = list(itertools.islice(read_fasta(options.data / CORPUS), 1000))
     jobs: dict[str, Callable[[], Any]] = {
         "assign": lambda: list(model.assign(records)),
         "map": lambda: [item.spread(SPREAD) for item in explain(model, records)],
@@ -604,7 +603,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in (
         "pfam_domains_dev.tsv.gz",
-        "corpus/swissprot_nr90.fasta.gz",
+        CORPUS,
         "residues/mcsa_catalytic_sites.tsv.gz",
     ):
         if not (options.data / name).exists():

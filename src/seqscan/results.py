@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError, NoUsableRecord, ShapeMismatch
@@ -302,6 +301,7 @@ class ActivationMap:
 
 def _spread_by_bell(shares: NDArray[np.float32], width: float) -> NDArray[np.float32]:
     """Spread each share (L,) by a bell curve, all of which lies within the protein: their sum stays."""
+    from scipy.ndimage import gaussian_filter1d  # here, since every command reads this module when it starts
 
     def blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return gaussian_filter1d(values, width, mode="constant", truncate=3.0)

@@ -117,10 +117,10 @@ def test_links_join_few_families_as_long_as_there_are_enough():
     tied = Pieces(few.communities, np.array([[0, 3]]), np.array([0.9], np.float32), graph)
     assert tied.linked.tolist() == [0] * 40, "ties join what is linked too"
     many = Pieces(np.arange(40), *none, graph)
+    assert many.enough_for(2).max() + 1 == 0, "among many a link is no proof"
     chain = np.append(np.arange(1, 400), -1).astype(np.int32)[:, None]
     graph = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "test")
     assert Pieces(np.arange(400), *none, graph).enough_for(None).max() + 1 == 0
-    assert many.enough_for(2).max() + 1 == 0, "among many a link is no proof"
 
 
 class TestNeededStrength:

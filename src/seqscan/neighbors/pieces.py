@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import bmat, csr_matrix
+from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from seqscan.alignment import Alignments, align_all
@@ -105,11 +105,9 @@ class Pieces:
 
     @property
     def linked(self) -> NDArray[np.int64]:
-        """What links join, whatever their number, beside those ties, (N,)."""
-        groups, parts = self.groups, connected_parts(self.graph)
-        shared = csr_matrix((np.ones(len(parts)), (groups, parts)))
-        nodes = bmat([[None, shared], [shared.T, None]])
-        return connected_components(nodes, directed=False)[1][groups]
+        """What links join, whatever their number, beside those ties, (N,); numbered by size."""
+        strong = self.ties[self.strength >= needed_strength(self.communities)]
+        return _joined(self.communities, np.concatenate([strong, self.communities[self.graph.edges()]]))
 
     def joined(self, needed: float) -> NDArray[np.int64]:
         """Return what ties of a strength of at least `needed` join, (N,); numbered by size."""

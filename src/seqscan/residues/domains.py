@@ -209,7 +209,7 @@ def _windows(
     for row, shares in _shares(model, codes, step=STEP, max_residues=max_residues):
         wanted = cluster
         if wanted is None:
-            wanted = int((unit(model.head.prototypes) @ shares.sum(axis=0)).argmax())
+            wanted = int((directions[0] @ shares.sum(axis=0)).argmax())
         yield row, _weigh(shares, len(codes[row]), directions, prior, wanted)
 
 
