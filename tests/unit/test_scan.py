@@ -155,6 +155,26 @@ class TestFitHeads:
         np.testing.assert_allclose(fit.head.prototypes, begin[0], atol=1e-5)
         assert [set(row) for row in rows] == [{"step", "total", "consistency", "entropy"}]
 
+    def test_distant_members_of_a_piece_stay_with_it(self):
+        # A tenth of the first piece points where the second is: neighbors alone would give it away.
+        generator = np.random.default_rng(0)
+        angles = np.concatenate([np.full(90, 0.0), np.full(10, 1.1), np.full(12, 1.6)])
+        angles += generator.normal(0, 0.1, len(angles))
+        vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+        pieces = np.repeat([0, 1], [100, 12])
+        graph = near(vectors)
+        frame = (np.zeros(2, np.float32), EYE)
+        begin = np.array([[[1.0, 0.0], [0.0, 1.0]]], np.float32)
+
+        def followed(label_weight: float) -> float:
+            config = replace(SMALL, n_steps=200, label_weight=label_weight)
+            (fit,) = fit_heads(
+                vectors, graph, graph.edges(), 2, config, seed=0, initial=begin, frame=frame, labels=pieces
+            )
+            return float((fit.head.logits(vectors).argmax(axis=1) == pieces).mean())
+
+        assert followed(ScanConfig().label_weight) > 0.95 > followed(0.0)
+
     @pytest.mark.parametrize("n_clusters", [1, 21])
     def test_impossible_numbers_are_refused(self, n_clusters):
         vectors, _ = blobs([10, 10])

@@ -65,9 +65,12 @@ def test_gradient_is_that_of_autograd(weight, taught, monkeypatch):
     consistency = scan_loss(x @ directions.T, y @ directions.T, entropy_weight=0.0).consistency
     loss = consistency + weight * ((shares + p - p.detach()) * (shares + p - p.detach()).log()).sum()
     if known is not None:
-        loss = loss + F.cross_entropy((x @ directions.T)[known >= 0], known[known >= 0], reduction="sum") / 33
+        taught_loss = F.cross_entropy((x @ directions.T)[known >= 0], known[known >= 0], reduction="sum")
+        loss = loss + 3.0 * taught_loss / 33
     (expected,) = torch.autograd.grad(loss, directions)
-    found, mean, said = pair_gradient(x, y, directions.detach(), shares, entropy_weight=weight, known=known)
+    found, mean, said = pair_gradient(
+        x, y, directions.detach(), shares, entropy_weight=weight, known=known, label_weight=3.0
+    )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)  # the loss computes in float32
     torch.testing.assert_close(mean, p.detach())
     assert float(said) == pytest.approx(float(consistency.detach()), rel=1e-5)

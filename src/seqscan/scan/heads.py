@@ -56,6 +56,9 @@ class ScanConfig:
         Of the cosine logits.
     learning_rate : float
         Of Adam, falls along a cosine.
+    label_weight : dimensionless
+        Of the loss on clusters that are known already beside the SCAN loss: at 1, a head leaves distant
+        members of a large piece to small clusters.
     """
 
     n_heads: int = 10
@@ -64,6 +67,7 @@ class ScanConfig:
     entropy_weight: float = 1.0
     temperature: float = 0.1
     learning_rate: float = 0.01
+    label_weight: float = 10.0
 
 
 def over_provision(n_proteins: int, n_clusters: int | None) -> int:
@@ -213,7 +217,8 @@ def _train(
         if labels is not None:
             known = torch.from_numpy(labels[pairs[:, 0].numpy()])
             # Not balanced: sizes of families differ by far more than a batch can even out.
-            total = total + torch.stack([self_label_loss(a, known, balance=False) for a in anchors]).sum()
+            taught = torch.stack([self_label_loss(a, known, balance=False) for a in anchors]).sum()
+            total = total + config.label_weight * taught
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

@@ -62,6 +62,8 @@ class StreamConfig:
     entropy_weight, temperature : dimensionless
     learning_rate : float
         Of Adam, falls along a cosine.
+    label_weight : dimensionless
+        Of the loss on clusters that are known already, beside the SCAN loss.
     """
 
     n_epochs: int = 1
@@ -70,6 +72,7 @@ class StreamConfig:
     entropy_weight: float = 1.0
     temperature: float = 0.05
     learning_rate: float = 0.01
+    label_weight: float = 10.0
 
 
 @dataclass
@@ -146,6 +149,7 @@ def pair_gradient(
     *,
     entropy_weight: float,
     known: Tensor | None = None,
+    label_weight: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what a batch of pairs says of the prototypes, without ever holding all its logits.
 
@@ -160,12 +164,14 @@ def pair_gradient(
     entropy_weight : dimensionless
     known : (B,), int64, optional
         The anchors' clusters where they are known, else -1: they are taught, beside the SCAN loss.
+    label_weight : dimensionless
+        Of what they are taught.
 
     Returns
     -------
     gradient : (C, Q)
         By the directions, of the batch's mean `scan_loss` and, if anchors are known, of the sum of
-        `self_label_loss` over these, divided by the size of the batch.
+        `self_label_loss` over these, by its weight, divided by the size of the batch.
     mean : (C,)
         Mean probability of the anchors.
     consistency : 0-d, nats
@@ -174,7 +180,7 @@ def pair_gradient(
     -----
     With p and q the probabilities of anchor and neighbor and r = p q / <p, q>, the gradient by the anchor's
     logits is p - r + entropy_weight p (log s - <p, log s>), by the neighbor's q - r. A known cluster, as
-    a unit vector e, adds p - e to the anchor's.
+    a unit vector e, adds label_weight (p - e) to the anchor's.
     """
     n = max(1, len(anchors))
     log_shares = shares.clamp_min(1e-12).log()
@@ -195,12 +201,11 @@ def pair_gradient(
         gradient.addmm_(q.T, y)
         level = p @ log_shares
         is_known = label >= 0
-        weight = (
-            torch.sub(log_shares, level[:, None]).mul_(entropy_weight).add_(1.0 + is_known[:, None].to(p))
-        )
+        own = 1.0 + label_weight * is_known[:, None].to(p)
+        weight = torch.sub(log_shares, level[:, None]).mul_(entropy_weight).add_(own)
         p.mul_(weight).sub_(both)
         rows = torch.nonzero(is_known)[:, 0]
-        p[rows, label[rows]] -= 1.0
+        p[rows, label[rows]] -= label_weight
         gradient.addmm_(p.T, x)
     return gradient / n, total / n, consistency / n
 
@@ -302,6 +307,7 @@ def stream_head(
                     state.shares,
                     entropy_weight=config.entropy_weight,
                     known=None if known is None else known[own],
+                    label_weight=config.label_weight,
                 )
                 state.shares = keep * state.shares + (1.0 - keep) * mean_over_ranks(mean)
                 _adam(state, mean_over_ranks(gradient), directions, config, n_steps)
