@@ -62,7 +62,7 @@ class FinetuneConfig:
     crop_lengths: tuple[int, ...] = (64, 96, 128)
     mask_fraction: float = 0.1
     entropy_weight: float = 1.0
-    label_weight: float = 1.0
+    label_weight: float = 10.0
     encoder_learning_rate: float = 5e-4
     prototype_learning_rate: float = 5e-3
     checkpoint_seconds: float = 300.0
