@@ -125,6 +125,9 @@ def run_changes(inputs: Inputs) -> dict[str, Change]:
         "temperature 0.1, nothing sharper tried": Change({"temperature": 0.1}, patches=fixed),
         "temperature 0.02, nothing sharper tried": Change({"temperature": 0.02}, patches=fixed),
         "no self-labelling": Change(patches=((in_memory, "self_label", lambda fit, *a, **k: (fit, False)),)),
+        "what pieces teach weighs as much as neighbors": Change({"label_weight": 1.0}),
+        "what pieces teach weighs three times as much": Change({"label_weight": 3.0}),
+        "what pieces teach weighs thirty times as much": Change({"label_weight": 30.0}),
         "pieces begin the head and do not teach it": Change(
             patches=((in_memory, "fit_heads", without_labels),)
         ),
@@ -163,6 +166,7 @@ def scan_changes(inputs: Inputs) -> dict[str, Change]:
         "entropy weight 5 (the paper's)": Change({"entropy_weight": 5.0}),
         "temperature 0.1": Change({"temperature": 0.1}),
         "temperature 0.025": Change({"temperature": 0.025}),
+        "what joined prototypes teach weighs ten times as much": Change({"label_weight": 10.0}),
         "three epochs": Change({"n_epochs": 3, "min_steps": 1200}),
         "a quarter of the prototypes": Change(patches=prototypes(0.25)),
         "half the prototypes": Change(patches=prototypes(0.5)),
@@ -174,7 +178,10 @@ def scan_changes(inputs: Inputs) -> dict[str, Change]:
         "clusters that links join stay apart": Change(patches=unjoined),
         "joined from a share of 0.025 of links on": Change(patches=joined_from(0.025)),
         "joined from a share of 0.1 of links on": Change(patches=joined_from(0.1)),
-        "pieces of alignments stand in": Change(arguments=lambda: {"pieces": inputs.pieces.enough_for(None)}),
+        "pieces of alignments stand in": Change(
+            {"label_weight": ScanConfig().label_weight},
+            arguments=lambda: {"pieces": inputs.pieces.enough_for(None)},
+        ),
     }
 
 

@@ -359,6 +359,10 @@ def _cluster(
         "scan": asdict(config.scan),
     }
     if config.streamed:
+        stream = StreamConfig(min_steps=config.scan.n_steps, entropy_weight=config.scan.entropy_weight)
+        taught = _begins_from_pieces(aligned, config)
+        if taught:
+            stream = replace(stream, label_weight=config.scan.label_weight)
         sharded = StoreScan(
             store=store,
             graph=_pairs(graph, aligned, config),
@@ -366,11 +370,11 @@ def _cluster(
             work=job.folder,
             log=job.log,
             depends=training,
-            config=StreamConfig(min_steps=config.scan.n_steps, entropy_weight=config.scan.entropy_weight),
+            config=stream,
             n_clusters=config.n_clusters,
             seed=config.seed,
             suffix=scan.removeprefix("scan"),
-            pieces=aligned.pieces if _begins_from_pieces(aligned, config) else None,
+            pieces=aligned.pieces if taught else None,
         )
         key = sharded.run(head_path)
     else:

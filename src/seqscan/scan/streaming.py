@@ -63,7 +63,8 @@ class StreamConfig:
     learning_rate : float
         Of Adam, falls along a cosine.
     label_weight : dimensionless
-        Of the loss on clusters that are known already, beside the SCAN loss.
+        Of the loss on clusters that are known already, beside the SCAN loss. Those that links between
+        prototypes join are no better known than neighbors are.
     """
 
     n_epochs: int = 1
@@ -72,7 +73,7 @@ class StreamConfig:
     entropy_weight: float = 1.0
     temperature: float = 0.05
     learning_rate: float = 0.01
-    label_weight: float = 10.0
+    label_weight: float = 1.0
 
 
 @dataclass
