@@ -6,8 +6,9 @@
 Two tables of the same records of `pfam_all_dev`, number of clusters not given. The first changes what
 `seqscan run` does (alignments and vectors, in memory, no joint learning unless the row says so); the second
 what `seqscan scan` does (vectors alone, from a store). Labels are opened to draw the families and to score; a
-tenth of the records is kept out and assigned. "Agreement" is that of held-out pairs of neighbors, which needs
-no label, and may be compared within a table only.
+tenth of the records is kept out and assigned. Two figures need no label and may be compared within a table:
+"agreement" is that of held-out pairs of neighbors, "hidden pieces found" the share of proteins that come to
+their own piece of the alignments although it was hidden while a temperature was chosen.
 
 What was done is kept in the output folder, and a second call goes on from there.
 """
@@ -222,8 +223,8 @@ def leiden_communities(graph: NeighborGraph) -> NDArray[np.int64]:
     return by_size(labels, smallest_part(len(labels), None))
 
 
-def run_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, float]:
-    """Find the clusters in memory; also return the agreement of held-out pairs."""
+def run_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, dict[str, float]]:
+    """Find the clusters in memory; also return the figures that need no label."""
     found = {
         "graph": inputs.graph,
         "trusted": inputs.pieces.graph,
@@ -232,11 +233,14 @@ def run_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, flo
     graph = found.pop("graph")
     config = ScanConfig(**change.config)
     with change.applied():
-        fit, _, _ = discover(inputs.store.vectors(), graph, None, config, seed=seed, **found)
-    return fit.head, fit.agreement
+        fit, _, notes = discover(inputs.store.vectors(), graph, None, config, seed=seed, **found)
+    figures = {"agreement": fit.agreement}
+    if "hidden_pieces_found" in notes:  # pieces teach
+        figures["hidden_pieces_found"] = notes["hidden_pieces_found"]
+    return fit.head, figures
 
 
-def scan_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, float]:
+def scan_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, dict[str, float]]:
     """Find the clusters of the store; also return the agreement of held-out pairs."""
     work = inputs.folder / "scan"
     (work / "stages").mkdir(parents=True, exist_ok=True)
@@ -255,7 +259,7 @@ def scan_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, fl
     with change.applied():
         found.run(work / "head")
     notes = read_manifest(work / "head", "head").content["notes"]
-    return load_head(work / "head"), float(notes["agreement"])
+    return load_head(work / "head"), {"agreement": float(notes["agreement"])}
 
 
 def joint_row(inputs: Inputs, threads: int) -> dict[str, Any]:
@@ -265,8 +269,8 @@ def joint_row(inputs: Inputs, threads: int) -> dict[str, Any]:
         inputs.case.corpus, "", inputs.folder, config, StageLog(inputs.folder / "stages")
     )
     unseen = found.model.encoder.embed(inputs.case.unseen)
-    agreement = float(found.notes["agreement"])
-    return scored(inputs.case, found.model.head, found.vectors, unseen) | {"agreement": agreement}
+    without_labels = {name: found.notes[name] for name in ("agreement", "hidden_pieces_found")}
+    return scored(inputs.case, found.model.head, found.vectors, unseen) | without_labels
 
 
 def distilled_row(inputs: Inputs) -> dict[str, Any]:
@@ -339,12 +343,14 @@ def main() -> None:
         kept.write_text(json.dumps(rows))
         print(f"{table}: {name}: {shown(rows[f'{table}: {name}'])}", flush=True)
 
-    def timed(row: Callable[..., tuple[ClusterHead, float]], change: Change, seed: int) -> dict[str, Any]:
+    def timed(
+        row: Callable[..., tuple[ClusterHead, dict[str, float]]], change: Change, seed: int
+    ) -> dict[str, Any]:
         begun = time.process_time()
-        head, agreement = row(inputs, change, seed)
+        head, without_labels = row(inputs, change, seed)
         seconds = time.process_time() - begun
         figures = scored(case, head, inputs.store.vectors(), inputs.unseen)
-        return figures | {"agreement": agreement, "seconds": seconds}
+        return figures | without_labels | {"seconds": seconds}
 
     parts = {"run": (run_changes, run_row), "scan": (scan_changes, scan_row)}
     for table in options.tables:
@@ -365,14 +371,17 @@ def shown(row: dict[str, Any]) -> str:
     cells = [f"{seen['n_clusters']:.0f}"]
     cells += [f"{seen[name]:.3f}" for name in ("ami", "ari", "accuracy", "bcubed_f1")]
     cells.append(f"{row['unseen']['accuracy']:.3f}")
-    cells.append(f"{row['agreement']:.3f}" if "agreement" in row else "")
+    cells += [f"{row[name]:.3f}" if name in row else "" for name in ("agreement", "hidden_pieces_found")]
     cells.append(f"{row['seconds']:.0f}" if "seconds" in row else "")
     return " | ".join(cells)
 
 
 def print_tables(rows: dict[str, dict[str, Any]]) -> None:
     """Print each table, its rows in the order in which they were done."""
-    header = ("clusters", "AMI", "ARI", "accuracy", "BCubed F1", "accuracy, kept out", "agreement", "CPU s")
+    header = (
+        "clusters", "AMI", "ARI", "accuracy", "BCubed F1", "accuracy, kept out", "agreement",
+        "hidden pieces found", "CPU s",
+    )  # fmt: skip
     for table in ("run", "scan"):
         own = {n.removeprefix(f"{table}: "): row for n, row in rows.items() if n.startswith(f"{table}: ")}
         if own:

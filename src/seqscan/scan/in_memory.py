@@ -90,7 +90,8 @@ def discover(
     held_out : (M, 2)
         The pairs it was chosen by.
     notes : dict
-        How the candidates fared.
+        How the candidates fared; where pieces teach, `hidden_pieces_found` is the share of proteins, of those
+        that were kept out while a temperature was chosen, that came to their own piece.
 
     Raises
     ------
@@ -138,12 +139,15 @@ def discover(
     # those that were.
     trial, judges, unseen = pairs.hold_out_proteins(0.1, seed=seed)
 
-    def tried(groups: NDArray[np.int64], temperature: float) -> HeadFit:
-        known = unseen & np.isin(groups, groups[~unseen])
-        return fitted(np.where(known, -1, groups), temperature, trial, judges)
+    def hidden(groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return unseen & np.isin(groups, groups[~unseen])
 
-    name, temperature, candidates = _choose(beginnings, tried, config.temperature)
-    best = fitted(beginnings[name], temperature, rest, held_out)
+    def tried(groups: NDArray[np.int64], temperature: float) -> HeadFit:
+        return fitted(np.where(hidden(groups), -1, groups), temperature, trial, judges)
+
+    name, chosen, candidates = _choose(beginnings, tried, config.temperature)
+    groups, temperature = beginnings[name], chosen.head.temperature
+    best = fitted(groups, temperature, rest, held_out)
     sharpened, kept = self_label(best, vectors, held_out, seed=seed)
     in_use = sharpened.head.ordered_by_size(vectors)
     if in_use.n_clusters < 2:
@@ -155,6 +159,10 @@ def discover(
         "unseen_loss_nats": {name: fit.loss for name, fit in candidates.items()},
         "self_labelling_kept": kept,
     }
+    asked = hidden(groups) & (groups >= 0)
+    if teach and asked.any():
+        given = chosen.head.logits(vectors[asked]).argmax(axis=1)
+        notes["hidden_pieces_found"] = float((given == groups[asked]).mean())
     return held_out_scores(in_use, vectors, held_out), held_out, notes
 
 
@@ -176,7 +184,7 @@ def _choose(
     beginnings: dict[str, NDArray[np.int64]],
     tried: Callable[[NDArray[np.int64], float], HeadFit],
     temperature: float,
-) -> tuple[str, float, dict[str, HeadFit]]:
+) -> tuple[str, HeadFit, dict[str, HeadFit]]:
     """Choose among beginnings by agreement, then a temperature by loss; also return all that was tried."""
     candidates = {name: tried(groups, temperature) for name, groups in beginnings.items()}
     name, best = max(candidates.items(), key=lambda item: item[1].excess)
@@ -187,4 +195,4 @@ def _choose(
         if sharper.loss > best.loss - MIN_GAIN_NATS:
             break
         best = sharper
-    return name, best.head.temperature, candidates
+    return name, best, candidates
