@@ -218,7 +218,7 @@ def run(
         "evaluate",
         {"assign": key} | truth_key,
         [output / "scores.json"],
-        lambda: evaluate(assignments, truth, held_out_edges=found.held_out).write(output / "scores.json"),
+        lambda: _score(found, assignments, truth).write(output / "scores.json"),
     )
     scores = Scores.read(output / "scores.json")
     baselines: list[dict[str, Any]] = []
@@ -360,6 +360,15 @@ def _write_members(assignments: Assignments, clusters: list[ClusterSummary], pat
     ]
     with write_atomically(path) as temporary:
         temporary.write_text("".join(f"{first}\t{second}\n" for first, second in rows))
+
+
+def _score(found: Found, assignments: Assignments, truth: dict[str, str] | None) -> Scores:
+    """Score the assignments, and say how well hidden proteins were placed if alignments could tell."""
+    scores = evaluate(assignments, truth, held_out_edges=found.held_out)
+    share = found.notes.get("hidden_pieces_found")
+    if share is None:
+        return scores
+    return replace(scores, label_free=scores.label_free | {"hidden_pieces_found": share})
 
 
 def _baselines(corpus: Corpus, found: Found, truth: dict[str, str], config: RunConfig, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whole proteins in, domains out: a run with --segment."""
 
 import csv
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from seqscan.model import Model
 from seqscan.pipeline import RunConfig, cut_records, run
 from seqscan.residues.domains import find_domains
 from seqscan.residues.tracks import write_domains
+from seqscan.results import Scores
 from seqscan.scan import ScanConfig
 from seqscan.segments import SegmentConfig
 
@@ -75,6 +77,9 @@ def test_every_protein_is_in_the_table_of_domains(tmp_path, tiny_encoder, protei
     ends = [int(row["id"].split("-")[-1]) for row in segments]
     assert np.mean(np.abs(np.array([end for end in ends if end < 190]) - 100) <= 16) > 0.8
     assert 'id="domains"' in (tmp_path / "OUT" / "report.html").read_text()
+    share = Scores.read(tmp_path / "OUT" / "scores.json").label_free["hidden_pieces_found"]
+    assert share == json.loads((tmp_path / "OUT" / "run.json").read_text())["notes"]["hidden_pieces_found"]
+    assert 0.0 <= share <= 1.0
     # The command line's model gives the same again.
     model = Model.load(tmp_path / "OUT" / "model")
     records = read_fasta(proteins, rejected=RejectionLedger())

@@ -21,6 +21,12 @@ METRICS: dict[str, tuple[str, str, int]] = {
         1,
     ),
     "chance_agreement": ("Agreement by chance", "How often two proteins at random lie in one cluster.", 0),
+    "hidden_pieces_found": (
+        "Hidden proteins placed right",
+        "A tenth of the proteins was hidden from a trial with all their alignments: the share of them that "
+        "came to the proteins they are aligned with. So well are new members placed.",
+        1,
+    ),
     "unassigned_share": ("Share unassigned", "Of the proteins, those that fit no cluster.", 0),
     "largest_share": (
         "Share of the largest cluster", "Of the proteins; near 1 the clustering has collapsed.", 0
