@@ -24,7 +24,7 @@ METRICS: dict[str, tuple[str, str, int]] = {
     "hidden_pieces_found": (
         "Hidden proteins placed right",
         "A tenth of the proteins was hidden from a trial with all their alignments: the share of them that "
-        "came to the proteins they are aligned with. So well are new members placed.",
+        "came to those they are aligned with. An estimate of how well new members are placed.",
         1,
     ),
     "unassigned_share": ("Share unassigned", "Of the proteins, those that fit no cluster.", 0),
