@@ -40,7 +40,15 @@ from seqscan.neighbors import (
 from seqscan.novelty import fit_novelty
 from seqscan.prior import DomainPrior
 from seqscan.residues.domains import learn_prior
-from seqscan.scan import ScanConfig, StoreScan, StreamConfig, discover, stream_frame, stream_labels
+from seqscan.scan import (
+    ScanConfig,
+    StoreScan,
+    StreamConfig,
+    discover,
+    stream_frame,
+    stream_labels,
+    stream_means,
+)
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.threads import use_threads
@@ -170,7 +178,7 @@ class _Aligned:
     ----------
     divided : Pieces, optional
     pieces : (N,), optional
-        What alignments hold together (`Pieces.enough_for`), -1 for proteins in none.
+        What alignments hold together (`Pieces.enough_for`), -1 for proteins in none; once there are vectors.
     key : str
     """
 
@@ -182,6 +190,20 @@ class _Aligned:
     def graph(self) -> NeighborGraph | None:
         """Neighbors by alignment."""
         return None if self.divided is None else self.divided.graph
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """The proteins as one encoder sees them.
+
+    Attributes
+    ----------
+    store : EmbeddingStore
+    key : str
+    """
+
+    store: EmbeddingStore
+    key: str
 
 
 @dataclass(frozen=True)
@@ -243,12 +265,14 @@ def discover_categories(
     weights = encoder.checksum()
 
     aligned = _align(job) if aligns else _Aligned()
-    clustered = _cluster(job, FIRST, encoder, aligned, job.base | {"encoder": weights})
+    embedded = _embed(job, FIRST, encoder, job.base | {"encoder": weights})
+    aligned = _with_pieces(aligned, embedded.store, config)
+    clustered = _cluster(job, FIRST, embedded, aligned)
     curves: list[dict[str, Any]] = []
     if config.finetune:
         encoder, curve, key = _finetune(job, encoder, weights, clustered, aligned)
         curves += [{"stage": "joint learning"} | row for row in curve]
-        clustered = _cluster(job, AGAIN, encoder, aligned, {"from": key})
+        clustered = _cluster(job, AGAIN, _embed(job, AGAIN, encoder, {"from": key}), aligned)
     model, key = _model(job, encoder, weights, clustered, aligned)
 
     content = read_manifest(clustered.head, "head").content
@@ -327,25 +351,38 @@ def _align(job: _Job) -> _Aligned:
         ).write(divided),
     )
     found = Pieces.read(divided)
-    return _Aligned(found, found.enough_for(config.n_clusters), key)
+    return _Aligned(divided=found, key=key)
 
 
-def _cluster(
-    job: _Job, stages: dict[str, str], encoder: AbstractEncoder, aligned: _Aligned, depends: dict[str, Any]
-) -> _Clustered:
-    """Embed the proteins, look for their neighbors and fit heads, in the `stages` FIRST or AGAIN."""
-    config = job.config
-    embed, mine, scan = stages
-    store_path, graph_path, head_path = (job.folder / made for made in stages.values())
+def _embed(job: _Job, stages: dict[str, str], encoder: AbstractEncoder, depends: dict[str, Any]) -> _Embedded:
+    """Embed the proteins, in the `stages` FIRST or AGAIN."""
+    stage, path = next(iter(stages)), job.folder / next(iter(stages.values()))
 
     def embed_proteins() -> None:
-        embed_corpus(encoder, job.corpus, store_path, dict(depends), on_progress=job.on_progress)
+        embed_corpus(encoder, job.corpus, path, dict(depends), on_progress=job.on_progress)
 
-    key = job.log.run(embed, depends, [store_path], embed_proteins)
-    store = EmbeddingStore.open(store_path)
+    key = job.log.run(stage, depends, [path], embed_proteins)
+    return _Embedded(EmbeddingStore.open(path), key)
 
+
+def _with_pieces(aligned: _Aligned, store: EmbeddingStore, config: DiscoveryConfig) -> _Aligned:
+    """Choose the pieces that clusters begin from; vectors have a say in what links join."""
+    if aligned.divided is None:
+        return aligned
+
+    def means_of(groups: NDArray[np.int64]) -> NDArray[np.float32]:
+        return stream_means(store, groups, int(groups.max()) + 1, stream_frame(store))
+
+    return replace(aligned, pieces=aligned.divided.enough_for(config.n_clusters, means_of))
+
+
+def _cluster(job: _Job, stages: dict[str, str], embedded: _Embedded, aligned: _Aligned) -> _Clustered:
+    """Look for the proteins' neighbors and fit heads, in the `stages` FIRST or AGAIN."""
+    config, store = job.config, embedded.store
+    _, mine, scan = stages
+    _, graph_path, head_path = (job.folder / made for made in stages.values())
     k = sensible_n_neighbors(N_NEIGHBORS, len(store))
-    search = {"store": key, "k": k, "streamed": config.streamed}
+    search = {"store": embedded.key, "k": k, "streamed": config.streamed}
     key = job.log.run(mine, search, [graph_path], lambda: _mine(store, k, graph_path, config))
     graph = NeighborGraph.read(graph_path, mapped=config.streamed)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.errors import InvalidParameter
 from seqscan.model import Model
-from seqscan.neighbors import Pieces, vector_neighbors
+from seqscan.neighbors import Pieces, group_means, vector_neighbors
 from seqscan.scan import ScanConfig, discover
 from seqscan.store import unit
 
@@ -68,7 +69,7 @@ def grow(
             ScanConfig(temperature=head.temperature),
             seed=seed,
             trusted=None if pieces is None else pieces.graph,
-            pieces=None if pieces is None else pieces.enough_for(None),
+            pieces=None if pieces is None else pieces.enough_for(None, partial(group_means, points)),
             frame=(head.center, head.projection),
         )
         prototypes = unit(fit.head.prototypes)

@@ -105,6 +105,28 @@ class TestEnoughPieces:
         assert pieces.enough_for(2).max() + 1 == 3, "a sixth is much"
 
 
+def test_vectors_speak_against_links():
+    """Four communities of ten and one of two, linked in a chain; the third points away."""
+    chain = np.append(np.arange(1, 42), -1).astype(np.int32)[:, None]
+    graph = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "test")
+    pieces = Pieces(
+        np.repeat(np.arange(5), [10] * 4 + [2]), np.empty((0, 2), np.int64), np.empty(0, np.float32), graph
+    )
+    directions = unit(np.array([[1, 0], [1, 0.2], [0, -1], [0.4, 1], [0, 1]], np.float32))
+    asked = []
+
+    def means_of(groups):
+        asked.append(groups.tolist())
+        return directions[: groups.max() + 1]
+
+    # No link connects 0 with 2 or 3, nor 1 with 3: 0 and 1 are nearer. Of two proteins vectors say little.
+    assert pieces.enough_for(None, means_of).tolist() == [0] * 20 + [2] * 10 + [1] * 12
+    assert asked[0] == pieces.communities.tolist()
+    assert pieces.linked().tolist() == [0] * 42
+    two = Pieces(np.repeat([0, 1], 21), np.empty((0, 2), np.int64), np.empty(0, np.float32), graph)
+    assert two.linked(lambda _: np.eye(2, dtype=np.float32)).tolist() == [0] * 42, "nothing to compare with"
+
+
 def test_links_join_few_families_as_long_as_there_are_enough():
     """Two connected parts of twenty."""
     chain = np.where(np.arange(40) % 20 < 19, np.arange(1, 41), -1).astype(np.int32)[:, None]
@@ -115,7 +137,7 @@ def test_links_join_few_families_as_long_as_there_are_enough():
     assert few.enough_for(3).max() + 1 == 4, "two parts are too few"
     assert few.enough_for(None).tolist() == [0] * 20 + [1] * 20
     tied = Pieces(few.communities, np.array([[0, 3]]), np.array([0.9], np.float32), graph)
-    assert tied.linked.tolist() == [0] * 40, "ties join what is linked too"
+    assert tied.linked().tolist() == [0] * 40, "ties join what is linked too"
     many = Pieces(np.arange(40), *none, graph)
     assert many.enough_for(2).max() + 1 == 0, "among many a link is no proof"
     chain = np.append(np.arange(1, 400), -1).astype(np.int32)[:, None]

@@ -14,7 +14,7 @@ from seqscan.neighbors.backends import (
 )
 from seqscan.neighbors.graph import NeighborGraph, combine, fill, sensible_n_neighbors
 from seqscan.neighbors.mining import index_recall, mine_neighbors
-from seqscan.neighbors.pieces import Pieces, find_pieces, label_pieces, pieces_suffice
+from seqscan.neighbors.pieces import Pieces, find_pieces, group_means, label_pieces, pieces_suffice
 
 __all__ = [
     "AlignmentNeighbors",
@@ -26,6 +26,7 @@ __all__ = [
     "combine",
     "fill",
     "find_pieces",
+    "group_means",
     "index_recall",
     "label_pieces",
     "mine_neighbors",

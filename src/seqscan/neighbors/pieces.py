@@ -6,7 +6,7 @@ with the heads, since it needs vectors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +66,12 @@ LINKS_SUFFICE = 0.3
 LINKS_SUFFICE_FOR_A_NUMBER = 0.1
 """The same where a number of clusters is given."""
 
+NEARER_THAN = 0.9
+"""Linked groups join if the means of their vectors are nearer than this share of the pairs without links."""
+
+MAX_COMPARED = 2_000
+"""Groups, the largest ones, from which the pairs are taken."""
+
 MAX_LEFT_OUT = 0.1
 """Share of the proteins in small groups that may be left out where a number of clusters is given."""
 
@@ -74,6 +80,9 @@ MERGE_COSINE = 0.5
 
 SAME_PART_COSINE = 0.8
 """The same for parts of the alignments: that no profile connects them speaks against joining them."""
+
+MeansOf = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""From groups of proteins (N,), numbered from 0, to the directions of their vectors' means, (G, Q)."""
 
 
 @dataclass(frozen=True)
@@ -103,30 +112,48 @@ class Pieces:
         """What ties join that are strong enough for so many families, (N,); numbered by size."""
         return self.joined(needed_strength(self.communities))
 
-    @property
-    def linked(self) -> NDArray[np.int64]:
-        """What links join, whatever their number, beside those ties, (N,); numbered by size."""
-        strong = self.ties[self.strength >= needed_strength(self.communities)]
-        return _joined(self.communities, np.concatenate([strong, self.communities[self.graph.edges()]]))
+    def linked(self, means_of: MeansOf | None = None) -> NDArray[np.int64]:
+        """Return what links join, whatever their number, beside strong ties, (N,); numbered by size.
+
+        With `means_of`, the vectors must not speak against it: the means of two linked groups must be nearer
+        than `NEARER_THAN` of all pairs of groups that no link connects. Of groups too small for a cluster of
+        their own the vectors say little: they join.
+        """
+        groups = self.groups
+        pairs = np.unique(np.sort(groups[self.graph.edges()], axis=1), axis=0)
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+        if means_of is not None and len(pairs):
+            means = means_of(groups)
+            n_large = int((np.bincount(groups) >= smallest_part(len(groups), None)).sum())
+            n_compared = min(n_large, MAX_COMPARED)
+            cosine = means[:n_compared] @ means[:n_compared].T
+            unlinked = np.triu(np.ones_like(cosine, dtype=bool), 1)
+            compared = pairs[(pairs < n_compared).all(axis=1)]
+            unlinked[compared[:, 0], compared[:, 1]] = False
+            bound = np.quantile(cosine[unlinked], NEARER_THAN) if unlinked.any() else -np.inf
+            near = np.einsum("pq,pq->p", *means[pairs].transpose(1, 0, 2)) > bound
+            pairs = pairs[near | (pairs >= n_large).any(axis=1)]
+        return _joined(groups, pairs)
 
     def joined(self, needed: float) -> NDArray[np.int64]:
         """Return what ties of a strength of at least `needed` join, (N,); numbered by size."""
         return _joined(self.communities, self.ties[self.strength >= needed])
 
-    def enough_for(self, n_clusters: int | None) -> NDArray[np.int64]:
+    def enough_for(self, n_clusters: int | None, means_of: MeansOf | None = None) -> NDArray[np.int64]:
         """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
 
-        Where families are few, what is linked at all stays together: that two of them are of one clan is too
-        rare to look out for. Where a number of clusters is given, it does so as long as there are so many
-        pieces. Else smaller groups make up for missing ones, down to two proteins; after that the weakest
-        ties are cut. If there are more groups, the smallest are left out as long as they hold little: joined
-        with those they resemble most they would spoil large ones.
+        Where families are few, what is linked at all stays together, unless vectors speak against it (see
+        `linked`): that two of them are of one clan is rare. Where a number of clusters is given, it does so
+        as long as there are so many pieces, whatever vectors say. Else smaller groups make up for missing
+        ones, down to two proteins; after that the weakest ties are cut. If there are more groups, the
+        smallest are left out as long as they hold little: joined with those they resemble most they would
+        spoil large ones.
         """
         smallest = smallest_part(len(self.communities), n_clusters)
         needed = needed_strength(self.communities)
         if n_clusters is None:
             few = needed <= LINKS_SUFFICE
-            return by_size(self.linked if few else self.groups, smallest)
+            return by_size(self.linked(means_of) if few else self.groups, smallest)
         if needed <= LINKS_SUFFICE_FOR_A_NUMBER:
             pieces = by_size(connected_parts(self.graph), smallest)
             if pieces.max() + 1 >= n_clusters:

@@ -8,7 +8,7 @@ Joint learning of the encoder is in `seqscan.finetune`.
 from seqscan.scan.heads import HeadFit, ScanConfig, over_provision
 from seqscan.scan.in_memory import discover
 from seqscan.scan.store_scan import StoreScan, n_prototypes, on_first_rank
-from seqscan.scan.streaming import StreamConfig, stream_frame, stream_head, stream_labels
+from seqscan.scan.streaming import StreamConfig, stream_frame, stream_head, stream_labels, stream_means
 
 __all__ = [
     "HeadFit",
@@ -22,4 +22,5 @@ __all__ = [
     "stream_frame",
     "stream_head",
     "stream_labels",
+    "stream_means",
 ]
