@@ -48,6 +48,7 @@ from seqscan.scan import (
     in_memory,
     store_scan,
     stream_frame,
+    stream_means,
 )
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
@@ -71,6 +72,8 @@ class Inputs:
         By vectors.
     pieces : Pieces
         Of the alignments.
+    held_together : (N,)
+        The pieces that `seqscan run` begins from.
     folder : Path
     """
 
@@ -79,6 +82,7 @@ class Inputs:
     unseen: Vectors
     graph: NeighborGraph
     pieces: Pieces
+    held_together: NDArray[np.int64]
     folder: Path
 
 
@@ -181,7 +185,7 @@ def scan_changes(inputs: Inputs) -> dict[str, Change]:
         "joined from a share of 0.1 of links on": Change(patches=joined_from(0.1)),
         "pieces of alignments stand in": Change(
             {"label_weight": ScanConfig().label_weight},
-            arguments=lambda: {"pieces": inputs.pieces.enough_for(None)},
+            arguments=lambda: {"pieces": inputs.held_together},
         ),
     }
 
@@ -228,7 +232,7 @@ def run_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, dic
     found = {
         "graph": inputs.graph,
         "trusted": inputs.pieces.graph,
-        "pieces": inputs.pieces.enough_for(None),
+        "pieces": inputs.held_together,
     } | change.arguments()
     graph = found.pop("graph")
     config = ScanConfig(**change.config)
@@ -275,7 +279,7 @@ def joint_row(inputs: Inputs, threads: int) -> dict[str, Any]:
 
 def distilled_row(inputs: Inputs) -> dict[str, Any]:
     """Teach a head the pieces of the alignments and nothing else."""
-    pieces = inputs.pieces.enough_for(None)
+    pieces = inputs.held_together
     begun = time.process_time()
     head = distilled_head(inputs.store.vectors(), pieces)
     seconds = time.process_time() - begun
@@ -298,12 +302,18 @@ def prepare(options: argparse.Namespace, folder: Path) -> Inputs:
     path = folder / "unseen_store"
     if not path.exists():
         embed_corpus(load_encoder("default"), case.unseen, path, {})
+    store, pieces = EmbeddingStore.open(folder / "store"), Pieces.read(folder / "pieces")
+
+    def means_of(groups: NDArray[np.int64]) -> Vectors:
+        return stream_means(store, groups, int(groups.max()) + 1, stream_frame(store))
+
     return Inputs(
         case,
-        EmbeddingStore.open(folder / "store"),
+        store,
         EmbeddingStore.open(path).vectors(),
         NeighborGraph.read(folder / "graph"),
-        Pieces.read(folder / "pieces"),
+        pieces,
+        pieces.enough_for(None, means_of),
         folder,
     )
 
