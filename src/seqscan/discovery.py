@@ -268,6 +268,7 @@ def discover_categories(
     embedded = _embed(job, FIRST, encoder, job.base | {"encoder": weights})
     aligned = _with_pieces(aligned, embedded.store, config)
     clustered = _cluster(job, FIRST, embedded, aligned)
+    first_notes = read_manifest(clustered.head, "head").content["notes"]
     curves: list[dict[str, Any]] = []
     if config.finetune:
         encoder, curve, key = _finetune(job, encoder, weights, clustered, aligned)
@@ -282,6 +283,9 @@ def discover_categories(
         "mmseqs2": mmseqs_version() if aligns else None,
         "number_format": str(fast_dtype(device)).removeprefix("torch."),
     }
+    if "hidden_pieces_found" in first_notes:
+        # Joint learning is taught the pieces of all proteins: afterwards none of them is hidden.
+        notes["hidden_pieces_found"] = first_notes["hidden_pieces_found"]
     graph = clustered.graph if aligned.graph is None else combine(aligned.graph, clustered.graph)
     held_out = order[np.load(clustered.head / "held_out.npy")]
     place = np.argsort(order)  # where each protein of the input stands
