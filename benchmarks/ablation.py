@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from families import Case, distilled_head, read_case, scores_of
 from seqscan.artifact import read_manifest
 from seqscan.baselines import leiden
-from seqscan.discovery import DiscoveryConfig, discover_categories
+from seqscan.discovery import DiscoveryConfig, discover_categories, held_together
 from seqscan.embed import embed_corpus
 from seqscan.encoder import load_encoder
 from seqscan.head import ClusterHead, whiten
@@ -48,7 +48,6 @@ from seqscan.scan import (
     in_memory,
     store_scan,
     stream_frame,
-    stream_means,
 )
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
@@ -303,17 +302,13 @@ def prepare(options: argparse.Namespace, folder: Path) -> Inputs:
     if not path.exists():
         embed_corpus(load_encoder("default"), case.unseen, path, {})
     store, pieces = EmbeddingStore.open(folder / "store"), Pieces.read(folder / "pieces")
-
-    def means_of(groups: NDArray[np.int64]) -> Vectors:
-        return stream_means(store, groups, int(groups.max()) + 1, stream_frame(store))
-
     return Inputs(
         case,
         store,
         EmbeddingStore.open(path).vectors(),
         NeighborGraph.read(folder / "graph"),
         pieces,
-        pieces.enough_for(None, means_of),
+        held_together(pieces, store, None),
         folder,
     )
 

@@ -53,7 +53,7 @@ from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.threads import use_threads
 
-__all__ = ["DiscoveryConfig", "Found", "discover_categories"]
+__all__ = ["DiscoveryConfig", "Found", "discover_categories", "held_together"]
 
 logger = logging.getLogger(__name__)
 
@@ -266,7 +266,9 @@ def discover_categories(
 
     aligned = _align(job) if aligns else _Aligned()
     embedded = _embed(job, FIRST, encoder, job.base | {"encoder": weights})
-    aligned = _with_pieces(aligned, embedded.store, config)
+    if aligned.divided is not None:
+        pieces = held_together(aligned.divided, embedded.store, config.n_clusters)
+        aligned = replace(aligned, pieces=pieces)
     clustered = _cluster(job, FIRST, embedded, aligned)
     first_notes = read_manifest(clustered.head, "head").content["notes"]
     curves: list[dict[str, Any]] = []
@@ -360,7 +362,8 @@ def _align(job: _Job) -> _Aligned:
 
 def _embed(job: _Job, stages: dict[str, str], encoder: AbstractEncoder, depends: dict[str, Any]) -> _Embedded:
     """Embed the proteins, in the `stages` FIRST or AGAIN."""
-    stage, path = next(iter(stages)), job.folder / next(iter(stages.values()))
+    stage, made = next(iter(stages.items()))
+    path = job.folder / made
 
     def embed_proteins() -> None:
         embed_corpus(encoder, job.corpus, path, dict(depends), on_progress=job.on_progress)
@@ -369,15 +372,13 @@ def _embed(job: _Job, stages: dict[str, str], encoder: AbstractEncoder, depends:
     return _Embedded(EmbeddingStore.open(path), key)
 
 
-def _with_pieces(aligned: _Aligned, store: EmbeddingStore, config: DiscoveryConfig) -> _Aligned:
-    """Choose the pieces that clusters begin from; vectors have a say in what links join."""
-    if aligned.divided is None:
-        return aligned
+def held_together(divided: Pieces, store: EmbeddingStore, n_clusters: int | None) -> NDArray[np.int64]:
+    """Return the pieces that clusters begin from, (N,), -1 for proteins in none; vectors may refuse links."""
 
     def means_of(groups: NDArray[np.int64]) -> NDArray[np.float32]:
         return stream_means(store, groups, int(groups.max()) + 1, stream_frame(store))
 
-    return replace(aligned, pieces=aligned.divided.enough_for(config.n_clusters, means_of))
+    return divided.enough_for(n_clusters, means_of)
 
 
 def _cluster(job: _Job, stages: dict[str, str], embedded: _Embedded, aligned: _Aligned) -> _Clustered:

@@ -1,7 +1,7 @@
 """Pieces: what alignments hold together, which clusters begin from and which teaches them.
 
-A piece is what the profiles of its own members find. Joining pieces whose proteins are alike comes later,
-with the heads, since it needs vectors.
+A piece is what the profiles of its own members find; what single alignments link may be one too, if vectors
+do not speak against it. Joining pieces whose proteins are alike comes later, with the heads.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
 
 LINKS_SUFFICE = 0.3
-"""Up to this needed strength, among about a hundred families of one size, any link joins."""
+"""Up to this needed strength, among about a hundred families of one size, a link joins."""
 
 LINKS_SUFFICE_FOR_A_NUMBER = 0.1
-"""The same where a number of clusters is given."""
+"""The same where a number of clusters is given, whatever vectors say."""
 
 NEARER_THAN = 0.9
 """Linked groups join if the means of their vectors are nearer than this share of the pairs without links."""
@@ -123,16 +123,9 @@ class Pieces:
         pairs = np.unique(np.sort(groups[self.graph.edges()], axis=1), axis=0)
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         if means_of is not None and len(pairs):
-            means = means_of(groups)
             n_large = int((np.bincount(groups) >= smallest_part(len(groups), None)).sum())
-            n_compared = min(n_large, MAX_COMPARED)
-            cosine = means[:n_compared] @ means[:n_compared].T
-            unlinked = np.triu(np.ones_like(cosine, dtype=bool), 1)
-            compared = pairs[(pairs < n_compared).all(axis=1)]
-            unlinked[compared[:, 0], compared[:, 1]] = False
-            bound = np.quantile(cosine[unlinked], NEARER_THAN) if unlinked.any() else -np.inf
-            near = np.einsum("pq,pq->p", *means[pairs].transpose(1, 0, 2)) > bound
-            pairs = pairs[near | (pairs >= n_large).any(axis=1)]
+            small = (pairs >= n_large).any(axis=1)
+            pairs = pairs[small | _nearer_than_unlinked(means_of(groups), pairs, n_large)]
         return _joined(groups, pairs)
 
     def joined(self, needed: float) -> NDArray[np.int64]:
@@ -363,6 +356,19 @@ def _finds(
     best_bits = np.zeros(len(pairs), dtype=np.float32)
     np.maximum.at(best_bits, np.searchsorted(pairs, pair), bits)
     return np.stack(np.divmod(pairs[enough], n), axis=1), strength, best_bits[enough]
+
+
+def _nearer_than_unlinked(
+    means: NDArray[np.float32], pairs: NDArray[np.int64], n_large: int
+) -> NDArray[np.bool_]:
+    """Say which linked pairs (L, 2) are nearer than `NEARER_THAN` of the pairs of large groups without."""
+    n = min(n_large, MAX_COMPARED)
+    cosine = means[:n] @ means[:n].T
+    unlinked = np.triu(np.ones_like(cosine, dtype=bool), 1)
+    compared = pairs[(pairs < n).all(axis=1)]
+    unlinked[compared[:, 0], compared[:, 1]] = False
+    bound = np.quantile(cosine[unlinked], NEARER_THAN) if unlinked.any() else -np.inf
+    return np.einsum("pq,pq->p", means[pairs[:, 0]], means[pairs[:, 1]]) > bound
 
 
 def _joined(dense: NDArray[np.int64], ties: NDArray[np.int64]) -> NDArray[np.int64]:

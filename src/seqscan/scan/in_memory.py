@@ -140,7 +140,7 @@ def discover(
     trial, judges, unseen = pairs.hold_out_proteins(0.1, seed=seed)
 
     def hidden(groups: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return unseen & np.isin(groups, groups[~unseen])
+        return unseen & (groups >= 0) & np.isin(groups, groups[~unseen])
 
     def tried(groups: NDArray[np.int64], temperature: float) -> HeadFit:
         return fitted(np.where(hidden(groups), -1, groups), temperature, trial, judges)
@@ -159,7 +159,7 @@ def discover(
         "unseen_loss_nats": {name: fit.loss for name, fit in candidates.items()},
         "self_labelling_kept": kept,
     }
-    asked = hidden(groups) & (groups >= 0)
+    asked = hidden(groups)
     if teach and asked.any():
         given = chosen.head.logits(vectors[asked]).argmax(axis=1)
         notes["hidden_pieces_found"] = float((given == groups[asked]).mean())
