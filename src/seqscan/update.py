@@ -131,17 +131,18 @@ def update(
         lambda: _read(source, before, work / "corpus", output / "rejected.tsv", config.max_length),
     )
     corpus = Corpus.open(work / "corpus")
+    store = work / "new_store"  # not that of a run: it has the new and the pooled proteins alone
     key = log.run(
         "embed",
         {"from": key},
-        [work / "store"],
-        lambda: embed_corpus(model.encoder, corpus, work / "store", {"from": key}, on_progress=on_progress),
+        [store],
+        lambda: embed_corpus(model.encoder, corpus, store, {"from": key}, on_progress=on_progress),
     )
     log.run(
         "grow",
         {"from": key, "config": asdict(config), "mmseqs2": mmseqs_version() if config.align else None},
         [output / name for name in OUTPUTS],
-        lambda: _grow_and_write(model, before, corpus, EmbeddingStore.open(work / "store"), output, config),
+        lambda: _grow_and_write(model, before, corpus, EmbeddingStore.open(store), output, config),
     )
     return json.loads((output / "update.json").read_text())
 

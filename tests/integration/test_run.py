@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seqscan.checkpoint import Checkpoint
@@ -19,6 +20,7 @@ from seqscan.datasets import pfam10_labels, pfam10_sequences
 from seqscan.discovery import DiscoveryConfig
 from seqscan.encoder import save_encoder
 from seqscan.fasta import RejectionLedger, read_fasta
+from seqscan.knowledge.finished import find_run
 from seqscan.model import Model
 from seqscan.pipeline import RunConfig, run
 from seqscan.results import ASSIGNMENT_COLUMNS, Scores
@@ -191,6 +193,15 @@ def test_every_record_is_in_exactly_one_table(undisturbed):
     assert all((row[1] == "-1") == (row[5] == "unassigned") for row in rows)
     assert len({row[0] for row in rows}) == len(rows) == 41
     assert [(number, id) for number, id, _ in rejected] == [("41", "odd"), ("43", "Q0")]
+
+
+def test_finished_run_has_the_vectors_of_its_own_proteins(undisturbed):
+    found = find_run(undisturbed)
+    order = [row[0] for row in rows_of(undisturbed / "assignments.tsv")[1]]
+    assert sorted(found.ids) == sorted(order)
+    assert found.ids != order, "the store's order is another one"
+    expected = Model.load(undisturbed / "model").encoder.embed(found.corpus)
+    np.testing.assert_allclose(found.store.vectors(), expected, rtol=0, atol=0.01 * np.abs(expected).max())
 
 
 def test_second_call_skips_every_stage(undisturbed, server):

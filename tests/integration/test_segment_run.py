@@ -14,6 +14,7 @@ from seqscan.discovery import DiscoveryConfig
 from seqscan.encoder import save_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.fasta import RejectionLedger, read_fasta
+from seqscan.knowledge.finished import find_run
 from seqscan.model import Model
 from seqscan.pipeline import RunConfig, cut_records, run
 from seqscan.residues.domains import find_domains
@@ -80,6 +81,7 @@ def test_every_protein_is_in_the_table_of_domains(tmp_path, tiny_encoder, protei
     share = Scores.read(tmp_path / "OUT" / "scores.json").label_free["hidden_pieces_found"]
     assert share == json.loads((tmp_path / "OUT" / "run.json").read_text())["notes"]["hidden_pieces_found"]
     assert 0.0 <= share <= 1.0
+    assert sorted(find_run(tmp_path / "OUT").ids) == sorted(row["id"] for row in segments)
     # The command line's model gives the same again.
     model = Model.load(tmp_path / "OUT" / "model")
     records = read_fasta(proteins, rejected=RejectionLedger())

