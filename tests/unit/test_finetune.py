@@ -49,6 +49,16 @@ def test_input_stays_and_the_copy_learns(inputs):
     assert np.isfinite(trained.embed(inputs[1])).all()
 
 
+def test_result_lies_between_the_encoder_and_the_trained_one(inputs):
+    none, half, whole = (
+        weights(finetune(*inputs, replace(TINY, interpolation=share), seed=0)) for share in (0.0, 0.5, 1.0)
+    )
+    assert same(none, weights(inputs[0]))
+    assert not same(none, whole)
+    for name, weight in half.items():
+        torch.testing.assert_close(weight, (none[name] + whole[name]) / 2)
+
+
 def test_seed_decides(inputs):
     first, second, other = (weights(finetune(*inputs, TINY, seed=seed)) for seed in (0, 0, 1))
     assert same(first, second)
