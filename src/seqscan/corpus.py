@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import overload
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
 from seqscan.artifact import read_manifest, write_artifact
-from seqscan.fasta import Record
+from seqscan.fasta import Record, check_record
 
 __all__ = ["Corpus", "write_corpus"]
 
@@ -98,7 +99,14 @@ class Corpus(Sequence[NDArray[np.uint8]]):
         """
         digests = (hashlib.blake2b(self[row].tobytes(), digest_size=8).digest() for row in range(len(self)))
         keys = np.fromiter((int.from_bytes(digest) for digest in digests), np.uint64, len(self))
-        return np.lexsort((np.array(self.ids), keys))
+        order = np.argsort(keys, kind="stable")
+        # Equal sequences by their ids; an array of all ids would be as wide as the longest of them.
+        ids = self.ids
+        starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]))
+        for start, stop in pairwise([*starts.tolist(), len(order)]):
+            if stop - start > 1:
+                order[start:stop] = sorted(order[start:stop].tolist(), key=ids.__getitem__)
+        return order
 
     def reordered(self, rows: NDArray[np.int64]) -> Corpus:
         """Return the same sequences, shown in the order of `rows`, (N,)."""
@@ -121,6 +129,11 @@ def write_corpus(
     records : iterable of Record
     content : dict, optional
         Provenance for the manifest.
+
+    Raises
+    ------
+    InvalidSequence
+        At an empty sequence, or one with a symbol that is no residue.
 
     Examples
     --------
@@ -146,7 +159,8 @@ def write_corpus(
                 table.write_table(pa.table(columns, schema=schema))
                 held.clear()
 
-            for record in records:
+            for number, record in enumerate(records, start=1):
+                check_record(record, number)
                 held.append(record)
                 lengths.append(len(record))
                 n_held += len(record)

@@ -24,7 +24,7 @@ PATIENCE = timedelta(hours=12)
 def process_group() -> Iterator[None]:
     """Join the processes that `torchrun` started; do nothing without it.
 
-    The engine is NCCL where each process has a GPU, gloo otherwise.
+    The engine is NCCL where each process has a GPU, gloo for what lies in the processor's memory.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
@@ -32,7 +32,7 @@ def process_group() -> Iterator[None]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ __all__ = [
     "InvalidSequence",
     "MissingDependency",
     "NoUsableRecord",
+    "OneCluster",
     "SeqscanError",
     "SeqscanWarning",
     "ShapeMismatch",
@@ -76,6 +77,20 @@ class InvalidParameter(SeqscanError, ValueError):
         self.name = name
         self.value = value
         self.reason = reason
+
+
+class OneCluster(InvalidParameter):
+    """All proteins come into one cluster, `n_clusters` having been asked for, or None: to be found."""
+
+    def __init__(self, n_clusters: int | None) -> None:
+        super().__init__(
+            "clusters",
+            "auto" if n_clusters is None else n_clusters,
+            "all proteins are alike: they make one cluster",
+            remedy="Give "
+            + ("a number of clusters, or " if n_clusters is None else "")
+            + "more, or less similar, proteins.",
+        )
 
 
 class ShapeMismatch(SeqscanError, ValueError):

@@ -24,7 +24,7 @@ from seqscan.errors import DuplicateId, InputError, InvalidSequence, NoUsableRec
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["MAX_LENGTH", "Record", "Rejected", "RejectionLedger", "read_fasta"]
+__all__ = ["MAX_LENGTH", "Record", "Rejected", "RejectionLedger", "check_record", "read_fasta"]
 
 MAX_LENGTH = 100_000
 """Longest accepted sequence, residues; the longest known protein has about 45,000."""
@@ -53,6 +53,18 @@ class Record:
 
     def __len__(self) -> int:
         return len(self.sequence)
+
+
+def check_record(record: Record, number: int) -> None:
+    """Raise `InvalidSequence` if record `number` is empty or has a symbol that is no residue."""
+    codes = AMINO.encode(record.sequence)
+    if not len(codes) or not codes.all():
+        raise InvalidSequence(
+            number,
+            record.id,
+            AMINO.fault(record.sequence),
+            remedy="read_fasta rejects such records; AMINO.clean removes gaps and a final '*'.",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from seqscan.errors import InvalidParameter
+from seqscan.errors import OneCluster
 from seqscan.model import Model
 from seqscan.neighbors import Pieces, group_means, vector_neighbors
 from seqscan.scan import ScanConfig, discover
@@ -60,11 +60,14 @@ def grow(
     if novelty is None or len(vectors) < MIN_SIZE:
         return model, nobody
     near = vector_neighbors(vectors - head.center, N_NEIGHBORS, threads=threads)
+    # Where every protein is a neighbor of every other, all come into one cluster.
+    k = min(N_NEIGHBORS, max(2, len(vectors) // 3))
+    nearest = replace(near, indices=near.indices[:, :k], distances=near.distances[:, :k])
     points = head.points(vectors)
     try:
         fit, _, _ = discover(
             vectors,
-            near,
+            nearest,
             None,
             ScanConfig(temperature=head.temperature),
             seed=seed,
@@ -73,7 +76,7 @@ def grow(
             frame=(head.center, head.projection),
         )
         prototypes = unit(fit.head.prototypes)
-    except InvalidParameter:  # all alike: one cluster, if any
+    except OneCluster:
         prototypes = unit(points.mean(axis=0, keepdims=True))
     cluster = (points @ np.concatenate([unit(head.prototypes), prototypes]).T).argmax(axis=1)
     cluster -= head.n_clusters  # negative where an old one is nearer after all

@@ -15,7 +15,7 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.encoder import AbstractEncoder, load_encoder, save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
-from seqscan.fasta import Record
+from seqscan.fasta import Record, check_record
 from seqscan.head import ClusterHead
 from seqscan.novelty import Novelty
 from seqscan.prior import DomainPrior
@@ -190,10 +190,11 @@ def load_head(path: Path) -> ClusterHead:
 
 
 def record_blocks(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Cut a stream of records into lists of bounded size."""
+    """Cut a stream of records into lists of bounded size; raises `InvalidSequence` at one that is none."""
     block: list[Record] = []
     n_residues = 0
-    for record in records:
+    for number, record in enumerate(records, start=1):
+        check_record(record, number)
         block.append(record)
         n_residues += len(record)
         if len(block) >= _BLOCK_RECORDS or n_residues >= _BLOCK_RESIDUES:

@@ -6,7 +6,7 @@ import pytest
 from seqscan import corpus as module
 from seqscan.artifact import read_manifest
 from seqscan.corpus import Corpus, write_corpus
-from seqscan.errors import ArtifactError
+from seqscan.errors import ArtifactError, InvalidSequence
 from seqscan.fasta import Record
 
 RECORDS = [Record("a", "first", "MKV"), Record("b", "", "M"), Record("c", "third one", "UXBO")]
@@ -75,7 +75,7 @@ def test_no_corpus(tmp_path):
 
 
 def test_canonical_order_does_not_depend_on_the_input(tmp_path):
-    records = [Record(f"p{i}", f"d{i}", "MKV" + "ACDEF"[i % 5] * (1 + i % 7)) for i in range(30)]
+    records = [Record(f"p{i}", f"d{i}", "MKV" + "ACDEF"[i % 5] * (1 + i % 3)) for i in range(30)]
     shown = []
     for name, given in (("a", records), ("b", records[::-1])):
         stored = write_corpus(tmp_path / name, given)
@@ -87,3 +87,15 @@ def test_canonical_order_does_not_depend_on_the_input(tmp_path):
         assert corpus.lengths.tolist() == [len(corpus[i]) for i in rows]
         assert [given[row].id for row in corpus.rows] == corpus.ids
     assert shown[0] == shown[1]
+    same = [[id for id, _, text in shown[0] if text == residues] for residues in {row[2] for row in shown[0]}]
+    assert len(same) == 15
+    assert all(ids == sorted(ids) for ids in same)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "said"), [("", "is empty"), ("MK-V", "'-' at position 3"), ("MK1", "'1'")]
+)
+def test_what_is_no_protein_is_refused(tmp_path, sequence, said):
+    with pytest.raises(InvalidSequence, match=f"record 2 .odd.: .*{said}"):
+        write_corpus(tmp_path / "c", [Record("a", "", "MKV"), Record("odd", "", sequence)])
+    assert not (tmp_path / "c").exists()

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import hypergeom
+from scipy.stats import false_discovery_control, hypergeom
 
 from seqscan.errors import InputError, InvalidParameter, ShapeMismatch
 from seqscan.knowledge.ontology import Ontology
 from seqscan.results import write_tsv
 
-__all__ = ["BACKGROUNDS", "ENRICHMENT_COLUMNS", "Enrichment", "enrich", "false_discovery"]
+__all__ = ["BACKGROUNDS", "ENRICHMENT_COLUMNS", "Enrichment", "enrich"]
 
 BACKGROUNDS = ("annotated", "all")
 ENRICHMENT_COLUMNS = (
@@ -146,7 +146,7 @@ def enrich(
     totals = np.asarray(carries.sum(axis=0)).ravel()
     row, term, members = table.coords[0].astype(np.int64), table.coords[1].astype(np.int64), table.data
     p = tail(members, n, totals[term], sizes[row])
-    q = false_discovery(p)
+    q = false_discovery_control(p)
     kept = np.flatnonzero(q <= max_q)
     # Of equal p, the deepest term first: it says most.
     kept = kept[np.lexsort((term[kept], -ontology.depths[term[kept]], p[kept], row[kept]))]
@@ -180,20 +180,6 @@ def tail(
         log = hypergeom.logsf(k[lost] - 1, total[lost], carrying[lost], drawn[lost])
         p[lost] = np.maximum(np.exp(log), np.nextafter(0, 1))
     return np.clip(p, 0.0, 1.0)[place]
-
-
-def false_discovery(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the q-values of Benjamini and Hochberg (1995), (M,) -> (M,).
-
-    Examples
-    --------
-    >>> false_discovery(np.array([0.01, 0.04, 0.03, 0.5])).round(3).tolist()
-    [0.04, 0.053, 0.053, 0.5]
-    """
-    order = np.argsort(-p, kind="stable")
-    q = np.empty(len(p))
-    q[order] = np.minimum.accumulate(p[order] * len(p) / np.arange(len(p), 0, -1))
-    return np.minimum(q, 1.0)
 
 
 def _fold(

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.stats import false_discovery_control
 
 from seqscan.knowledge.categories import Category
-from seqscan.knowledge.enrich import false_discovery, tail
+from seqscan.knowledge.enrich import tail
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import at, expand
 
@@ -132,7 +133,7 @@ def fit(found: Sequence[Category], carried: Any, ontology: Ontology) -> list[Fit
             overlap, counts.n[aspects[matched]], totals[matched], counts.sizes[have, aspects[matched]]
         )
     # Each best was chosen among all terms its members carry: as many tests as that.
-    q = false_discovery(np.minimum(p * np.maximum(np.diff(counts.table.indptr), 1), 1.0))
+    q = false_discovery_control(np.minimum(p * np.maximum(np.diff(counts.table.indptr), 1), 1.0))
     fits = []
     for i, (term, jaccard, _) in enumerate(best):
         own = slice(counts.table.indptr[i], counts.table.indptr[i + 1])
@@ -177,7 +178,7 @@ def narrowed(found: Sequence[Category], carried: Any, ontology: Ontology) -> lis
     aspect = ontology.aspects[term]
     p = tail(n, counts.n[aspect], counts.totals[term], counts.sizes[category, aspect])
     fits = (
-        (false_discovery(p) <= MAX_Q)
+        (false_discovery_control(p) <= MAX_Q)
         & (n >= MIN_NARROWED)
         & (n < MIN_SHARE * counts.sizes[category, aspect])
         & (counts.totals[term] <= MAX_FREQUENCY * counts.n[aspect])

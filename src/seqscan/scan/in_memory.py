@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqscan.errors import InvalidParameter
+from seqscan.errors import OneCluster
 from seqscan.head import fully_whitened, whiten, whitening
 from seqscan.neighbors.graph import NeighborGraph, combine
 from seqscan.neighbors.joining import linked_groups
@@ -96,7 +96,9 @@ def discover(
     Raises
     ------
     InvalidParameter
-        If there are fewer proteins than clusters, or all come into one.
+        If there are fewer proteins than clusters.
+    OneCluster
+        If all come into one.
     """
     pairs = graph if trusted is None else combine(trusted, graph)
     rest, held_out = pairs.hold_out(0.1, seed=seed)
@@ -120,11 +122,8 @@ def discover(
         min_cosine = MERGE_COSINE
     flat = fully_whitened(frame[1], n_joined)
     beginnings = _join(divisions, whiten(vectors, frame[0], flat), n_clusters, min_cosine)
-    alike = InvalidParameter(
-        "clusters", "auto", "all proteins are alike: one cluster", remedy="Give a number of clusters."
-    )
     if not beginnings:
-        raise alike
+        raise OneCluster(n_clusters)
     points = whiten(vectors, *frame)
 
     def fitted(
@@ -151,7 +150,7 @@ def discover(
     sharpened, kept = self_label(best, vectors, held_out, seed=seed)
     in_use = sharpened.head.ordered_by_size(vectors)
     if in_use.n_clusters < 2:
-        raise alike
+        raise OneCluster(n_clusters)
     notes: dict[str, Any] = {
         "began_from": name,
         "temperature": temperature,

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from seqscan.artifact import write_atomically
 from seqscan.distributed import rank, wait_for_all
-from seqscan.errors import InvalidParameter
+from seqscan.errors import OneCluster
 from seqscan.head import fully_whitened
 from seqscan.model import load_head, save_head
 from seqscan.neighbors.graph import NeighborGraph
@@ -142,7 +142,7 @@ class StoreScan:
 
         Raises
         ------
-        InvalidParameter
+        OneCluster
             If all proteins come into one cluster.
         """
         recipe = self.recipe
@@ -203,10 +203,7 @@ class StoreScan:
             groups = linked_groups(self.graph, labels, self.n_clusters, smallest)
         n_groups = int(groups.max(initial=-1)) + 1
         if n_groups < 2:
-            raise InvalidParameter(
-                "clusters", "auto" if self.n_clusters is None else self.n_clusters,
-                "all proteins are alike: one cluster", remedy="Give more, or less similar, proteins.",
-            )  # fmt: skip
+            raise OneCluster(self.n_clusters)
         if self.n_clusters is not None and n_groups > self.n_clusters:
             # As many as links leave are too many: those with the nearest means.
             sums = stream_means(self.store, groups, n_groups, self._fine_frame)
