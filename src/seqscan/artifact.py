@@ -132,11 +132,10 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
     try:
         _lock(descriptor)
         yield temporary
-        files = {
-            str(file.relative_to(temporary)): file_checksum(file)
-            for file in sorted(temporary.rglob("*"))
-            if file.is_file()
-        }
+        written = sorted(file for file in temporary.rglob("*") if file.is_file())
+        files = {str(file.relative_to(temporary)): file_checksum(file) for file in written}
+        for file in written:
+            file.chmod(0o666 & ~_umask())  # safetensors writes files that their owner alone can read
         manifest = Manifest(kind, content, files)
         (temporary / "manifest.json").write_text(json.dumps(vars(manifest), indent=1, sort_keys=True) + "\n")
         temporary.chmod(0o777 & ~_umask())

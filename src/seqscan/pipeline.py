@@ -134,7 +134,6 @@ def run(
     work = output / "work"
     if output.exists() and not output.is_dir():
         raise InputError(str(output), "is a file", remedy="Give a folder to write to.")
-    work.mkdir(parents=True, exist_ok=True)
     if config.segment and config.truth:
         raise InvalidParameter(
             "truth", config.truth, "scores whole records, and segments are none",
@@ -148,8 +147,9 @@ def run(
     context = _input_checksum(Path(config.context)) if config.context else None
     source = kept_input(source, work)
     checksum = _input_checksum(source)
+    _check_not_of_another(output, checksum)
     log = StageLog(work / "stages", on_start, on_end)
-    log.folder.mkdir(exist_ok=True)
+    log.folder.mkdir(parents=True, exist_ok=True)
 
     corpus_key = log.run(
         "read",
@@ -249,6 +249,18 @@ def run(
     )
     _write_run_json(output / "run.json", source, checksum, config, found, log, needed)
     return scores
+
+
+def _check_not_of_another(output: Path, checksum: str) -> None:
+    """Refuse the folder of a finished run on another input."""
+    note = output / "run.json"
+    if note.exists():
+        of = json.loads(note.read_text())["input"]
+        if of["sha256"] != checksum:
+            raise InvalidParameter(
+                "output", str(output), f"holds the run of another input, {of['name']}",
+                remedy="Give another folder, or remove this one first.",
+            )  # fmt: skip
 
 
 def cut_records(

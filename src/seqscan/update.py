@@ -101,10 +101,12 @@ def update(
     """
     model_path, output = Path(model_path), Path(output)
     before = model_path.parent
-    if output.resolve() == before.resolve():
+    if output.resolve() == before.resolve() or output.resolve().is_relative_to(model_path.resolve()):
         raise InvalidParameter(
             "output", str(output), "is the folder that is updated", remedy="Give a new folder."
         )
+    if output.exists() and not output.is_dir():
+        raise InputError(str(output), "is a file", remedy="Give a folder to write to.")
     model = Model.load(model_path)
     if model.novelty is None:
         raise InvalidParameter(

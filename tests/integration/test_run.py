@@ -19,6 +19,7 @@ from seqscan.checkpoint import Checkpoint
 from seqscan.datasets import pfam10_labels, pfam10_sequences
 from seqscan.discovery import DiscoveryConfig
 from seqscan.encoder import save_encoder
+from seqscan.errors import InvalidParameter
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.knowledge.finished import find_run
 from seqscan.model import Model
@@ -210,6 +211,14 @@ def test_second_call_skips_every_stage(undisturbed, server):
     after = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
     assert before.keys() == after.keys()
     assert {path.name for path in before if before[path] != after[path]} == {"run.json"}
+
+
+def test_run_of_another_input_is_not_replaced(undisturbed, folder):
+    (folder / "other.fasta").write_text(">a\nMKV\n")
+    before = (undisturbed / "assignments.tsv").read_bytes()
+    with pytest.raises(InvalidParameter, match=r"holds the run of another input, in\.fasta\.gz"):
+        run(folder / "other.fasta", undisturbed, RunConfig())
+    assert (undisturbed / "assignments.tsv").read_bytes() == before
 
 
 def test_same_seed_same_bytes(undisturbed, folder, server):

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from seqscan import artifact
 from seqscan.artifact import Manifest, file_checksum, read_manifest, write_artifact, write_atomically
@@ -198,6 +200,12 @@ def test_permissions_follow_the_umask(example, tmp_path):
     os.umask(umask)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
     assert stat.S_IMODE(example.stat().st_mode) == 0o777 & ~umask
+    with write_artifact(tmp_path / "arrays", "store", {}) as directory:
+        (directory / "sub").mkdir()
+        save_file({"a": np.zeros(2)}, directory / "sub" / "a.safetensors")
+        (directory / "sub" / "a.safetensors").chmod(0o600)
+    mode = (tmp_path / "arrays" / "sub" / "a.safetensors").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o666 & ~umask
 
 
 @pytest.mark.parametrize("relative", [False, True])

@@ -205,14 +205,36 @@ MISTAKES = {
         "encoder: is an encoder, not a model",
     ),
     "assign: missing input": ("assign none.fasta --model model -o new.tsv", "there is no such file"),
-    "assign: output is a folder": ("assign in.fasta --model model -o encoder", "encoder"),
+    "assign: output is a folder": ("assign in.fasta --model model -o encoder", "encoder': is a directory"),
+    "assign: output is the input": ("assign in.fasta --model model -o in.fasta", "is an input"),
+    "assign: rejected is the input": (
+        "assign in.fasta --model model -o new.tsv --rejected in.fasta",
+        "is an input",
+    ),
+    "explain: output is the input": ("explain in.fasta --model model -o ./in.fasta", "is an input"),
+    "explain: domains are the input": (
+        "explain in.fasta --model model -o new.tsv --domains in.fasta",
+        "is an input",
+    ),
+    "domains: output is the input": ("domains in.fasta --model model -o in.fasta", "is an input"),
+    "domains: output below a file": (
+        "domains in.fasta --model model -o in.fasta/d.tsv",
+        "in.fasta is a file",
+    ),
+    "cluster: output is the input": ("cluster truth.tsv -o truth.tsv", "is an input"),
+    "update: output is the model": (
+        "update in.fasta --model model -o model",
+        "is the folder that is updated",
+    ),
+    "update: output is in the model": ("update in.fasta --model model -o model/new", "is the folder that is"),
+    "update: output is a file": ("update in.fasta --model model -o truth.tsv", "truth.tsv: is a file"),
     "assign: one file for both tables": (
         "assign in.fasta --model model -o new.tsv --rejected new.tsv",
-        "is the output too",
+        "is named for two outputs",
     ),
     "explain: one file for both tables": (
         "explain in.fasta --model model -o new.tsv --domains new.tsv",
-        "is the output too",
+        "is named for two outputs",
     ),
     "embed: output is a file": ("embed in.fasta -o truth.tsv --encoder encoder", "truth.tsv: is a file"),
     "embed: output is something else": (

@@ -24,12 +24,16 @@ from seqscan.cli.options import (
     Neighbors,
     Seed,
     Threads,
+    check_outputs,
     discovery_config,
     size,
 )
 
 if TYPE_CHECKING:
     from seqscan.pipeline import RunConfig
+
+UNSURE = 0.5
+"""Assignments of less probability are told of."""
 
 
 def run(
@@ -56,7 +60,10 @@ def run(
     seed: Seed = 0,
     threads: Threads = N_THREADS,
     memory: Annotated[
-        str, typer.Option(help="Work in shards where more would be needed; refuse what cannot be kept.")
+        str,
+        typer.Option(
+            help="Memory limit: work in shards where more would be needed, refuse what cannot keep to it."
+        ),
     ] = "8GB",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it will take, from a short run on a sample.")
@@ -122,19 +129,18 @@ def assign(
 ) -> None:
     """Assign proteins to the clusters of a model, in constant time for each."""
     from seqscan.artifact import write_atomically
-    from seqscan.errors import InvalidParameter, NoUsableRecord
+    from seqscan.errors import NoUsableRecord
     from seqscan.fasta import read_fasta
     from seqscan.model import Model
     from seqscan.results import Assignments, kept_ledger
     from seqscan.threads import use_threads
 
+    rejected = rejected or output.with_name(f"{output.stem}.rejected.tsv")
+    check_outputs(output, rejected, inputs=[source])
     use_threads(threads)
     trained = Model.load(model)
-    rejected = rejected or output.with_name(f"{output.stem}.rejected.tsv")
-    if rejected == output:
-        raise InvalidParameter("rejected", str(rejected), "is the output too", remedy="Name another file.")
     begun = time.monotonic()
-    n = n_unassigned = 0
+    n = n_unassigned = n_unsure = 0
     with kept_ledger(rejected) as ledger:
         nothing: NoUsableRecord | None = None
         with write_atomically(output) as temporary, temporary.open("w", newline="") as handle:
@@ -147,6 +153,7 @@ def assign(
                     block.append(writer)
                     n += len(block)
                     n_unassigned += len(block) - int(block.assigned.sum())
+                    n_unsure += int((block.probabilities[block.assigned] < UNSURE).sum())
             except NoUsableRecord as error:  # not before the table, without a row, is there
                 nothing = error
         if nothing is not None:
@@ -155,6 +162,11 @@ def assign(
         f"{n - n_unassigned} assigned, {n_unassigned} unassigned, {len(ledger.rows)} rejected; "
         f"{n / (time.monotonic() - begun):.0f} proteins a second"
     )
+    if n_unsure:
+        typer.echo(
+            f"{n_unsure} of the assigned have a probability below {UNSURE}: --min-probability leaves them "
+            "unassigned, --novelty tells which are of none of the clusters"
+        )
     say_rejected(ledger, rejected)
 
 

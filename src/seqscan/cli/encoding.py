@@ -18,6 +18,7 @@ from seqscan.cli.options import (
     MinProbability,
     Seed,
     Threads,
+    check_outputs,
     discovery_config,
 )
 from seqscan.errors import InputError, InvalidParameter
@@ -185,12 +186,13 @@ def cluster(
     from seqscan.results import kept_ledger
     from seqscan.threads import use_threads
 
+    rejected = output.with_name(f"{output.stem}.rejected.tsv")
+    check_outputs(output, *([rejected] if fasta else []), inputs=[source, fasta])
     use_threads(threads)
     n_clusters = discovery_config(clusters, "embedding", False, "default", seed, threads).n_clusters
     found = read_embeddings(source)
     ids, vectors = found.ids, found.vectors
     if fasta is not None:
-        rejected = output.with_name(f"{output.stem}.rejected.tsv")
         with kept_ledger(rejected) as ledger:
             ids = [record.id for record in read_fasta(fasta, rejected=ledger)]
         vectors = found.in_order_of(ids, source=str(source), ignored={row.id for row in ledger.rows})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqscan.cli.console import console
-from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Seed, Threads
+from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Seed, Threads, check_outputs
 from seqscan.errors import InvalidParameter
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def enrich(
     from seqscan.results import Assignments
 
     page = _page(page, output)
-    _check_targets(output, TABLE_SUFFIXES, page=page)
+    _check_targets(output, TABLE_SUFFIXES, page=page, inputs=[assignments, annotations, ontology])
     table = Assignments.read(assignments)
     matched = _matched(annotations, ontology, table.ids)
     found = test(table.labels, matched.propagated, matched.ontology, background=background, max_q=max_q)
@@ -115,7 +115,9 @@ def annotate(
 
     cafa, gaf = output.with_name(f"{output.stem}.cafa.txt"), output.with_name(f"{output.stem}.gaf")
     rejected = output.with_name(f"{output.stem}.rejected.tsv")
-    _check_targets(output, TABLE_SUFFIXES, cafa, gaf, rejected)
+    _check_targets(
+        output, TABLE_SUFFIXES, cafa, gaf, rejected, inputs=[source, annotations, ontology, reference]
+    )
     use_threads(threads)
     trained = Model.load(model)
     known = (
@@ -183,7 +185,7 @@ def audit(
 
     page = _page(page, output)
     summary = output.with_name(f"{output.stem}.terms.tsv")
-    _check_targets(output, TABLE_SUFFIXES, summary, page=page)
+    _check_targets(output, TABLE_SUFFIXES, summary, page=page, inputs=[assignments, annotations, ontology])
     table = Assignments.read(assignments)
     matched = _matched(annotations, ontology, table.ids)
     annotated = np.flatnonzero(np.diff(matched.direct.indptr) > 0)
@@ -226,7 +228,7 @@ def ontology(
 
     page = _page(page, output)
     members = output.with_name(f"{output.stem}.members.tsv")
-    _check_targets(output, SUFFIXES, members, page=page)
+    _check_targets(output, SUFFIXES, members, page=page, inputs=[annotations, ontology])
     if (annotations is None) != (ontology is None):
         raise InvalidParameter(
             "annotations", str(annotations), "go together with --ontology: give both or none"
@@ -261,7 +263,13 @@ def _page(page: Path | None, output: Path) -> Path:
     return page or output.with_name(PAGE_NAME)
 
 
-def _check_targets(output: Path, suffixes: Sequence[str], *beside: Path, page: Path | None = None) -> None:
+def _check_targets(
+    output: Path,
+    suffixes: Sequence[str],
+    *beside: Path,
+    page: Path | None = None,
+    inputs: Sequence[str | Path | None],
+) -> None:
     """Raise before any work what would else end it half-way, with some of the files written."""
     from seqscan.knowledge.page import read_page
 
@@ -269,16 +277,9 @@ def _check_targets(output: Path, suffixes: Sequence[str], *beside: Path, page: P
         raise InvalidParameter(
             "output", str(output), "has an unknown suffix", remedy=f"Choose from {', '.join(suffixes)}."
         )
-    for target in (output, *beside, *([page] if page else [])):
-        if target.is_dir():
-            raise InvalidParameter("output", str(target), "is a directory", remedy="Name another file.")
-        above = next(folder for folder in target.absolute().parents if folder.exists())
-        if not above.is_dir():
-            raise InvalidParameter(
-                "output", str(target), f"{above} is a file", remedy="Name a file in a directory."
-            )
     if page in (output, *beside):
         raise InvalidParameter("page", str(page), "is an output too", remedy="Give another --page.")
+    check_outputs(output, *beside, *([page] if page else []), inputs=inputs)
     if page:
         read_page(page)
 

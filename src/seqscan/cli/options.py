@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,8 @@ from seqscan.errors import InvalidParameter
 if TYPE_CHECKING:
     from seqscan.discovery import DiscoveryConfig
 
-N_THREADS = os.cpu_count() or 1
+# Those that this process may use, where the system says so: a cluster gives a job a few of a node's.
+N_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Input = Annotated[
     str,
@@ -30,10 +32,21 @@ Encoder = Annotated[
     str,
     typer.Option(metavar="default|PATH|lm:NAME", help="Encoder: an artifact, or lm:FOLDER or a hub name."),
 ]
-Neighbors = Annotated[str, typer.Option(metavar="auto|embedding|mmseqs2", help="Where neighbors come from.")]
+Neighbors = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|embedding|mmseqs2",
+        help="Neighbors by the encoder's vectors, by alignment, or by both where MMseqs2 is installed.",
+    ),
+]
 ModelPath = Annotated[Path, typer.Option("--model", help="Model folder, for instance OUT/model.")]
 Finetune = Annotated[bool, typer.Option(help="Train the encoder together with the clusters.")]
-MinProbability = Annotated[float, typer.Option(min=0.0, max=1.0, help="Less sure proteins stay unassigned.")]
+MinProbability = Annotated[
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="Proteins whose cluster is less probable stay unassigned; for instance 0.5."
+    ),
+]
 FalseAlarmRate = Annotated[
     float | None,
     typer.Option(
@@ -41,11 +54,30 @@ FalseAlarmRate = Annotated[
         min=0.0,
         max=1.0,
         metavar="RATE",
-        help="Add novelty columns; farther than all but this share (above 0, below 1) of known proteins: "
-        "unassigned.",
+        help="Add novelty columns, and leave novel proteins unassigned: those farther from all clusters than "
+        "all but this share (above 0, below 1) of the proteins that the model was trained on.",
     ),
 ]
 MaxLength = Annotated[int, typer.Option(min=1, help="Longer records are rejected, residues.")]
+
+
+def check_outputs(*files: Path, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raise, before any work, what would else end it half-way, or overwrite what is read."""
+    read = {Path(name).resolve() for name in inputs if name is not None}
+    for number, file in enumerate(files):
+        if file.is_dir():
+            raise InvalidParameter("output", str(file), "is a directory", remedy="Name another file.")
+        above = next(folder for folder in file.absolute().parents if folder.exists())
+        if not above.is_dir():
+            raise InvalidParameter(
+                "output", str(file), f"{above} is a file", remedy="Name a file in a directory."
+            )
+        if file.resolve() in {other.resolve() for other in files[:number]}:
+            raise InvalidParameter(
+                "output", str(file), "is named for two outputs", remedy="Name another file."
+            )
+        if file.resolve() in read:
+            raise InvalidParameter("output", str(file), "is an input", remedy="Name another file.")
 
 
 def discovery_config(

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from seqscan.cli.console import say_rejected
-from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Threads
-from seqscan.errors import InvalidParameter
+from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Threads, check_outputs
 from seqscan.results import SPREAD
 
 
@@ -69,11 +68,10 @@ def explain(
     from seqscan.results import ActivationMap, kept_ledger
     from seqscan.threads import use_threads
 
-    if domains == output:
-        raise InvalidParameter("domains", str(domains), "is the output too", remedy="Name another file.")
+    rejected = output.with_name(f"{output.stem}.rejected.tsv")
+    check_outputs(output, rejected, *([domains] if domains else []), inputs=[source])
     use_threads(threads)
     trained = Model.load(model)
-    rejected = output.with_name(f"{output.stem}.rejected.tsv")
     with kept_ledger(rejected) as ledger:
         records: Iterable[Record] = read_fasta(source, rejected=ledger, max_length=max_length)
         if domains is not None or membership:
@@ -118,8 +116,9 @@ def domains(
     from seqscan.results import kept_ledger
     from seqscan.threads import use_threads
 
-    use_threads(threads)
     rejected = output.with_name(f"{output.stem}.rejected.tsv")
+    check_outputs(output, rejected, inputs=[source])
+    use_threads(threads)
     with kept_ledger(rejected) as ledger:
         records = read_fasta(source, rejected=ledger, max_length=max_length)
         n_domains, n_without = write_domains(find_domains(Model.load(model), records), output)
