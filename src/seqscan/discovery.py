@@ -442,6 +442,12 @@ def _fit_heads(
 ) -> None:
     """Train heads on all vectors at once and write the one that is chosen."""
     curve: list[dict[str, float]] = []
+
+    def step(row: dict[str, float]) -> None:
+        if row["step"] == 0:  # of another head: the last to be trained is the one that stays
+            curve.clear()
+        curve.append(row)
+
     fit, held_out, notes = discover(
         store.vectors(),
         _neighbors(graph, aligned, config),
@@ -450,7 +456,7 @@ def _fit_heads(
         seed=config.seed,
         trusted=aligned.graph,
         pieces=aligned.pieces,
-        on_step=curve.append,
+        on_step=step,
     )
     notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}
     if config.n_clusters is not None and fit.clusters_used < config.n_clusters:

@@ -1,4 +1,4 @@
-"""The charts of the training: one for each term of the log, a line for each head."""
+"""The charts of the training: one for each term of the log."""
 
 from __future__ import annotations
 
@@ -16,20 +16,13 @@ _TERMS = {
     "consistency": "Disagreement of neighbors; lower is better.",
     "entropy": "How evenly the clusters are used; a fall to 0 is a collapse.",
     "total": "What the training minimizes.",
-    "held_out_agreement": "Neighbors kept out of training that share a cluster.",
-    "clusters_used": "Clusters that hold at least one protein.",
-    "contrastive": "Two views of one protein against all others; lower is better.",
-    "masked": "Guessing hidden residues; lower is better.",
-    "validation_contrastive": "The same on proteins kept out of training.",
-    "validation_masked": "The same on proteins kept out of training.",
-    "validation_recall": "How often a held-out homolog is the nearest.",
 }
 # Columns of a log that say when a row was written, not how well it went.
-_NOT_CHARTED = {"stage", "step", "head", "epoch", "seconds", "residues", "residues_per_second", "progress"}
+_NOT_CHARTED = {"stage", "step"}
 
 
 def training_curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield each stage with its charts: one a term, one line a head."""
+    """Yield each stage with its charts, one a term."""
     by_stage: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_stage.setdefault(str(row.get("stage", "")), []).append(row)
@@ -42,39 +35,36 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any
 
 def _chart(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Draw a term of the log; None if no row has a value of it."""
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for index, row in enumerate(rows):
-        value = row.get(name)
-        if isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value):
-            step = float(row.get("step", index))
-            lines.setdefault(str(row.get("head", "")), []).append((step, float(value)))
-    if not lines:
+    points = np.array(
+        [
+            (float(row.get("step", index)), float(value))
+            for index, row in enumerate(rows)
+            if isinstance(value := row.get(name), (int, float, np.integer, np.floating))
+            and math.isfinite(value)
+        ]
+    )
+    if not len(points):
         return None
-    thinned = {head: _thinned(np.array(points)) for head, points in lines.items()}
-    everything = np.concatenate(list(thinned.values()))
-    (first, low), (last, high) = everything.min(axis=0), everything.max(axis=0)
+    final = points[-1, 1]
+    points = _thinned(points)
+    (first, low), (last, high) = points.min(axis=0), points.max(axis=0)
     width, height = 260.0, 84.0
     x_scale = width / max(last - first, 1e-12)
     y_scale = height / (high - low) if high > low else 0.0
-    paths = []
-    for points in thinned.values():
-        x = (points[:, 0] - first) * x_scale
-        y = height - (points[:, 1] - low) * y_scale if y_scale else np.full(len(points), height / 2)
-        if len(points) == 1:
-            # One value has no line: a short dash shows where it stands.
-            x, y = np.array([x[0], x[0] + 6.0]), np.repeat(y, 2)
-        paths.append("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True)))
-    finals = [points[-1][1] for points in lines.values()]
+    x = (points[:, 0] - first) * x_scale
+    y = height - (points[:, 1] - low) * y_scale if y_scale else np.full(len(points), height / 2)
+    if len(points) == 1:
+        # One value has no line: a short dash shows where it stands.
+        x, y = np.array([x[0], x[0] + 6.0]), np.repeat(y, 2)
     return {
         "label": name.replace("_", " "),
         "meaning": _TERMS.get(name, ""),
-        "paths": paths,
+        "path": "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True)),
         "low": float(low),
         "high": float(high),
         "first": round(first),
         "last": round(last),
-        "final": finals[0] if len(finals) == 1 else None,
-        "n_heads": len(finals),
+        "final": float(final),
     }
 
 

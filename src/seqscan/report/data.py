@@ -59,8 +59,6 @@ class ReportData:
         Whole proteins to draw with their domains.
     segments_of : int
         If the records were cut: how many whole proteins there were; `assignments` are then of segments.
-    stages : sequence of dict
-        `stage`, `seconds`, `peak_memory_mb`, `status`.
     configuration : dict
         Every option that was in force; may be nested.
 
@@ -91,7 +89,6 @@ class ReportData:
     logos: Mapping[int, str] = field(default_factory=dict)
     architectures: Sequence[Architecture] = ()
     segments_of: int = 0
-    stages: Sequence[Mapping[str, Any]] = ()
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

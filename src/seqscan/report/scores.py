@@ -35,9 +35,6 @@ METRICS: dict[str, tuple[str, str, int]] = {
         "Entropy of cluster sizes", "Nats; its exponential is the effective number of clusters.", 0
     ),
     "mean_probability": ("Mean probability", "How sure the model is, not how right.", 0),
-    "silhouette": (
-        "Silhouette", "From −1 to 1: how much nearer a protein is to its own cluster than to the next one.", 1
-    ),
     "accuracy": ("Accuracy", "Share of proteins in the one cluster that is matched with their family.", 1),
     "macro_accuracy": ("Macro accuracy", "The same as a mean over families, small ones count as much.", 1),
     "nmi": ("NMI", "Normalized mutual information, 0 to 1; grows with more clusters, even random ones.", 1),

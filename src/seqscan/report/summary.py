@@ -58,5 +58,6 @@ def findings(data: ReportData) -> list[str]:
         unsure = int((data.assignments.probabilities[data.assignments.assigned] < 0.5).sum())
         if unsure:
             share = percent(unsure, data.n_assigned)
-            sentences.append(f"{plural(unsure, 'assignment')} ({share}) have a probability below 0.5.")
+            have = "has" if unsure == 1 else "have"
+            sentences.append(f"{plural(unsure, 'assignment')} ({share}) {have} a probability below 0.5.")
     return sentences

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-__all__ = ["duration", "number", "percent", "plural", "shortened"]
+__all__ = ["number", "percent", "plural", "shortened"]
 
 
 def number(value: object) -> str:
@@ -20,7 +20,7 @@ def number(value: object) -> str:
         return "–"
     if amount == round(amount) and (isinstance(value, (int, np.integer)) or abs(amount) >= 2):
         text = f"{round(amount):,}"
-    elif amount and abs(amount) < 0.001:
+    elif amount and abs(amount) < 0.0005:
         text = f"{amount:.1e}"
     elif abs(amount) >= 1000:
         text = f"{amount:,.0f}"
@@ -36,16 +36,6 @@ def percent(part: float, whole: float = 1.0) -> str:
         return "under 1 %"
     # "100 %" is said only when nothing is left.
     return f"{min(share, 99.0) if share < 100 else 100:.0f} %"
-
-
-def duration(seconds: object) -> str:
-    """Return a time in the unit that suits it."""
-    if not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def plural(n: int, noun: str) -> str:
