@@ -74,6 +74,9 @@ def test_protein_without_a_domain_has_a_row():
     assert block.ends.tolist() == [30, 40, 1]
     assert block.probabilities[[0, 2]].tolist() == [0.0, 0.0]
     assert block.probabilities[1] > 0.9
+    (block,) = find_domains(model, records, min_probability=float(block.probabilities[1]) + 0.001)
+    assert list(block.proteins) == ["a", "b", "c"]
+    assert block.labels.tolist() == [-1, -1, -1]
 
 
 def test_domains_of_one_protein_do_not_overlap_and_do_not_depend_on_the_others(tiny_encoder):

@@ -105,6 +105,14 @@ def domains(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Table of domains; .bed and .gff3 choose those formats.")
     ],
+    min_probability: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Less probable domains are left out; 0.9 where most proteins may have none.",
+        ),
+    ] = 0.0,
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
 ) -> None:
@@ -121,6 +129,7 @@ def domains(
     use_threads(threads)
     with kept_ledger(rejected) as ledger:
         records = read_fasta(source, rejected=ledger, max_length=max_length)
-        n_domains, n_without = write_domains(find_domains(Model.load(model), records), output)
+        found = find_domains(Model.load(model), records, min_probability=min_probability)
+        n_domains, n_without = write_domains(found, output)
     typer.echo(f"{n_domains} domains; {n_without} proteins without any; {len(ledger.rows)} records rejected")
     say_rejected(ledger, rejected)

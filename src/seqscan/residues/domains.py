@@ -116,7 +116,9 @@ def _bounds(n: int) -> list[tuple[int, int]]:
     return [(start, max(start + 1, (part + 1) * n // N_PARTS)) for part, start in enumerate(starts)]
 
 
-def find_domains(model: Model, records: Iterable[Record], *, max_residues: int = 8_192) -> Iterator[Domains]:
+def find_domains(
+    model: Model, records: Iterable[Record], *, min_probability: float = 0.0, max_residues: int = 8_192
+) -> Iterator[Domains]:
     """Yield the domains of consecutive blocks of records, in the order of the input.
 
     A protein in which nothing is found has one row, from end to end, with cluster -1 and probability 0.
@@ -126,6 +128,8 @@ def find_domains(model: Model, records: Iterable[Record], *, max_residues: int =
     model : Model
         Trained on domains or on segments of whole proteins.
     records : iterable of Record
+    min_probability : probability
+        Less probable domains are left out.
     max_residues : int, residues
         Size of a batch.
 
@@ -138,7 +142,7 @@ def find_domains(model: Model, records: Iterable[Record], *, max_residues: int =
     for block in record_blocks(records):
         found: list[list[tuple[int, int, int, float]]] = [[] for _ in block]
         for row, windows in _windows(model, prior, block, max_residues):
-            found[row] = _divide(windows)
+            found[row] = [part for part in _divide(windows) if part[3] >= min_probability]
         rows_of = [
             (i, *part) for i, parts in enumerate(found) for part in parts or [(0, len(block[i]), -1, 0.0)]
         ]
