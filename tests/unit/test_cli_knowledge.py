@@ -101,6 +101,16 @@ def test_annotate_new_and_known_proteins(seqscan, out, tmp_path, reference):
     assert (tmp_path / "p.gaf").read_text().startswith("!gaf-version: 2.2\n")
 
 
+@pytest.mark.parametrize("reference", [(), ("--reference", "all.fasta")], ids=["of the run", "a FASTA"])
+def test_annotate_refuses_another_sequence_of_a_known_id(seqscan, out, tmp_path, reference):
+    (tmp_path / "new.fasta").write_text(">f1m0 known\nMKVLAAGG\n")
+    arguments = ("annotate", "new.fasta", "--model", out / "model", *FILES, "-o", "p.tsv", *reference)
+    code, _, err = seqscan(*arguments, "--no-alignments")
+    assert code == 2
+    assert "new.fasta: f1m0 has another sequence" in err
+    assert not (tmp_path / "p.tsv").exists()
+
+
 def test_annotate_writes_gaf_of_what_is_probable(seqscan, out, tmp_path):
     for name in ("t.obo", "a.tsv"):
         text = (tmp_path / name).read_text().replace("namespace: x", "namespace: molecular_function")

@@ -120,13 +120,16 @@ def annotate(
     )
     use_threads(threads)
     trained = Model.load(model)
-    known = (
-        Reference.of_run(model)
-        if reference is None
-        else Reference.of_records(read_fasta(reference, rejected=RejectionLedger()), trained)
-    )
+    if reference is None:
+        known = Reference.of_run(model)
+    else:
+        unused = RejectionLedger()
+        known = Reference.of_records(read_fasta(reference, rejected=unused, max_length=max_length), trained)
+        if unused.rows:
+            console.print(f"{reference}: {unused.summary()}, left out", highlight=False, markup=False)
     ledger = RejectionLedger()
     records = list(read_fasta(source, rejected=ledger, max_length=max_length))
+    known.check_same(records, source)
     new = [record for record in records if record.id not in known.row_of]
     matched = _matched(annotations, ontology, [*known.ids, *(record.id for record in new)])
     around = known.surroundings(new, trained, matched.propagated, alignments=alignments, threads=threads)

@@ -125,7 +125,8 @@ def surroundings(
     if alignments is None:
         alignments = n <= MAX_ALIGNED and find_mmseqs() is not None
     graph = aligned([run.corpus[int(row)] for row in rows], threads=threads) if alignments else nothing
-    near = nearest(run.points()[rows], annotated)
+    points = Model.load(Path(path).parent / "model").head.points(run.store.vectors())
+    near = nearest(points[rows], annotated)
     how = "clusters and neighbors by the run's vectors" + (", and alignments" if alignments else "")
     return Surroundings(table.ids, table.labels, table.probabilities, near, graph), how
 
