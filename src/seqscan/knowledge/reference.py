@@ -70,7 +70,7 @@ class Reference:
         return {id: row for row, id in enumerate(self.ids)}
 
     def check_same(self, records: Iterable[Record], source: str) -> None:
-        """Raise `InputError` if a record of `source` has the id of one of these proteins but other residues."""
+        """Raise `InputError` if a record of `source` has an id of these proteins but other residues."""
         for record in records:
             row = self.row_of.get(record.id)
             if row is not None and not np.array_equal(self.codes[row], AMINO.encode(record.sequence)):
