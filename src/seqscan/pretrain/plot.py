@@ -19,9 +19,11 @@ WIDTH, HEIGHT = 300.0, 130.0
 MARGIN_LEFT, MARGIN_TOP, GAP_X, GAP_Y = 56.0, 30.0, 70.0, 62.0
 COLORS = {"train": "#9db4c8", "held": "#c2410c"}
 PANELS = (
+    ("prototype", "communities of segments, nats", ""),
+    ("", "nearest segment is of its community", "validation_community"),
     ("contrastive", "contrastive loss, nats above chance", "validation_contrastive"),
     ("masked", "masked residues, nats", "validation_masked"),
-    ("", "homolog is the nearest of 512, held out", "validation_recall"),
+    ("", "homolog is the nearest of 512", "validation_recall"),
     ("learning_rate", "learning rate", ""),
     ("residues_per_second", "residues a second", ""),
     ("peak_share", "share of the matrix-product peak", ""),
