@@ -146,6 +146,7 @@ def finetune(
         On the encoder's vectors: the prototypes to begin from.
     graph : NeighborGraph
         Pairs to train on.
+    config : FinetuneConfig
     seed : int
     labels : (N,), optional
         Clusters that are known already, from `pieces.label_pieces`, -1 where none is: self-labelling.

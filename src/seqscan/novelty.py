@@ -92,6 +92,7 @@ class Novelty:
         vectors : (N, P)
         labels : (N,)
             -1 for proteins of no new cluster.
+        seed : int
         """
         landmarks, spreads = _landmarks(
             lambda rows: unit(vectors[rows] - self.center), labels, seed=seed, overall=self.spread

@@ -115,7 +115,7 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     )
     residues = [int(corpus.lengths[order[:size]].sum()) for size in sizes]
     total = int(corpus.lengths.sum())
-    disk = _disk(n, total, encoder.n_dimensions, discovery)
+    disk = _disk(n, total, encoder.n_dimensions)
     for stage, size in fixed[-1].items():
         disk[stage] = disk.get(stage, 0) + size
     n_clusters = discovery.n_clusters or _extrapolated(list(found), sizes, n)
@@ -210,7 +210,7 @@ def _steps_left_out(stage: str, discovery: DiscoveryConfig, n_clusters: int) -> 
     return 1.0
 
 
-def _disk(n: int, n_residues: int, n_dimensions: int, discovery: DiscoveryConfig) -> dict[str, int]:
+def _disk(n: int, n_residues: int, n_dimensions: int) -> dict[str, int]:
     vectors = n * 2 * n_dimensions
     graph = n * N_NEIGHBORS * 8
     found = {"read": n_residues + 40 * n, "embed": vectors, "neighbors": graph, "assign": 80 * n}

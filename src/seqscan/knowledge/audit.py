@@ -266,7 +266,7 @@ def _signs(
     aspect = ontology.aspects[terms]
     other, other_support = instead[place, aspect], instead_support[place, aspect]
     path = _path_support(evidence, ontology, unique, place, terms)
-    given, least = _together(direct, ontology, rows, terms)
+    given, least = _together(direct, rows, terms)
     signs = np.column_stack(
         [own, of_protein, per_protein[place], of_term, np.log1p(per_term[terms]), other_support,
          other_support - support, path, given, least, ontology.depths[terms]]
@@ -323,7 +323,7 @@ def _path_support(
 
 
 def _together(
-    direct: Any, ontology: Ontology, rows: NDArray[np.int64], terms: NDArray[np.int64]
+    direct: Any, rows: NDArray[np.int64], terms: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return how often a protein's other terms come with this one elsewhere: highest and mean share."""
     used, column = np.unique(terms, return_inverse=True)

@@ -151,7 +151,7 @@ def enrich(
     # Of equal p, the deepest term first: it says most.
     kept = kept[np.lexsort((term[kept], -ontology.depths[term[kept]], p[kept], row[kept]))]
     row, term, members, p, q = row[kept], term[kept], members[kept].astype(np.int64), p[kept], q[kept]
-    folded = _fold(row, term, members, p, sizes, totals, n, ontology, max_q)
+    folded = _fold(row, term, members, sizes, totals, n, ontology, max_q)
     return Enrichment(
         ontology, numbers[row].astype(np.int64), term, members, sizes[row].astype(np.int64),
         totals[term].astype(np.int64), n, table.nnz, p, q, folded,
@@ -186,7 +186,6 @@ def _fold(
     row: NDArray[np.int64],
     term: NDArray[np.int64],
     members: NDArray[np.int64],
-    p: NDArray[np.float64],
     sizes: NDArray[np.int64],
     totals: NDArray[np.int64],
     n: int,

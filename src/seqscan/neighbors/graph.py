@@ -34,7 +34,7 @@ class NeighborGraph:
     ----------
     indices : (N, K), int32
         Rows of the neighbors, nearest first; -1 where a protein has fewer. Never the protein itself.
-    distances : (N, K), float32
+    distances : (N, K), float32, or float16 if mined in shards
         Ascending; infinite where there is no neighbor.
     metric : str
         What the distances are.

@@ -104,8 +104,7 @@ def find_communities(
 
     Notes
     -----
-    Constant Potts model by the Louvain algorithm, as in `seqscan.neighbors.pieces.communities`, here with an
-    absolute density: what segments have in common must not depend on how many there are.
+    Constant Potts model by the Louvain algorithm, as in `seqscan.neighbors.pieces`.
     """
     from sknetwork.clustering import Louvain
 

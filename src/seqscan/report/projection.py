@@ -20,7 +20,7 @@ def project_to_plane(
     Parameters
     ----------
     vectors : (N, D), float
-        Compared by direction, as the cluster head does.
+        Compared by direction.
     random_state : int
         Draws the landmarks; the result depends on nothing else.
     n_landmarks : int

@@ -158,6 +158,7 @@ def fit_heads(
     held_out : (M, 2)
         Pairs to choose by.
     n_clusters : int
+    config : ScanConfig
     seed : int
     initial : (H, C, Q), optional
         Prototypes to begin from; by default random proteins, which are far from each other.

@@ -75,6 +75,7 @@ def discover(
     n_clusters : int, optional
         Without it pieces are joined while their mean cosine is above `SAME_PART_COSINE`, clusters of heads
         while it is above `MERGE_COSINE`.
+    config : ScanConfig
     seed : int
     trusted : NeighborGraph, optional
         Neighbors by alignment; pairs of both graphs are trained on.
@@ -82,6 +83,8 @@ def discover(
         What alignments hold together (`Pieces.enough_for`), -1 for proteins in none.
     frame : center (P,) and projection (P, Q), optional
         In which cosines are taken; `whitening` of the vectors by default.
+    on_step : callable, optional
+        Called every 20 steps of each training with the losses; the last training is that of the result.
 
     Returns
     -------
