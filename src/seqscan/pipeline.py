@@ -254,13 +254,20 @@ def run(
 def _check_not_of_another(output: Path, checksum: str) -> None:
     """Refuse the folder of a finished run on another input."""
     note = output / "run.json"
-    if note.exists():
+    if not note.exists():
+        return
+    try:
         of = json.loads(note.read_text())["input"]
-        if of["sha256"] != checksum:
-            raise InvalidParameter(
-                "output", str(output), f"holds the run of another input, {of['name']}",
-                remedy="Give another folder, or remove this one first.",
-            )  # fmt: skip
+        name, same = of["name"], of["sha256"] == checksum
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            str(note), "is not of a seqscan run", remedy="Give another folder, or remove the file."
+        ) from None
+    if not same:
+        raise InvalidParameter(
+            "output", str(output), f"holds the run of another input, {name}",
+            remedy="Give another folder, or remove this one first.",
+        )  # fmt: skip
 
 
 def cut_records(

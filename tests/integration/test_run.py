@@ -19,7 +19,7 @@ from seqscan.checkpoint import Checkpoint
 from seqscan.datasets import pfam10_labels, pfam10_sequences
 from seqscan.discovery import DiscoveryConfig
 from seqscan.encoder import save_encoder
-from seqscan.errors import InvalidParameter
+from seqscan.errors import InputError, InvalidParameter
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.knowledge.finished import find_run
 from seqscan.model import Model
@@ -219,6 +219,10 @@ def test_run_of_another_input_is_not_replaced(undisturbed, folder):
     with pytest.raises(InvalidParameter, match=r"holds the run of another input, in\.fasta\.gz"):
         run(folder / "other.fasta", undisturbed, RunConfig())
     assert (undisturbed / "assignments.tsv").read_bytes() == before
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "run.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"run\.json: is not of a seqscan run"):
+        run(folder / "other.fasta", folder / "foreign", RunConfig())
 
 
 def test_same_seed_same_bytes(undisturbed, folder, server):
