@@ -21,10 +21,6 @@ __all__ = ["MIN_LINKED", "count_links", "join_linked", "linked_groups"]
 MIN_LINKED = 0.05
 """Clusters are joined while the pairs between two of them are this share of those within."""
 
-NEGLIGIBLE = 0.01
-"""Links below this part of `MIN_LINKED` are left out: two groups would have to be of a hundred clusters
-each, all so linked, to be joined by them, and among millions of proteins they are most of all links."""
-
 BLOCK_ROWS = 65_536
 
 
@@ -128,15 +124,12 @@ def linked_groups(
 
 def _merges(links: csr_matrix, min_linked: float) -> list[tuple[int, int]]:
     """Return pairs (a, b) in the order in which b is joined to a."""
-    diagonal = np.maximum(links.diagonal(), 1.0)
-    entries = links.tocoo()
-    share = entries.data / np.sqrt(diagonal[entries.row] * diagonal[entries.col])
-    kept = (entries.row != entries.col) & (share >= NEGLIGIBLE * min_linked)
-    pairs = (column[kept].tolist() for column in (entries.row, entries.col, entries.data))
-    within = diagonal.tolist()
+    within = np.maximum(links.diagonal(), 1.0).tolist()
     near: list[dict[int, float]] = [{} for _ in within]
-    for a, b, count in zip(*pairs, strict=True):
-        near[a][b] = count
+    entries = links.tocoo()
+    for a, b, count in zip(entries.row.tolist(), entries.col.tolist(), entries.data.tolist(), strict=True):
+        if a != b:
+            near[a][b] = count
     changed = [0] * len(within)
 
     def entry(a: int, b: int) -> tuple[float, int, int, int, int]:
