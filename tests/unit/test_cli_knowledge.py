@@ -251,7 +251,7 @@ ONTOLOGIES = {
 ANNOTATIONS = {
     "unknown terms": ("f0m0\tX:1\n", "unknown are 1 (such as X:1)"),
     "obsolete terms": ("f0m0\tT:32\n", "obsolete, and not replaced, are 1 (such as T:32)"),
-    "other proteins": ("stranger\tT:3\n", "proteins is annotated; they are called f"),
+    "other proteins": ("stranger\tT:3\n", "proteins is annotated; they are called f0m"),
     "empty": ("", "holds no annotation"),
     "header alone": ("protein\tterm\n", "holds no annotation"),
     "one column": ("f0m0\nf0m1\n", "holds no annotation"),

@@ -72,7 +72,7 @@ def make_data(n=40, n_clusters=3, **changes):
         "curves": [
             {"stage": "scan", "step": i, "consistency": 2.0 / (i + 1), "entropy": 1.0} for i in range(500)
         ],
-        "scores": Scores({"held_out_agreement": 0.91, "mean_probability": 0.2}, {"nmi": 0.8, "ari": 0.5}),
+        "scores": Scores({"held_out_agreement": 0.91, "mean_probability": -0.2}, {"nmi": 0.8, "ari": 0.5}),
         "baselines": [{"method": "k-means", "nmi": {"mean": 0.7, "sd": 0.01}, "ari": (0.6, 0.02)}],
         "maps": maps,
         "configuration": {"n_clusters": 3, "scan": {"entropy_weight": 1.0}},
@@ -131,6 +131,7 @@ def test_every_section_is_there(tmp_path):
         "scan.entropy_weight",
         "the header has no id",
         "0.910",
+        "−0.200",
     ):
         assert text in page.text
 
