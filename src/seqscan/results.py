@@ -99,6 +99,11 @@ class Assignments:
         """Which proteins have a cluster, (N,)."""
         return self.labels != UNASSIGNED
 
+    @property
+    def unsure(self) -> NDArray[np.bool_]:
+        """Which proteins have a cluster of a probability below one half, (N,)."""
+        return self.assigned & (self.probabilities < 0.5)
+
     def write(self, path: str | Path) -> None:
         """Write the table `ASSIGNMENT_COLUMNS`, tab-separated, atomically."""
         with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:

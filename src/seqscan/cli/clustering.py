@@ -32,9 +32,6 @@ from seqscan.cli.options import (
 if TYPE_CHECKING:
     from seqscan.pipeline import RunConfig
 
-UNSURE = 0.5
-"""Assignments of less probability are told of."""
-
 
 def run(
     source: Input,
@@ -153,7 +150,7 @@ def assign(
                     block.append(writer)
                     n += len(block)
                     n_unassigned += len(block) - int(block.assigned.sum())
-                    n_unsure += int((block.probabilities[block.assigned] < UNSURE).sum())
+                    n_unsure += int(block.unsure.sum())
             except NoUsableRecord as error:  # not before the table, without a row, is there
                 nothing = error
         if nothing is not None:
@@ -164,7 +161,7 @@ def assign(
     )
     if n_unsure:
         typer.echo(
-            f"{n_unsure} of the assigned have a probability below {UNSURE}: --min-probability leaves them "
+            f"{n_unsure} of the assigned have a probability below 0.5: --min-probability leaves them "
             "unassigned, --novelty tells which are of none of the clusters"
         )
     say_rejected(ledger, rejected)

@@ -55,7 +55,7 @@ def findings(data: ReportData) -> list[str]:
             "or the training may have collapsed."
         )
     if data.n_assigned:
-        unsure = int((data.assignments.probabilities[data.assignments.assigned] < 0.5).sum())
+        unsure = int(data.assignments.unsure.sum())
         if unsure:
             share = percent(unsure, data.n_assigned)
             have = "has" if unsure == 1 else "have"
