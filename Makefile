@@ -23,7 +23,7 @@ demo: setup  ## Cluster the ten bundled families and report
 	@$(BIN)/seqscan demo
 
 test: lint  ## Lint, type-check, check the imports and run the tests
-	@echo "pytest" && $(BIN)/python -m pytest
+	@echo "pytest" && $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: setup  ## Check style, format, types and the direction of the imports
 	@echo "ruff check" && $(BIN)/ruff check .

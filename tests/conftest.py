@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 
 # Before NumPy, torch and faiss are loaded. The arrays are tiny: threads only wait for each other, on a busy
 # machine for long.
@@ -10,6 +11,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scratch(tmp_path_factory):
+    """Keep what killed programs leave behind in the folder of the test run, which pytest clears."""
+    folder = tmp_path_factory.mktemp("scratch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", None)  # read from the environment again
+        yield
 
 
 @pytest.fixture
