@@ -36,6 +36,23 @@ def test_links_are_the_pairs_between_clusters(monkeypatch):
     assert links.toarray().tolist() == [[4, 2], [2, 4]]
 
 
+def test_what_hardly_links_two_clusters_is_left_out(families, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_ROWS", 100)
+    graph, family = families
+    labels = family * 3 + np.random.default_rng(1).integers(0, 3, len(family))
+    labels[::50] = -1
+    from_to = np.zeros((16, 16))  # the last cluster is empty
+    for label, near in zip(labels, graph.indices, strict=True):
+        for other in labels[near[near >= 0]]:
+            if label >= 0 and other >= 0:
+                from_to[label, other] += 1
+    within = np.sqrt(np.outer(from_to.diagonal(), from_to.diagonal()))
+    weak = from_to < module.WEAKEST_LINKED * within
+    assert (from_to[weak] > 0).any()
+    strong = np.where(weak, 0, from_to)
+    np.testing.assert_array_equal(count_links(graph, labels, 16).toarray(), strong + strong.T)
+
+
 @pytest.mark.parametrize("n_pieces", [2, 7, 20])
 def test_families_cut_at_random_come_together(families, n_pieces):
     graph, family = families

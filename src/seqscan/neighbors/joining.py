@@ -9,10 +9,11 @@ would not.
 from __future__ import annotations
 
 import heapq
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix, vstack
 
 from seqscan.neighbors.graph import NeighborGraph
 
@@ -21,11 +22,16 @@ __all__ = ["MIN_LINKED", "count_links", "join_linked", "linked_groups"]
 MIN_LINKED = 0.05
 """Clusters are joined while the pairs between two of them are this share of those within."""
 
+WEAKEST_LINKED = 0.1 * MIN_LINKED
+"""Two clusters with less between them count as not linked: most pairs have less, and seldom join."""
+
 BLOCK_ROWS = 65_536
 
 
 def count_links(graph: NeighborGraph, labels: NDArray[np.integer], n_clusters: int) -> csr_matrix:
     """Count the neighbors that proteins of each cluster have in each, both ways, (C, C), symmetric.
+
+    What is less than `WEAKEST_LINKED` of what two clusters have within is left out.
 
     Parameters
     ----------
@@ -35,15 +41,36 @@ def count_links(graph: NeighborGraph, labels: NDArray[np.integer], n_clusters: i
         The cluster of each protein, -1 if none.
     n_clusters : int
     """
-    total = csr_matrix((n_clusters, n_clusters))
-    for start in range(0, len(graph), BLOCK_ROWS):
-        near = np.asarray(graph.indices[start : start + BLOCK_ROWS])
-        own = np.broadcast_to(labels[start : start + len(near), None], near.shape)
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(n_clusters + 1))
+
+    def neighbors_of(first: int, last: int) -> csr_matrix:
+        """Count for clusters from `first` to before `last`."""
+        rows = order[starts[first] : starts[last]]
+        near = np.asarray(graph.indices[rows])
         other = labels[near]  # of -1, no neighbor, that of the last protein
-        kept = (near >= 0) & (own >= 0) & (other >= 0)
-        counts = np.ones(int(kept.sum()))
-        total += coo_matrix((counts, (own[kept], other[kept])), shape=total.shape).tocsr()
+        kept = (near >= 0) & (other >= 0)
+        own = np.broadcast_to(labels[rows, None] - first, near.shape)
+        shape = (last - first, n_clusters)
+        return coo_matrix((np.ones(kept.sum()), (own[kept], other[kept])), shape=shape).tocsr()
+
+    blocks = _blocks(starts)
+    within = np.concatenate([neighbors_of(*block).diagonal(block[0]) for block in blocks])
+    parts = []
+    for first, last in blocks:
+        found = neighbors_of(first, last).tocoo()
+        least = WEAKEST_LINKED * np.sqrt(within[first + found.row] * within[found.col])
+        strong = found.data >= least
+        entries = found.data[strong], (found.row[strong], found.col[strong])
+        parts.append(coo_matrix(entries, shape=found.shape).tocsr())
+    total = vstack(parts, format="csr")
     return (total + total.T).tocsr()
+
+
+def _blocks(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Divide clusters, by where each begins (C + 1,), to runs of about `BLOCK_ROWS` proteins."""
+    inner = np.searchsorted(starts, np.arange(starts[0] + BLOCK_ROWS, starts[-1], BLOCK_ROWS))
+    return list(pairwise(np.unique([0, *inner.tolist(), len(starts) - 1]).tolist()))
 
 
 def join_linked(
