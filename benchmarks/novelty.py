@@ -98,19 +98,21 @@ def _figures(found: Found, tested: list[Record]) -> tuple[dict[str, np.ndarray],
     """Return figures that grow with novelty, and the known share of each protein."""
     model = found.model
     vectors = model.encoder.embed([AMINO.encode(record.sequence) for record in tested])
-    cosine = model.head.logits(vectors) * model.head.temperature
+    logits = model.head.logits(vectors)
+    probabilities = model.head.probabilities(vectors).max(axis=1)
     center = model.head.center
     train = unit(found.vectors - center)
     nearest = [1.0 - (block @ train.T).max(axis=1) for block in np.array_split(unit(vectors - center), 20)]
     assert model.novelty is not None
-    distances = model.novelty.distances(vectors)
+    scores = model.novelty.scores(vectors, probabilities)
     figures = {
-        "**novelty (landmarks)**": distances,
-        "1 - maximum probability": 1.0 - model.head.probabilities(vectors).max(axis=1),
-        "distance to the nearest prototype": 1.0 - cosine.max(axis=1),
+        "**novelty**": scores,
+        "distance to the nearest landmark": model.novelty.distances(vectors),
+        "1 - maximum probability": 1.0 - probabilities,
+        "distance to the nearest prototype": -logits.max(axis=1),
         "nearest neighbor distance": np.concatenate(nearest),
     }
-    return figures, model.novelty.known_shares(distances)
+    return figures, model.novelty.known_shares(scores)
 
 
 def _spread(values: list[float]) -> str:

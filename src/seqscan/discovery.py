@@ -37,7 +37,7 @@ from seqscan.neighbors import (
     sensible_n_neighbors,
     vector_neighbors,
 )
-from seqscan.novelty import fit_novelty
+from seqscan.novelty import calibration_rows, fit_novelty
 from seqscan.prior import DomainPrior
 from seqscan.residues.domains import learn_prior
 from seqscan.scan import (
@@ -168,6 +168,11 @@ class _Job:
     def base(self) -> dict[str, Any]:
         """What the encoder's stages depend on beside the encoder."""
         return {"corpus": self.corpus_key, "threads": self.config.threads, "device": self.device.type}
+
+    @property
+    def calibrates(self) -> NDArray[np.int64]:
+        """Rows of the proteins that joint learning does not see, to tell from them what is novel."""
+        return calibration_rows(len(self.corpus), seed=self.config.seed)
 
 
 @dataclass(frozen=True)
@@ -488,7 +493,9 @@ def _finetune(
     begin = load_head(clustered.head)
     joint = asdict(config.joint)
     del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
-    depends = job.base | {"from": clustered.key, "joint": joint}
+    unseen = np.zeros(len(job.corpus), dtype=bool)
+    unseen[job.calibrates] = True
+    depends = job.base | {"from": clustered.key, "joint": joint, "n_unseen": int(unseen.sum())}
     path, checkpoint = job.folder / "encoder", job.folder / "finetune.checkpoint"
 
     def learn() -> None:
@@ -499,13 +506,14 @@ def _finetune(
             if job.on_progress is not None:
                 job.on_progress(int(row["step"]) + 1, config.joint.total_steps(begin.n_clusters))
 
+        # Aligned neighbors are almost always right; vectors speak for a protein that has none.
+        graph = clustered.graph if aligned.graph is None else fill(aligned.graph, clustered.graph)
         pieces = aligned.pieces
         trained = finetune(
             encoder,
             job.corpus,
             begin,
-            # Aligned neighbors are almost always right; vectors speak for a protein that has none.
-            clustered.graph if aligned.graph is None else fill(aligned.graph, clustered.graph),
+            graph.without_proteins(unseen),
             config.joint,
             seed=config.seed,
             labels=None if pieces is None else label_pieces(begin, clustered.store.vectors(), pieces),
@@ -536,7 +544,7 @@ def _model(
         encoder,
         head,
         content,
-        fit_novelty(clustered.store.gather, labels, head.center, seed=config.seed),
+        fit_novelty(clustered.store.gather, labels, head, job.calibrates, seed=config.seed),
     )
     path = job.folder / "prior.safetensors"
 

@@ -132,13 +132,13 @@ class Model:
             raise InvalidParameter(
                 "model", "novelty", "the model has no landmarks", remedy="Train it on more proteins."
             )
-        distances = self.novelty.distances(vectors)
-        novel = distances >= self.novelty.threshold(false_alarm_rate)
+        scores = self.novelty.scores(vectors, found.probabilities)
+        novel = scores >= self.novelty.threshold(false_alarm_rate)
         return replace(
             found,
             labels=np.where(novel, -1, found.labels).astype(np.int32),
-            novelty=distances,
-            known_shares=self.novelty.known_shares(distances),
+            novelty=scores,
+            known_shares=self.novelty.known_shares(scores),
             novel=novel,
         )
 

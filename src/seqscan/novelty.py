@@ -1,8 +1,8 @@
-"""How far a protein lies from all that a model knows, and how often a known protein lies as far.
+"""How novel a protein is to a model, and how often a known protein is as novel.
 
 A cluster is described by a few landmarks, so the cost of a protein does not depend on how many proteins the
-model was trained on. The distances of training proteins that took no part in the landmarks say, without a
-label, at which distance a stated share of known proteins would be called novel.
+model was trained on. A protein is novel if it lies far from all landmarks or between clusters. Proteins that
+took no part in joint learning, nor in the landmarks, say without a label how novel a known protein can look.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from seqscan.errors import InvalidParameter, ShapeMismatch
+from seqscan.head import ClusterHead
 from seqscan.store import unit
 
-__all__ = ["Novelty", "fit_novelty"]
+__all__ = ["Novelty", "calibration_rows", "fit_novelty"]
 
 N_LANDMARKS = 8
 MEMBERS_PER_CLUSTER = 256
 """Members, at most, from which the landmarks of a cluster are made."""
+CALIBRATION_SHARE = 0.1
+"""Of the proteins, to calibrate on."""
 N_CALIBRATION = 10_000
-"""Held-out proteins, at most, whose distances are kept."""
+"""They are no more than this."""
 SPREAD_PRIOR = 5.0
 """Members' worth of the overall spread in the spread of a landmark."""
 BLOCK_DISTANCES = 1 << 25
@@ -41,14 +44,28 @@ class Novelty:
     spreads : (M,), float32
         Mean cosine distance of the members nearest to each landmark.
     center : (P,), float32
-    calibration : (H,), float32
-        Distances of held-out training proteins, ascending.
+    calibration : (H,), float32, nats
+        How novel held-out training proteins look, ascending.
     """
 
     landmarks: NDArray[np.float32]
     spreads: NDArray[np.float32]
     center: NDArray[np.float32]
     calibration: NDArray[np.float32]
+
+    def scores(self, vectors: NDArray[np.float32], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how novel each protein is, (N,), nats.
+
+        Minus the logarithm of two things a member of a known cluster has: a density that falls exponentially
+        with the cosine distance from the nearest landmark, in units of its spread, and a sure cluster.
+
+        Parameters
+        ----------
+        vectors : (N, P)
+        probabilities : (N,)
+            Of each protein's cluster, from the head.
+        """
+        return self.distances(vectors) - np.log(np.maximum(probabilities, np.float32(1e-30)))
 
     def distances(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the cosine distance to the nearest landmark in units of its spread, (N, P) -> (N,)."""
@@ -64,13 +81,13 @@ class Novelty:
             found[start : start + block] = gap / self.spreads[nearest]
         return found
 
-    def known_shares(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return which share of known proteins lies at least as far, (N,) -> (N,); small means novel."""
-        farther = len(self.calibration) - np.searchsorted(self.calibration, distances, side="left")
+    def known_shares(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return which share of known proteins looks at least as novel, (N,) -> (N,); small means novel."""
+        farther = len(self.calibration) - np.searchsorted(self.calibration, scores, side="left")
         return ((1.0 + farther) / (1.0 + len(self.calibration))).astype(np.float32)
 
     def threshold(self, false_alarm_rate: float) -> float:
-        """Return the distance from which `known_shares` is at most the rate, infinite if it never is."""
+        """Return the score from which `known_shares` is at most the rate, infinite if it never is."""
         if not 0.0 < false_alarm_rate < 1.0:
             raise InvalidParameter("false_alarm_rate", false_alarm_rate, "must be between 0 and 1")
         n = len(self.calibration)
@@ -120,13 +137,19 @@ class Novelty:
         return cls(**(arrays | {"landmarks": arrays["landmarks"].astype(np.float32)}))
 
 
+def calibration_rows(n: int, *, seed: int) -> NDArray[np.int64]:
+    """Return which of n proteins are kept for `fit_novelty` to calibrate on, ascending."""
+    order = np.random.default_rng((seed, 51)).permutation(n)
+    return np.sort(order[: min(int(CALIBRATION_SHARE * n), N_CALIBRATION)])
+
+
 def fit_novelty(
     gather: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     labels: NDArray[np.int32],
-    center: NDArray[np.float32],
+    head: ClusterHead,
+    held_out: NDArray[np.int64],
     *,
     seed: int,
-    held_out: float = 0.1,
 ) -> Novelty | None:
     """Describe clusters by landmarks and calibrate on members that took no part in them.
 
@@ -137,25 +160,27 @@ def fit_novelty(
         at a time, and for no more than `MEMBERS_PER_CLUSTER` of it.
     labels : (N,)
         What the head says of the training proteins, -1 for unassigned; no label of a person.
-    center : (P,)
+    head : ClusterHead
+    held_out : (H,)
+        Rows to calibrate on, from `calibration_rows`; the encoder must not have been trained on the clusters
+        with them, or the known proteins it meets later look more novel than they do.
     seed : int
-    held_out : share of the proteins
 
     Returns
     -------
     novelty : Novelty, optional
         None if there are too few proteins to calibrate with.
     """
-    order = np.random.default_rng((seed, 51)).permutation(np.flatnonzero(labels >= 0))
-    n_held = min(int(held_out * len(order)), N_CALIBRATION)
-    if n_held < 2:
-        return None
-    held = np.sort(order[:n_held])
+    held = held_out[labels[held_out] >= 0]
     known = labels.copy()
     known[held] = -1
-    landmarks, spreads = _landmarks(lambda rows: unit(gather(rows) - center), known, seed=seed)
-    novelty = Novelty(landmarks, spreads, center, np.zeros(1, np.float32))
-    return replace(novelty, calibration=np.sort(novelty.distances(gather(held))))
+    if len(held) < 2 or known.max() < 0:
+        return None
+    landmarks, spreads = _landmarks(lambda rows: unit(gather(rows) - head.center), known, seed=seed)
+    novelty = Novelty(landmarks, spreads, head.center, np.zeros(1, np.float32))
+    vectors = gather(held)
+    sure = head.assign(held.astype(str).tolist(), vectors).probabilities
+    return replace(novelty, calibration=np.sort(novelty.scores(vectors, sure)))
 
 
 def _landmarks(

@@ -23,7 +23,7 @@ from seqscan.head import ClusterHead
 from seqscan.hierarchy import join_clusters
 from seqscan.model import Model, load_head
 from seqscan.neighbors import NeighborGraph, index_recall, mine_neighbors
-from seqscan.novelty import fit_novelty
+from seqscan.novelty import calibration_rows, fit_novelty
 from seqscan.results import Assignments
 from seqscan.scan import StoreScan, StreamConfig, on_first_rank, stream_frame
 from seqscan.stages import Stage, StageLog
@@ -217,6 +217,8 @@ def _assign(job: _Job, head: ClusterHead) -> None:
     write_clusters(job.output, tally.summaries(tree), tree)
     if job.encoder is None:
         return
-    novelty = fit_novelty(store.gather, np.concatenate(labels), head.center, seed=job.config.seed)
-    content = {"n_proteins": len(store), "encoder": None, "config": {"seed": job.config.seed}}
+    seed = job.config.seed
+    held_out = calibration_rows(len(store), seed=seed)
+    novelty = fit_novelty(store.gather, np.concatenate(labels), head, held_out, seed=seed)
+    content = {"n_proteins": len(store), "encoder": None, "config": {"seed": seed}}
     Model(job.encoder, head, content, novelty).save(job.output / "model")

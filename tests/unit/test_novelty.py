@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 from seqscan.errors import InvalidParameter, ShapeMismatch
-from seqscan.novelty import N_LANDMARKS, Novelty, fit_novelty
+from seqscan.head import ClusterHead
+from seqscan.novelty import N_CALIBRATION, N_LANDMARKS, Novelty, calibration_rows, fit_novelty
 
 CENTERS = np.random.default_rng(3).normal(size=(12, 16))
+HEAD = ClusterHead(
+    CENTERS[:8].astype(np.float32), np.zeros(16, np.float32), np.eye(16, dtype=np.float32), temperature=0.1
+)
 
 
 def proteins(n, clusters, seed):
@@ -16,15 +20,24 @@ def proteins(n, clusters, seed):
     return vectors.astype(np.float32), labels
 
 
+def fitted(vectors, labels):
+    held_out = calibration_rows(len(vectors), seed=0)
+    return fit_novelty(lambda rows: vectors[rows], labels, HEAD, held_out, seed=0)
+
+
+def scores(novelty, vectors):
+    sure = HEAD.assign([str(row) for row in range(len(vectors))], vectors).probabilities
+    return novelty.scores(vectors, sure)
+
+
 @pytest.fixture(scope="module")
 def novelty():
-    vectors, labels = proteins(4000, 8, 0)
-    return fit_novelty(lambda rows: vectors[rows], labels, vectors.mean(axis=0), seed=0)
+    return fitted(*proteins(4000, 8, 0))
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
 def test_the_false_alarm_rate_is_what_it_says(novelty, rate):
-    fresh = novelty.distances(proteins(20_000, 8, 1)[0])
+    fresh = scores(novelty, proteins(20_000, 8, 1)[0])
     share = (fresh >= novelty.threshold(rate)).mean()
     # 400 proteins calibrate: the share is known to within its sampling error.
     assert abs(share - rate) < 4 * np.sqrt(rate * (1 - rate) / 400)
@@ -33,14 +46,21 @@ def test_the_false_alarm_rate_is_what_it_says(novelty, rate):
 def test_other_families_are_novel(novelty):
     generator = np.random.default_rng(5)
     other = (CENTERS[8:].repeat(50, axis=0) + generator.normal(0, 0.25, (200, 16))).astype(np.float32)
-    assert (novelty.distances(other) >= novelty.threshold(0.01)).mean() > 0.9
+    assert (scores(novelty, other) >= novelty.threshold(0.01)).mean() > 0.9
+
+
+def test_between_two_clusters_is_more_novel_than_in_one(novelty):
+    vectors, _ = proteins(50, 8, 4)
+    far, doubtful = novelty.scores(vectors, np.ones(50, np.float32)), np.full(50, 0.5, np.float32)
+    np.testing.assert_allclose(novelty.scores(vectors, doubtful), far + np.log(2), rtol=1e-6)
+    assert np.isfinite(novelty.scores(vectors, np.zeros(50, np.float32))).all()
 
 
 def test_threshold_and_known_shares_agree(novelty):
-    distances = np.concatenate([novelty.calibration, np.linspace(0, 9, 500, dtype=np.float32)])
+    some = np.concatenate([novelty.calibration, np.linspace(0, 9, 500, dtype=np.float32)])
     for rate in (0.003, 0.01, 0.05, 0.5):
-        beyond = distances >= novelty.threshold(rate)
-        np.testing.assert_array_equal(beyond, novelty.known_shares(distances) <= np.float32(rate + 1e-9))
+        beyond = some >= novelty.threshold(rate)
+        np.testing.assert_array_equal(beyond, novelty.known_shares(some) <= np.float32(rate + 1e-9))
 
 
 def test_rates_that_cannot_be(novelty):
@@ -49,23 +69,22 @@ def test_rates_that_cannot_be(novelty):
         with pytest.raises(InvalidParameter, match="between 0 and 1"):
             novelty.threshold(rate)
     with pytest.raises(ShapeMismatch):
-        novelty.distances(np.zeros((3, 5), np.float32))
+        novelty.scores(np.zeros((3, 5), np.float32), np.ones(3, np.float32))
 
 
 def test_read_back_it_says_the_same(novelty, tmp_path):
     novelty.write(tmp_path / "novelty.safetensors")
     again = Novelty.read(tmp_path / "novelty.safetensors")
     vectors, _ = proteins(100, 12, 2)
-    np.testing.assert_array_equal(again.distances(vectors), novelty.distances(vectors))
+    np.testing.assert_array_equal(scores(again, vectors), scores(novelty, vectors))
 
 
 def test_landmarks_are_few_whatever_the_number_of_members(novelty):
     assert len(novelty.landmarks) <= 8 * N_LANDMARKS
     asked = []
     vectors, labels = proteins(4000, 2, 0)
-    fit_novelty(
-        lambda rows: asked.append(len(rows)) or vectors[rows], labels, np.zeros(16, np.float32), seed=0
-    )
+    held_out = calibration_rows(4000, seed=0)
+    fit_novelty(lambda rows: asked.append(len(rows)) or vectors[rows], labels, HEAD, held_out, seed=0)
     assert max(asked[:-1]) <= 256
 
 
@@ -73,11 +92,20 @@ def test_new_clusters_are_known_from_then_on(novelty):
     generator = np.random.default_rng(5)
     other = (CENTERS[8] + generator.normal(0, 0.25, (60, 16))).astype(np.float32)
     more = novelty.with_clusters(other[:40], np.where(np.arange(40) < 30, 8, -1), seed=0)
-    assert (novelty.distances(other[40:]) >= novelty.threshold(0.01)).mean() > 0.9
-    assert (more.distances(other[40:]) >= novelty.threshold(0.01)).mean() < 0.2
+    sure = np.ones(20, np.float32)
+    assert (novelty.scores(other[40:], sure) >= novelty.threshold(0.01)).mean() > 0.9
+    assert (more.scores(other[40:], sure) >= novelty.threshold(0.01)).mean() < 0.2
     np.testing.assert_array_equal(more.landmarks[: len(novelty.landmarks)], novelty.landmarks)
 
 
 def test_too_few_to_calibrate():
     vectors, labels = proteins(15, 2, 0)
-    assert fit_novelty(lambda rows: vectors[rows], labels, np.zeros(16, np.float32), seed=0) is None
+    assert fitted(vectors, labels) is None
+
+
+def test_a_tenth_calibrates_and_no_more_than_needed():
+    rows = calibration_rows(500, seed=0)
+    assert len(set(rows.tolist())) == 50
+    assert rows.max() < 500
+    assert len(calibration_rows(10**6, seed=0)) == N_CALIBRATION
+    assert calibration_rows(500, seed=1).tolist() != rows.tolist()

@@ -117,8 +117,11 @@ class NeighborGraph:
         generator = np.random.default_rng((seed, 12))
         chosen[generator.permutation(len(self))[: max(1, int(fraction * len(self)))]] = True
         edges = self.edges()
-        gone = (chosen[:, None] | chosen[self.indices]) & (self.indices >= 0)
-        return self._without(gone), edges[chosen[edges].any(axis=1)], chosen
+        return self.without_proteins(chosen), edges[chosen[edges].any(axis=1)], chosen
+
+    def without_proteins(self, chosen: NDArray[np.bool_]) -> NeighborGraph:
+        """Return the graph in which chosen proteins, (N,), have no neighbors and are none."""
+        return self._without((chosen[:, None] | chosen[self.indices]) & (self.indices >= 0))
 
     def _without(self, gone: NDArray[np.bool_]) -> NeighborGraph:
         """Return the graph without some of its entries (N, K)."""
