@@ -1,6 +1,6 @@
 """Hold whole families out and print how well each figure tells them from the known ones.
 
-    python benchmarks/novelty.py [--data FOLDER] [--families 90] [--held-out 30] [--seeds 3] [--finetune]
+    python benchmarks/novelty.py [--data FOLDER] [--families 90] [--held-out 30] [--seeds 3] [--no-finetune]
 
 Families are drawn from `pfam_all_dev`. A third is held out whole; of the others a tenth of the members is
 held out too, and what is left is clustered without labels (`--clusters auto`). AUROC is that of the held-out
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--finetune", action="store_true", help="with joint learning")
+    parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="without joint learning")
     parser.add_argument("--neighbors", default="auto")
     options = parser.parse_args()
     folder = options.data / "pfam_all_dev"
