@@ -24,8 +24,9 @@ from seqscan.errors import InvalidParameter
 from seqscan.evaluate import evaluate
 from seqscan.fasta import Record, RejectionLedger, read_fasta
 from seqscan.neighbors import NeighborGraph, Pieces, combine
-from seqscan.results import Assignments, check_truth, read_truth, write_tsv
+from seqscan.results import Assignments, check_truth, read_truth
 from seqscan.stages import StageLog
+from seqscan.tables import write_tsv
 
 __all__ = ["COLUMNS", "benchmark", "summarize_runs"]
 

@@ -23,7 +23,7 @@ from seqscan.discovery import DiscoveryConfig, Found, discover_categories
 from seqscan.encoder import load_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
-from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
+from seqscan.fasta import Record, RejectionLedger, read_fasta
 from seqscan.hierarchy import Hierarchy, join_clusters
 from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
@@ -40,6 +40,7 @@ from seqscan.results import (
     Scores,
     check_truth,
     kept_ledger,
+    read_rejected,
     read_truth,
 )
 from seqscan.segments import SegmentConfig, recurring_segments
@@ -425,7 +426,7 @@ def _report(
     proteins: Corpus,
     domains: Domains | None,
 ) -> None:
-    rejected = _read_rejected(output / "rejected.tsv")
+    rejected = read_rejected(output / "rejected.tsv")
     shares, background = compositions(corpus, assignments.labels, [row.cluster for row in clusters])
     row_of = {id: row for row, id in enumerate(corpus.ids)}
     shown = [row_of[cluster.representative] for cluster in clusters[:N_MAPS]]
@@ -495,12 +496,6 @@ def _architectures(model: Model, proteins: Corpus, domains: Domains) -> list[Arc
 
 def _positions(found: Found, config: RunConfig) -> NDArray[np.float32]:
     return project_to_plane(found.vectors, random_state=config.discovery.seed)
-
-
-def _read_rejected(path: Path) -> list[Rejected]:
-    lines = path.read_text().splitlines()[1:]
-    fields = (line.split("\t", 2) for line in lines)
-    return [Rejected(int(number), id, reason) for number, id, reason in fields]
 
 
 def _write_run_json(

@@ -6,7 +6,6 @@ Labels are cluster numbers: 0 is the largest cluster, -1 is "unassigned". Positi
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError, NoUsableRecord, ShapeMismatch
 from seqscan.fasta import Rejected, RejectionLedger
-from seqscan.textfiles import read_lines
+from seqscan.tables import Table, read_rows, tsv_writer, write_tsv
 
 if TYPE_CHECKING:
     from _csv import Writer
@@ -37,17 +36,16 @@ __all__ = [
     "Scores",
     "check_truth",
     "kept_ledger",
+    "read_rejected",
     "read_truth",
     "spread_evenly",
     "write_rejected",
-    "write_tsv",
 ]
 
 ASSIGNMENT_COLUMNS = ("id", "cluster", "probability", "second_cluster", "second_probability", "status")
 NOVELTY_COLUMNS = ("novelty", "known_share", "reason")
 """Further columns of assignments that say how novel a protein is."""
 UNASSIGNED = -1
-_REMEDY = "Give a tab-separated table whose first line names the columns."
 SPREAD = 25
 """Residues, standard deviation of the bell curve over which each share of a map to look at is spread. Members
 of clusters that were put between members of others stand out best with 25 to 40; no label was read
@@ -113,7 +111,7 @@ class Assignments:
     @staticmethod
     def begin(handle: TextIO, *, with_novelty: bool = False) -> Writer:
         """Write the header and return a writer for `append`."""
-        writer = _tsv_writer(handle)
+        writer = tsv_writer(handle)
         writer.writerow(ASSIGNMENT_COLUMNS + (NOVELTY_COLUMNS if with_novelty else ()))
         return writer
 
@@ -157,28 +155,25 @@ class Assignments:
         InputError
             If the file is missing, empty or lacks a column, an id occurs twice, or a cluster is below -1.
         """
-        rows = _read_rows(path, ("id", "cluster"))
-        ids = [row["id"] for row in rows]
-        _check_unique(path, ids)
-        names = [row["cluster"] for row in rows]
+        table = Table.read(path, ("id", "cluster"))
+        ids, names = table.unique("id"), table.column("cluster")
         try:
             labels = np.array([int(name) for name in names], dtype=np.int32)
         except (ValueError, OverflowError):  # the second: whole numbers too large to be cluster numbers
             labels = _number_by_size(names)
         if (labels < UNASSIGNED).any():
-            place = int(np.flatnonzero(labels < UNASSIGNED)[0])
-            raise InputError(
-                str(path),
-                f"line {place + 2}: {names[place]} is no cluster",
+            row = int(np.flatnonzero(labels < UNASSIGNED)[0])
+            raise table.error(
+                row,
+                f"{names[row]} is no cluster",
                 remedy="Number clusters from 0; -1 is for proteins without one.",
             )
-        n = len(ids)
         return cls(
             ids,
             labels,
-            _floats(path, rows, "probability", np.ones(n, np.float32)),
-            _floats(path, rows, "second_cluster", np.full(n, -1, np.float32)).astype(np.int32),
-            _floats(path, rows, "second_probability", np.zeros(n, np.float32)),
+            table.numbers("probability", 1.0).astype(np.float32),
+            table.numbers("second_cluster", -1.0).astype(np.int32),
+            table.numbers("second_probability", 0.0).astype(np.float32),
         )
 
 
@@ -372,23 +367,25 @@ class Domains:
     @classmethod
     def read(cls, path: str | Path) -> Domains:
         """Read the table `protein, start, end, cluster, probability`; raises `InputError` if it is none."""
-        columns = ("start", "end", "cluster", "probability")
-        rows = _read_rows(path, ("protein", *columns))
-        starts, ends, labels, probabilities = (
-            _floats(path, rows, name, np.empty(0, np.float32)) for name in columns
-        )
+        table = Table.read(path, ("protein", "start", "end", "cluster", "probability"))
         return cls(
-            [row["protein"] for row in rows],
-            starts.astype(np.int64) - 1,
-            ends.astype(np.int64),
-            labels.astype(np.int32),
-            probabilities,
+            table.column("protein"),
+            table.numbers("start").astype(np.int64) - 1,
+            table.numbers("end").astype(np.int64),
+            table.numbers("cluster").astype(np.int32),
+            table.numbers("probability").astype(np.float32),
         )
 
 
 def write_rejected(rows: Iterable[Rejected], path: str | Path) -> None:
     """Write `record (1-based number in the input), id, reason`, atomically."""
     write_tsv(("record", "id", "reason"), ((row.number, row.id, row.reason) for row in rows), path)
+
+
+def read_rejected(path: str | Path) -> list[Rejected]:
+    """Read what `write_rejected` wrote."""
+    rows = read_rows(path, ("record", "id", "reason"))
+    return [Rejected(int(row["record"]), row["id"], row["reason"]) for row in rows]
 
 
 @contextmanager
@@ -404,14 +401,6 @@ def kept_ledger(path: str | Path) -> Iterator[RejectionLedger]:
     write_rejected(ledger.rows, path)
 
 
-def write_tsv(header: Sequence[str], rows: Iterable[Sequence[object]], path: str | Path) -> None:
-    """Write a tab-separated table, atomically."""
-    with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
-        writer = _tsv_writer(handle)
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
 def read_truth(path: str | Path, column: str = "pfam") -> dict[str, str]:
     """Read labels: a tab-separated table, perhaps compressed, with the columns `id` and `column`.
 
@@ -420,9 +409,8 @@ def read_truth(path: str | Path, column: str = "pfam") -> dict[str, str]:
     InputError
         If the file is missing, empty or lacks a column, or an id occurs twice.
     """
-    rows = _read_rows(path, ("id", column))
-    _check_unique(path, [row["id"] for row in rows])
-    return {row["id"]: row[column] for row in rows}
+    table = Table.read(path, ("id", column))
+    return dict(zip(table.unique("id"), table.column(column), strict=True))
 
 
 def check_truth(truth: Mapping[str, str], path: str | Path, ids: Sequence[str]) -> None:
@@ -433,69 +421,6 @@ def check_truth(truth: Mapping[str, str], path: str | Path, ids: Sequence[str]) 
             f"none of its {len(truth)} ids has a label and is among the {len(ids)} clustered ids",
             remedy=f"It has ids like {next(iter(truth), '')!r}, they are like {next(iter(ids), '')!r}.",
         )
-
-
-def _tsv_writer(handle: TextIO) -> Writer:
-    return csv.writer(handle, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
-
-
-def _read_rows(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        reader = csv.DictReader(read_lines(path, remedy=_REMEDY), delimiter="\t", quoting=csv.QUOTE_NONE)
-        columns = reader.fieldnames or []
-        rows = list(reader)
-    except csv.Error as error:
-        raise InputError(str(path), f"is not a tab-separated table ({error})") from None
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise InputError(
-            str(path),
-            f"has no column {' and no column '.join(map(repr, missing))}; "
-            f"it has {', '.join(columns) or 'none'}",
-            remedy="The first line must name the columns, separated by tabs.",
-        )
-    if not rows:
-        raise InputError(str(path), "the table has no row", remedy="Give one with a row for each protein.")
-    for number, row in enumerate(rows, 2):
-        if any(row[name] is None for name in needed):
-            raise InputError(
-                str(path),
-                f"line {number} has too few columns",
-                remedy="Each row needs the columns that the first line names, separated by tabs.",
-            )
-    return rows
-
-
-def _check_unique(path: str | Path, ids: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for id in ids:
-        if id in seen:
-            raise InputError(str(path), f"the id {id!r} occurs twice", remedy="Give each id one row.")
-        seen.add(id)
-
-
-def _floats(
-    path: str | Path, rows: Sequence[dict[str, str]], column: str, default: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    if column not in rows[0]:
-        return default
-    try:
-        return np.array([float(row[column]) for row in rows], dtype=np.float32)
-    except (TypeError, ValueError):
-        number, cell = next((n, row[column]) for n, row in enumerate(rows, 2) if not _is_number(row[column]))
-        raise InputError(
-            str(path),
-            f"column {column!r} holds something that is no number in line {number} ({cell or 'nothing'})",
-            remedy="Mend it, or take the column out.",
-        ) from None
-
-
-def _is_number(cell: str | None) -> bool:
-    try:
-        float(cell or "")
-    except ValueError:
-        return False
-    return True
 
 
 def _number_by_size(names: Sequence[str]) -> NDArray[np.int32]:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from seqscan.head import ClusterHead
 from seqscan.hierarchy import HIERARCHY_COLUMNS, Hierarchy
-from seqscan.results import Assignments, ClusterSummary, write_tsv
+from seqscan.results import Assignments, ClusterSummary
 from seqscan.store import unit
+from seqscan.tables import write_tsv
 
 __all__ = ["ClusterTally", "shown", "write_clusters"]
 

@@ -7,7 +7,6 @@ old one stays as it is.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -31,9 +30,10 @@ from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors, Pieces, find_pieces
 from seqscan.pipeline import kept_input, summarize
 from seqscan.residues.domains import learn_prior
-from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, kept_ledger, write_tsv
+from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, kept_ledger
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
+from seqscan.tables import read_rows, write_tsv
 from seqscan.tally import shown
 from seqscan.threads import use_threads
 
@@ -158,7 +158,8 @@ def _checksum(source: str | Path) -> str:
 
 def _read(source: str | Path, before: Path, target: Path, rejected: Path, max_length: int) -> None:
     pool = list(_records(Corpus.open(before / "pool"))) if (before / "pool").exists() else []
-    known = {row[0] for row in _rows(before / "assignments.tsv")}
+    table = before / "assignments.tsv"
+    known = {row["id"] for row in read_rows(table, ("id",))} if table.exists() else set()
 
     def fresh(ledger: RejectionLedger) -> Iterator[Record]:
         for record in read_fasta(source, rejected=ledger, max_length=max_length):
@@ -285,13 +286,14 @@ def _write_clusters(
     What is a choice among members or a comparison with the whole input (representative, enriched residues)
     stays as it was. The groups of clusters are made anew.
     """
-    old = list(_dict_rows(old_table))
+    columns = tuple(ClusterSummary.__dataclass_fields__)
+    old = list(read_rows(old_table, columns)) if old_table.exists() else []
     previous = np.zeros(grown.head.n_clusters, dtype=np.int64)
     for row in old:
         previous[int(row["cluster"])] = int(row["size"])
     summaries, tree = summarize(assignments, corpus, grown, store.vectors(), previous)
     fresh = {row.cluster: asdict(row) for row in summaries}
-    header = list(old[0]) if old else list(ClusterSummary.__dataclass_fields__)
+    header = tuple(old[0]) if old else columns
     rows = []
     for row in old:
         more = fresh.pop(int(row["cluster"]), None)
@@ -322,17 +324,3 @@ def _joined(row: dict[str, str], more: dict[str, Any]) -> dict[str, str]:
 def _write_pool(corpus: Corpus, rows: NDArray[np.int64], path: Path) -> None:
     ids, descriptions = corpus.ids, corpus.descriptions
     write_corpus(path, (Record(ids[row], descriptions[row], corpus.residues(int(row))) for row in rows))
-
-
-def _rows(path: Path) -> Iterator[list[str]]:
-    """Yield the rows of a table, without its header; none if there is no table."""
-    if path.exists():
-        with path.open(newline="") as handle:
-            next(handle, None)
-            yield from csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
-def _dict_rows(path: Path) -> Iterator[dict[str, str]]:
-    if path.exists():
-        with path.open(newline="") as handle:
-            yield from csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)

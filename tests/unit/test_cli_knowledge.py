@@ -262,10 +262,10 @@ ASSIGNMENTS = {
     "empty": ("", "no column 'id'"),
     "header alone": ("id\tcluster\n", "no row"),
     "no clusters": ("id\tprobability\nf0m0\t1\n", "no column 'cluster'; it has id, probability"),
-    "short row": ("id\tcluster\nf0m0\t0\nf0m1\n", "line 3 has too few columns"),
-    "no number": ("id\tcluster\tprobability\nf0m0\t0\t1\nf0m1\t0\thigh\n", "in line 3 (high)"),
+    "short row": ("id\tcluster\nf0m0\t0\nf0m1\n", "line 3: too few columns"),
+    "no number": ("id\tcluster\tprobability\nf0m0\t0\t1\nf0m1\t0\thigh\n", "line 3: 'high' in column"),
     "below -1": ("id\tcluster\nf0m0\t0\nf0m1\t-7\n", "line 3: -7 is no cluster"),
-    "id twice": ("id\tcluster\nf0m0\t0\nf0m0\t0\n", "'f0m0' occurs twice"),
+    "id twice": ("id\tcluster\nf0m0\t0\nf0m0\t0\n", "line 3: the id 'f0m0' occurs twice"),
 }
 
 

@@ -13,10 +13,10 @@ from seqscan.results import (
     ActivationMap,
     Assignments,
     Scores,
+    read_rejected,
     read_truth,
     spread_evenly,
     write_rejected,
-    write_tsv,
 )
 
 
@@ -92,9 +92,9 @@ def test_whole_numbers_too_large_for_a_cluster_are_names(tmp_path):
         ("id\tgroup\na\t1\n", "has no column 'cluster'; it has id, group"),
         ("id,cluster\na,1\n", "no column 'id'"),
         ("id\tcluster\n", "has no row"),
-        ("id\tcluster\na\n", "line 2 has too few columns"),
-        ("id\tcluster\na\t1\na\t2\n", "the id 'a' occurs twice"),
-        ("id\tcluster\tprobability\na\t1\thigh\n", "'probability' holds something that is no number"),
+        ("id\tcluster\na\n", "line 2: too few columns"),
+        ("id\tcluster\na\t1\na\t2\n", "line 3: the id 'a' occurs twice"),
+        ("id\tcluster\tprobability\na\t1\thigh\n", "line 2: 'high' in column 'probability' is no number"),
         ("id\tcluster\na\t" + "1" * 200_000 + "\n", "is not a tab-separated table"),
     ],
 )
@@ -149,13 +149,16 @@ def test_map_sums_to_its_logit():
 
 
 def test_rejected(tmp_path):
-    write_rejected([Rejected(2, "a", "is bad"), Rejected(5, "", "has no id")], tmp_path / "x.tsv")
+    rows = [Rejected(2, "a", "is bad"), Rejected(5, "", "has no id")]
+    write_rejected(rows, tmp_path / "x.tsv")
     assert (tmp_path / "x.tsv").read_text() == "record\tid\treason\n2\ta\tis bad\n5\t\thas no id\n"
+    assert read_rejected(tmp_path / "x.tsv") == rows
 
 
-def test_any_table(tmp_path):
-    write_tsv(("a", "b"), [(1, 'two "quoted"'), (0.5, None)], tmp_path / "x.tsv")
-    assert (tmp_path / "x.tsv").read_text() == 'a\tb\n1\ttwo "quoted"\n0.5\t\n'
+def test_an_id_with_a_line_separator_of_unicode_is_one_cell(tmp_path):
+    rows = [Rejected(1, "a\u2028b", "is bad")]
+    write_rejected(rows, tmp_path / "x.tsv")
+    assert read_rejected(tmp_path / "x.tsv") == rows
 
 
 def test_proteins_that_are_spread_together_share_nothing():

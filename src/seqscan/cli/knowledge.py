@@ -184,7 +184,8 @@ def audit(
     from seqscan.knowledge.audit import audit as rank
     from seqscan.knowledge.finished import surroundings
     from seqscan.knowledge.page import audit_part, update_page
-    from seqscan.results import Assignments, write_tsv
+    from seqscan.results import Assignments
+    from seqscan.tables import write_tsv
 
     page = _page(page, output)
     summary = output.with_name(f"{output.stem}.terms.tsv")

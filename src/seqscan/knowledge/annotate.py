@@ -19,7 +19,7 @@ from seqscan.knowledge.company import Company
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
 from seqscan.knowledge.weights import Weights, upward
-from seqscan.results import write_tsv
+from seqscan.tables import write_tsv
 
 __all__ = ["PREDICTION_COLUMNS", "Predictions", "annotate", "marked_residues"]
 

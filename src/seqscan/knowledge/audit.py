@@ -14,7 +14,7 @@ from seqscan.errors import InputError
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
-from seqscan.results import write_tsv
+from seqscan.tables import write_tsv
 
 __all__ = ["AUDIT_COLUMNS", "TERM_COLUMNS", "Audit", "audit", "corrupted", "disagreement", "term_verdicts"]
 

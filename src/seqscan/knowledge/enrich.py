@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control, hypergeom
 
 from seqscan.errors import InputError, InvalidParameter, ShapeMismatch
 from seqscan.knowledge.ontology import Ontology
-from seqscan.results import write_tsv
+from seqscan.tables import write_tsv
 
 __all__ = ["BACKGROUNDS", "ENRICHMENT_COLUMNS", "Enrichment", "enrich"]
 

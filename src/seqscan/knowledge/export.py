@@ -31,7 +31,7 @@ from seqscan.artifact import write_atomically
 from seqscan.errors import InvalidParameter
 from seqscan.knowledge.candidates import Candidate
 from seqscan.knowledge.ontology import Ontology
-from seqscan.results import write_tsv
+from seqscan.tables import write_tsv
 
 __all__ = ["MEMBER_COLUMNS", "NAMESPACE", "SUFFIXES", "document", "write_members", "write_ontology"]
 

@@ -6,7 +6,6 @@ builds on a run takes them from there; without that folder, the proteins have to
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from seqscan.knowledge.support import MAX_ALIGNED, Surroundings, aligned, neares
 from seqscan.model import Model
 from seqscan.results import Assignments
 from seqscan.store import EmbeddingStore, unit
+from seqscan.tables import Table
 
 __all__ = ["FinishedRun", "categories_of_run", "find_run", "surroundings"]
 
@@ -182,8 +182,6 @@ def _representatives(path: Path) -> dict[int, str]:
     """Return the representative of each cluster, none if there is no table."""
     if not path.exists():
         return {}
-    with path.open(newline="") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
-    if not rows or "cluster" not in rows[0]:
-        raise InputError(str(path), "is no table of clusters: it has no column 'cluster' or no row")
-    return {int(row["cluster"]): row["representative"] for row in rows if row.get("representative")}
+    table = Table.read(path, ("cluster", "representative"))
+    numbers = table.numbers("cluster").astype(np.int64).tolist()
+    return {number: id for number, id in zip(numbers, table.column("representative"), strict=True) if id}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -13,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seqscan.artifact import write_atomically
-from seqscan.results import UNASSIGNED, ActivationMap, Domains, write_tsv
+from seqscan.results import UNASSIGNED, ActivationMap, Domains
+from seqscan.tables import tsv_writer, write_tsv
 
 __all__ = ["color_structures", "write_domains", "write_maps"]
 
@@ -43,9 +43,7 @@ def write_maps(maps: Iterable[ActivationMap], path: str | Path) -> None:
                     writer.write_table(table)
             return
         with temporary.open("w", newline="") as handle:
-            rows = csv.writer(
-                handle, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None
-            )
+            rows = tsv_writer(handle)
             rows.writerow(first.column_names)
             for table in (first, *tables):
                 columns = (
