@@ -43,7 +43,7 @@ from seqscan.pipeline import SEGMENT_COVERAGE, cut_records
 from seqscan.residues.consensus import column_pairs
 from seqscan.residues.domains import find_domains, membership
 from seqscan.residues.explain import explain
-from seqscan.results import SPREAD
+from seqscan.residues.maps import SPREAD
 from seqscan.segments import SegmentConfig
 from seqscan.stages import StageLog
 from seqscan.store import unit

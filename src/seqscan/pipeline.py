@@ -31,9 +31,9 @@ from seqscan.report import Architecture, Part, ReportData, compositions, project
 from seqscan.residues.consensus import consensus_of, logo
 from seqscan.residues.domains import find_domains
 from seqscan.residues.explain import explain
+from seqscan.residues.maps import SPREAD
 from seqscan.residues.tracks import write_domains
 from seqscan.results import (
-    SPREAD,
     Assignments,
     ClusterSummary,
     Domains,

@@ -51,7 +51,7 @@ TORCH = {
     "update",
 }
 # Of a package that may.
-FREE_WITHIN = {"residues.consensus", "residues.tracks"}
+FREE_WITHIN = {"residues.consensus", "residues.maps", "residues.tracks"}
 # These import the others in their subcommands alone.
 STARTS_WITHOUT_TORCH = {"cli", "knowledge"}
 # Learn or select, so that they may not reach a label.

@@ -10,7 +10,7 @@ from seqscan.alphabet import AMINO
 from seqscan.errors import MissingDependency
 from seqscan.residues import consensus as module
 from seqscan.residues.consensus import Consensus, consensus_of, first_members, logo, write_consensus
-from seqscan.results import ActivationMap
+from seqscan.residues.maps import ActivationMap
 
 
 def make_consensus(text="MKV", n=50, **changes):

@@ -18,7 +18,6 @@ from seqscan.fasta import Record
 from seqscan.head import ClusterHead
 from seqscan.model import Model
 from seqscan.residues.explain import explain
-from seqscan.results import ActivationMap
 
 sequences = st.lists(st.text(AMINO.symbols[1:21], min_size=1, max_size=60), min_size=1, max_size=5)
 
@@ -148,17 +147,6 @@ def test_a_map_that_is_spread_still_sums_to_the_logit():
     assert wide.lead.sum() == pytest.approx(map.lead.sum(), abs=1e-5)
     assert np.ptp(wide.contributions) < np.ptp(map.contributions)
     np.testing.assert_array_equal(map.spread(0).contributions, map.contributions)
-
-
-def test_a_share_is_spread_by_a_bell_curve_that_ends_with_the_protein():
-    shares = np.zeros(100, np.float32)
-    shares[[0, 60]] = 1.0
-    spread = ActivationMap("a", 0, "M" * 100, shares, 0.0).spread(5.0).contributions
-    curve = np.exp(-0.5 * (np.arange(100) / 5.0) ** 2)
-    curve[16:] = 0.0  # three standard deviations
-    middle = np.concatenate([curve[15:0:-1], curve[:16]])
-    np.testing.assert_allclose(spread[:40], (curve / curve.sum())[:40], atol=1e-6)
-    np.testing.assert_allclose(spread[45:76], middle / middle.sum(), atol=1e-6)
 
 
 def test_contributions_need_no_bias_where_the_center_can_be_reached():

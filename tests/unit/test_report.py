@@ -20,7 +20,8 @@ from seqscan.report import ReportData, compositions, payload, project_to_plane, 
 from seqscan.report.palette import cluster_colours
 from seqscan.report.scores import COUNTS, METRICS, labelled_scores
 from seqscan.report.wording import number
-from seqscan.results import ActivationMap, Assignments, ClusterSummary, Scores
+from seqscan.residues.maps import ActivationMap
+from seqscan.results import Assignments, ClusterSummary, Scores
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 SEQUENCES = ("MKVLAAGIVGLLLAQWYHEDRK", "MKVLSAGIVGLCLAQWYHEDRK", "MSTNPKPQRKTKRNTNRRPQDVKFPGG")

@@ -10,12 +10,10 @@ from seqscan.errors import InputError, ShapeMismatch
 from seqscan.fasta import Rejected
 from seqscan.results import (
     ASSIGNMENT_COLUMNS,
-    ActivationMap,
     Assignments,
     Scores,
     read_rejected,
     read_truth,
-    spread_evenly,
     write_rejected,
 )
 
@@ -141,13 +139,6 @@ def test_scores(tmp_path):
     assert Scores() == Scores({}, {}, [])
 
 
-def test_map_sums_to_its_logit():
-    found = ActivationMap("a", 3, "MKV", np.array([0.5, -0.25, 1.0], np.float32), 0.125)
-    assert found.logit == 1.375
-    with pytest.raises(ShapeMismatch, match="2 residues"):
-        ActivationMap("a", 3, "MK", np.zeros(3, np.float32), 0.0)
-
-
 def test_rejected(tmp_path):
     rows = [Rejected(2, "a", "is bad"), Rejected(5, "", "has no id")]
     write_rejected(rows, tmp_path / "x.tsv")
@@ -159,13 +150,3 @@ def test_an_id_with_a_line_separator_of_unicode_is_one_cell(tmp_path):
     rows = [Rejected(1, "a\u2028b", "is bad")]
     write_rejected(rows, tmp_path / "x.tsv")
     assert read_rejected(tmp_path / "x.tsv") == rows
-
-
-def test_proteins_that_are_spread_together_share_nothing():
-    generator = np.random.default_rng(0)
-    lengths = np.array([5, 1, 40, 2])
-    parts = [generator.normal(size=(n, 2)).astype(np.float32) for n in lengths]
-    together = spread_evenly(np.concatenate(parts), 3, lengths)
-    np.testing.assert_allclose(
-        together, np.concatenate([spread_evenly(part, 3) for part in parts]), atol=1e-6
-    )

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from seqscan.residues.maps import ActivationMap
 from seqscan.residues.tracks import color_structures, write_domains, write_maps
-from seqscan.results import ActivationMap, Domains
+from seqscan.results import Domains
 
 
 def make_map(id="a", text="MKV", **changes):

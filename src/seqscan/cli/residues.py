@@ -11,7 +11,7 @@ import typer
 
 from seqscan.cli.console import say_rejected
 from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Threads, check_outputs
-from seqscan.results import SPREAD
+from seqscan.residues.maps import SPREAD
 
 
 def explain(
@@ -64,8 +64,9 @@ def explain(
     from seqscan.residues.domains import find_domains
     from seqscan.residues.domains import membership as membership_of
     from seqscan.residues.explain import explain as maps_of
+    from seqscan.residues.maps import ActivationMap
     from seqscan.residues.tracks import color_structures, write_domains, write_maps
-    from seqscan.results import ActivationMap, kept_ledger
+    from seqscan.results import kept_ledger
     from seqscan.threads import use_threads
 
     rejected = output.with_name(f"{output.stem}.rejected.tsv")

@@ -1,4 +1,4 @@
-"""The HTML report: one file that opens offline, from the values in `seqscan.results` alone.
+"""The HTML report: one file that opens offline, from the values of a `ReportData` alone.
 
 The file asks the network for nothing: its content security policy forbids it, and allows only the style and
 the script that this package put in, by their SHA-256. Whatever comes from a FASTA header is untrusted: the

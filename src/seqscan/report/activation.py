@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqscan.results import ActivationMap
+from seqscan.residues.maps import ActivationMap
 
 __all__ = ["activation_row"]
 

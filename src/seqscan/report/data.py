@@ -13,7 +13,8 @@ from seqscan.alphabet import AMINO
 from seqscan.errors import ShapeMismatch
 from seqscan.fasta import Rejected
 from seqscan.report.architecture import Architecture
-from seqscan.results import ActivationMap, Assignments, ClusterSummary, Scores
+from seqscan.residues.maps import ActivationMap
+from seqscan.results import Assignments, ClusterSummary, Scores
 
 __all__ = ["ReportData"]
 

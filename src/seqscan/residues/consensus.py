@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seqscan.alignment import align_to
 from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
-from seqscan.results import ActivationMap
+from seqscan.residues.maps import ActivationMap
 from seqscan.tables import write_tsv
 
 __all__ = [

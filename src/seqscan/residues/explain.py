@@ -20,7 +20,7 @@ from seqscan.alphabet import AMINO
 from seqscan.errors import InvalidParameter
 from seqscan.fasta import Record
 from seqscan.model import Model, record_blocks
-from seqscan.results import ActivationMap, spread_evenly
+from seqscan.residues.maps import ActivationMap, spread_evenly
 from seqscan.store import unit
 
 __all__ = ["explain"]

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seqscan.artifact import write_atomically
-from seqscan.results import UNASSIGNED, ActivationMap, Domains
+from seqscan.residues.maps import ActivationMap
+from seqscan.results import UNASSIGNED, Domains
 from seqscan.tables import tsv_writer, write_tsv
 
 __all__ = ["color_structures", "write_domains", "write_maps"]
