@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,10 +22,10 @@ from seqscan.encoder import load_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import Record, RejectionLedger, read_fasta
-from seqscan.hierarchy import Hierarchy, join_clusters
+from seqscan.job import check_folder, input_checksum, kept_input
 from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
-from seqscan.report import Architecture, Part, ReportData, compositions, project_to_plane, write_report
+from seqscan.report import Architecture, Part, ReportData, project_to_plane, write_report
 from seqscan.residues.consensus import consensus_of, logo
 from seqscan.residues.domains import find_domains
 from seqscan.residues.explain import explain
@@ -45,9 +43,9 @@ from seqscan.results import (
 )
 from seqscan.segments import SegmentConfig, recurring_segments
 from seqscan.stages import Stage, StageLog
-from seqscan.tally import ClusterTally, write_clusters
+from seqscan.tally import compositions, summarize, write_clusters
 
-__all__ = ["RunConfig", "cut_records", "kept_input", "run"]
+__all__ = ["RunConfig", "cut_records", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +131,7 @@ def run(
     """
     output = Path(output)
     work = output / "work"
-    if output.exists() and not output.is_dir():
-        raise InputError(str(output), "is a file", remedy="Give a folder to write to.")
+    check_folder(output)
     if config.segment and config.truth:
         raise InvalidParameter(
             "truth", config.truth, "scores whole records, and segments are none",
@@ -145,9 +142,9 @@ def run(
             "context", config.context, "helps to cut whole proteins", remedy="Add --segment."
         )
     truth = read_truth(config.truth, config.truth_column) if config.truth else None
-    context = _input_checksum(Path(config.context)) if config.context else None
+    context = input_checksum(Path(config.context)) if config.context else None
     source = kept_input(source, work)
-    checksum = _input_checksum(source)
+    checksum = input_checksum(source)
     _check_not_of_another(output, checksum)
     log = StageLog(work / "stages", on_start, on_end)
     log.folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +186,7 @@ def run(
 
     assignments = found.model.head.assign(corpus.ids, found.vectors, min_probability=config.min_probability)
     tables = {"found": found.key, "min_probability": config.min_probability}
-    clusters, tree = summarize(assignments, corpus, found.model, found.vectors)
+    clusters, tree = summarize(assignments, corpus, found.model.head, found.vectors, found.model.tied)
 
     def write_tables() -> None:
         found.model.save(output / "model")
@@ -303,58 +300,6 @@ def cut_records(
     for row, start, end in parts:
         text = proteins.residues(row)[start:end]
         yield Record(f"{proteins.ids[row]}/{start + 1}-{end}", proteins.descriptions[row], text)
-
-
-def summarize(
-    assignments: Assignments,
-    corpus: Corpus,
-    model: Model,
-    vectors: NDArray[np.float32],
-    previous: NDArray[np.int64] | None = None,
-) -> tuple[list[ClusterSummary], Hierarchy]:
-    """Describe each cluster that has members, and join the clusters to a tree.
-
-    Parameters
-    ----------
-    assignments : Assignments
-    corpus : Corpus
-    model : Model
-    vectors : (N, P)
-        Of the corpus.
-    previous : (C,), int64, optional
-        Further members that the tree counts, and the descriptions do not.
-    """
-    tally = ClusterTally(model.head)
-    tally.add(assignments, vectors, corpus.lengths)
-    sizes = tally.sizes if previous is None else tally.sizes + previous
-    tree = join_clusters(model.head.prototypes, sizes, model.tied)
-    numbers = np.flatnonzero(tally.sizes).tolist()
-    shares, background = compositions(corpus, assignments.labels, numbers)
-    enriched = {}
-    for number, share in zip(numbers, shares, strict=True):
-        ratio = share / np.maximum(background, 1e-9)
-        order = np.argsort(-ratio, kind="stable")
-        enriched[number] = "".join(AMINO.symbols[i + 1] for i in order if ratio[i] >= 1.25)
-    return tally.summaries(tree, enriched), tree
-
-
-def kept_input(source: str | Path, work: Path) -> Path:
-    """Return the input as a file; standard input is kept in the work folder."""
-    if str(source) != "-":
-        return Path(source)
-    kept = work / "input"
-    with write_atomically(kept) as temporary, temporary.open("wb") as handle:
-        shutil.copyfileobj(sys.stdin.buffer, handle)
-    return kept
-
-
-def _input_checksum(source: Path) -> str:
-    try:
-        return file_checksum(source)
-    except FileNotFoundError:
-        raise InputError(str(source), "there is no such file") from None
-    except IsADirectoryError:
-        raise InputError(str(source), "is a directory", remedy="Give a FASTA file.") from None
 
 
 def _read(source: Path, corpus: Path, rejected: Path, max_length: int) -> None:

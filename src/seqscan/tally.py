@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqscan.alphabet import AMINO
+from seqscan.corpus import Corpus
 from seqscan.head import ClusterHead
-from seqscan.hierarchy import HIERARCHY_COLUMNS, Hierarchy
+from seqscan.hierarchy import HIERARCHY_COLUMNS, Hierarchy, join_clusters
 from seqscan.results import Assignments, ClusterSummary
 from seqscan.store import unit
 from seqscan.tables import write_tsv
 
-__all__ = ["ClusterTally", "shown", "write_clusters"]
+__all__ = ["ClusterTally", "compositions", "shown", "summarize", "write_clusters"]
 
 
 class ClusterTally:
@@ -84,6 +86,80 @@ class ClusterTally:
                 )
             )
         return rows
+
+
+def summarize(
+    assignments: Assignments,
+    corpus: Corpus,
+    head: ClusterHead,
+    vectors: NDArray[np.float32],
+    tied: NDArray[np.int64],
+    previous: NDArray[np.int64] | None = None,
+) -> tuple[list[ClusterSummary], Hierarchy]:
+    """Describe each cluster that has members, and join the clusters to a tree.
+
+    Parameters
+    ----------
+    assignments : Assignments
+    corpus : Corpus
+    head : ClusterHead
+    vectors : (N, P)
+        Of the corpus.
+    tied : (M, 2)
+        Pairs of clusters, for `join_clusters`.
+    previous : (C,), int64, optional
+        Further members that the tree counts, and the descriptions do not.
+    """
+    tally = ClusterTally(head)
+    tally.add(assignments, vectors, corpus.lengths)
+    sizes = tally.sizes if previous is None else tally.sizes + previous
+    tree = join_clusters(head.prototypes, sizes, tied)
+    numbers = np.flatnonzero(tally.sizes).tolist()
+    shares, background = compositions(corpus, assignments.labels, numbers)
+    enriched = {}
+    for number, share in zip(numbers, shares, strict=True):
+        ratio = share / np.maximum(background, 1e-9)
+        order = np.argsort(-ratio, kind="stable")
+        enriched[number] = "".join(AMINO.symbols[i + 1] for i in order if ratio[i] >= 1.25)
+    return tally.summaries(tree, enriched), tree
+
+
+def compositions(
+    codes: Iterable[NDArray[np.uint8]], labels: NDArray[np.int32], clusters: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Count how frequent each residue is in each cluster and in the whole input.
+
+    Parameters
+    ----------
+    codes : N arrays of uint8
+        Encoded sequences, for instance a `Corpus`; read once.
+    labels : (N,), int32
+    clusters : C int
+        Which clusters, in the order of the rows that are wanted.
+
+    Returns
+    -------
+    composition : (C, 20), fractions
+    background : (20,), fractions
+
+    Examples
+    --------
+    >>> rows, background = compositions([AMINO.encode("AAC"), AMINO.encode("C")], np.array([0, 1]), [0, 1])
+    >>> rows[:, :2].round(2).tolist(), background[:2].tolist()
+    ([[0.67, 0.33], [0.0, 1.0]], [0.5, 0.5])
+    """
+    row_of = {cluster: row for row, cluster in enumerate(clusters)}
+    counts = np.zeros((len(clusters), AMINO.n_residues))
+    total = np.zeros(AMINO.n_residues)
+    for sequence, label in zip(codes, labels.tolist(), strict=True):
+        count = np.bincount(sequence, minlength=len(AMINO))[1 : 1 + AMINO.n_residues]
+        total += count
+        if label in row_of:
+            counts[row_of[label]] += count
+    return (
+        counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0),
+        total / max(float(total.sum()), 1.0),
+    )
 
 
 def write_clusters(folder: Path, clusters: list[ClusterSummary], tree: Hierarchy) -> None:

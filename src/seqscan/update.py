@@ -22,19 +22,19 @@ from seqscan.alignment import find_mmseqs, mmseqs_version
 from seqscan.artifact import VERSION, file_checksum, read_manifest, write_atomically
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.embed import embed_corpus
-from seqscan.errors import InputError, InvalidParameter, NoUsableRecord
+from seqscan.errors import InvalidParameter, NoUsableRecord
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.growth import grow
 from seqscan.hierarchy import HIERARCHY_COLUMNS
+from seqscan.job import check_folder, input_checksum, kept_input
 from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors, Pieces, find_pieces
-from seqscan.pipeline import kept_input, summarize
 from seqscan.residues.domains import learn_prior
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, kept_ledger
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.tables import read_rows, write_tsv
-from seqscan.tally import shown
+from seqscan.tally import shown, summarize
 from seqscan.threads import use_threads
 
 __all__ = ["UpdateConfig", "update"]
@@ -105,8 +105,7 @@ def update(
         raise InvalidParameter(
             "output", str(output), "is the folder that is updated", remedy="Give a new folder."
         )
-    if output.exists() and not output.is_dir():
-        raise InputError(str(output), "is a file", remedy="Give a folder to write to.")
+    check_folder(output)
     model = Model.load(model_path)
     if model.novelty is None:
         raise InvalidParameter(
@@ -128,7 +127,7 @@ def update(
     }
     key = log.run(
         "read",
-        base | {"input": _checksum(source), "max_length": config.max_length},
+        base | {"input": input_checksum(source), "max_length": config.max_length},
         [work / "corpus", output / "rejected.tsv"],
         lambda: _read(source, before, work / "corpus", output / "rejected.tsv", config.max_length),
     )
@@ -147,13 +146,6 @@ def update(
         lambda: _grow_and_write(model, before, corpus, EmbeddingStore.open(store), output, config),
     )
     return json.loads((output / "update.json").read_text())
-
-
-def _checksum(source: str | Path) -> str:
-    try:
-        return file_checksum(source)
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(str(source), "there is no such file", remedy="Give a FASTA file.") from None
 
 
 def _read(source: str | Path, before: Path, target: Path, rejected: Path, max_length: int) -> None:
@@ -291,7 +283,7 @@ def _write_clusters(
     previous = np.zeros(grown.head.n_clusters, dtype=np.int64)
     for row in old:
         previous[int(row["cluster"])] = int(row["size"])
-    summaries, tree = summarize(assignments, corpus, grown, store.vectors(), previous)
+    summaries, tree = summarize(assignments, corpus, grown.head, store.vectors(), grown.tied, previous)
     fresh = {row.cluster: asdict(row) for row in summaries}
     header = tuple(old[0]) if old else columns
     rows = []

@@ -73,6 +73,8 @@ LABEL_FREE = {
     "scaling",
     "scan",
     "segments",
+    "tally",
+    "update",
 }
 READ_LABELS = {"baselines", "datasets", "evaluate", "knowledge"}
 

@@ -16,12 +16,13 @@ import pytest
 from seqscan.alphabet import AMINO
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.fasta import Rejected
-from seqscan.report import ReportData, compositions, payload, project_to_plane, write_report
+from seqscan.report import ReportData, payload, project_to_plane, write_report
 from seqscan.report.palette import cluster_colours
 from seqscan.report.scores import COUNTS, METRICS, labelled_scores
 from seqscan.report.wording import number
 from seqscan.residues.maps import ActivationMap
 from seqscan.results import Assignments, ClusterSummary, Scores
+from seqscan.tally import compositions
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 SEQUENCES = ("MKVLAAGIVGLLLAQWYHEDRK", "MKVLSAGIVGLCLAQWYHEDRK", "MSTNPKPQRKTKRNTNRRPQDVKFPGG")

@@ -6,7 +6,6 @@ template escapes it, and the script only ever sets it as text.
 """
 
 from seqscan.report.architecture import Architecture, Part
-from seqscan.report.composition import compositions
 from seqscan.report.data import ReportData
 from seqscan.report.page import write_report
 from seqscan.report.payload import MAX_POINTS
@@ -17,7 +16,6 @@ __all__ = [
     "Architecture",
     "Part",
     "ReportData",
-    "compositions",
     "project_to_plane",
     "write_report",
 ]

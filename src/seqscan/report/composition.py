@@ -1,9 +1,8 @@
-"""How frequent each residue is in each cluster, counted and drawn as a glyph."""
+"""How frequent each residue is in a cluster, drawn as a glyph."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,49 +10,11 @@ from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
 
-__all__ = ["compositions", "glyph", "glyph_layout"]
+__all__ = ["glyph", "glyph_layout"]
 
 RESIDUES = AMINO.symbols[1 : 1 + AMINO.n_residues]
 # Like beside like, so a glyph shows at a glance whether a cluster is greasy, polar or charged.
 RESIDUE_GROUPS = ("AVILMC", "FWY", "GP", "STNQ", "DE", "KRH")
-
-
-def compositions(
-    codes: Iterable[NDArray[np.uint8]], labels: NDArray[np.int32], clusters: Sequence[int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Count how frequent each residue is in each cluster and in the whole input.
-
-    Parameters
-    ----------
-    codes : N arrays of uint8
-        Encoded sequences, for instance a `Corpus`; read once.
-    labels : (N,), int32
-    clusters : C int
-        Which clusters, in the order of the rows that are wanted.
-
-    Returns
-    -------
-    composition : (C, 20), fractions
-    background : (20,), fractions
-
-    Examples
-    --------
-    >>> rows, background = compositions([AMINO.encode("AAC"), AMINO.encode("C")], np.array([0, 1]), [0, 1])
-    >>> rows[:, :2].round(2).tolist(), background[:2].tolist()
-    ([[0.67, 0.33], [0.0, 1.0]], [0.5, 0.5])
-    """
-    row_of = {cluster: row for row, cluster in enumerate(clusters)}
-    counts = np.zeros((len(clusters), AMINO.n_residues))
-    total = np.zeros(AMINO.n_residues)
-    for sequence, label in zip(codes, labels.tolist(), strict=True):
-        count = np.bincount(sequence, minlength=len(AMINO))[1 : 1 + AMINO.n_residues]
-        total += count
-        if label in row_of:
-            counts[row_of[label]] += count
-    return (
-        counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0),
-        total / max(float(total.sum()), 1.0),
-    )
 
 
 def glyph_layout() -> list[tuple[str, float]]:

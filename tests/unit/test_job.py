@@ -1,0 +1,36 @@
+"""A folder to write to, and an input that is known again."""
+
+import hashlib
+import io
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from seqscan.errors import InputError
+from seqscan.job import check_folder, input_checksum, kept_input
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path):
+    check_folder(tmp_path)
+    check_folder(tmp_path / "none" / "yet")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file: is a file\. Give a folder"):
+        check_folder(tmp_path / "file")
+
+
+def test_standard_input_is_kept(tmp_path, monkeypatch):
+    assert kept_input(str(tmp_path / "in.fasta"), tmp_path / "work") == tmp_path / "in.fasta"
+    assert not (tmp_path / "work").exists()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b">a\nMKV\n")))
+    kept = kept_input("-", tmp_path / "work")
+    assert kept.read_bytes() == b">a\nMKV\n"
+    assert kept.is_relative_to(tmp_path / "work")
+    assert input_checksum(kept) == hashlib.sha256(b">a\nMKV\n").hexdigest()
+
+
+def test_what_is_no_input(tmp_path):
+    with pytest.raises(InputError, match="there is no such file"):
+        input_checksum(tmp_path / "none")
+    with pytest.raises(InputError, match=r"is a directory\. Give a FASTA file"):
+        input_checksum(tmp_path)
