@@ -22,6 +22,7 @@ from seqscan.encoder import load_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import Record, RejectionLedger, read_fasta
+from seqscan.hierarchy import Hierarchy
 from seqscan.job import check_folder, input_checksum, kept_input
 from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
@@ -132,6 +133,96 @@ def run(
     output = Path(output)
     work = output / "work"
     check_folder(output)
+    _check_options(config)
+    truth = read_truth(config.truth, config.truth_column) if config.truth else None
+    context = input_checksum(Path(config.context)) if config.context else None
+    source = kept_input(source, work)
+    checksum = input_checksum(source)
+    _check_not_of_another(output, checksum)
+    log = StageLog(work / "stages", on_start, on_end)
+    log.folder.mkdir(parents=True, exist_ok=True)
+    job = _Job(source, checksum, context, truth, output, config, command, log)
+
+    proteins, key = _read(job)
+    corpus, key = _cut(job, proteins, key) if config.segment else (proteins, key)
+    job, needed = _fitted(job, len(corpus))
+    if truth is not None:
+        check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
+    found = discover_categories(corpus, key, work, job.config.discovery, log, on_progress=on_progress)
+    partition = _assign(proteins, corpus, found, config.min_probability)
+    key = _write_tables(job, partition)
+    key = _write_domains(job, partition, key)
+    scores, key = _evaluate(job, partition, key)
+    baselines, key = _compare(job, partition, key)
+    log.run(
+        "report",
+        {"from": key, "command": command, "mmseqs2": mmseqs_version()},
+        [output / "report.html"],
+        lambda: _report(job, partition, scores, baselines),
+    )
+    _write_run_json(job, found, needed)
+    return scores
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the stages of a run share.
+
+    Attributes
+    ----------
+    source : Path
+    checksum : str
+        Of the input.
+    context : str, optional
+        Checksum of the file of further proteins.
+    truth : dict of str to str, optional
+        The label of each id.
+    output, config, command
+        As in `run`; the configuration is the one that keeps within the memory.
+    log : StageLog
+    """
+
+    source: Path
+    checksum: str
+    context: str | None
+    truth: dict[str, str] | None
+    output: Path
+    config: RunConfig
+    command: str
+    log: StageLog
+
+    @property
+    def work(self) -> Path:
+        """Folder of what a rerun can use again."""
+        return self.output / "work"
+
+
+@dataclass(frozen=True)
+class _Partition:
+    """What was found, as the stages that write and score it read it.
+
+    Attributes
+    ----------
+    proteins : Corpus
+        As they were read.
+    corpus : Corpus
+        What was clustered: the proteins, or their segments.
+    found : Found
+    assignments : Assignments
+        Of the corpus.
+    clusters : list of ClusterSummary
+    tree : Hierarchy
+    """
+
+    proteins: Corpus
+    corpus: Corpus
+    found: Found
+    assignments: Assignments
+    clusters: list[ClusterSummary]
+    tree: Hierarchy
+
+
+def _check_options(config: RunConfig) -> None:
     if config.segment and config.truth:
         raise InvalidParameter(
             "truth", config.truth, "scores whole records, and segments are none",
@@ -141,112 +232,6 @@ def run(
         raise InvalidParameter(
             "context", config.context, "helps to cut whole proteins", remedy="Add --segment."
         )
-    truth = read_truth(config.truth, config.truth_column) if config.truth else None
-    context = input_checksum(Path(config.context)) if config.context else None
-    source = kept_input(source, work)
-    checksum = input_checksum(source)
-    _check_not_of_another(output, checksum)
-    log = StageLog(work / "stages", on_start, on_end)
-    log.folder.mkdir(parents=True, exist_ok=True)
-
-    corpus_key = log.run(
-        "read",
-        {"input": checksum, "max_length": config.max_length},
-        [work / "corpus", output / "rejected.tsv"],
-        lambda: _read(source, work / "corpus", output / "rejected.tsv", config.max_length),
-    )
-    proteins = corpus = Corpus.open(work / "corpus")
-    if config.segment:
-        cut = work / "segments"
-        corpus_key = log.run(
-            "segment",
-            {"corpus": corpus_key, "mmseqs2": mmseqs_version(), "segments": asdict(config.segments)}
-            | ({"context": context} if context else {}),
-            [cut],
-            lambda: write_corpus(
-                cut,
-                cut_records(
-                    proteins, config.segments, context=config.context, threads=config.discovery.threads
-                ),
-            ),
-        )
-        corpus = Corpus.open(cut)
-    fitted, needed = fitted_to_memory(
-        len(corpus), config.discovery, load_encoder(config.discovery.encoder), config.memory_bytes
-    )
-    if fitted.streamed and not config.discovery.streamed:
-        logger.warning("working in shards to keep within %.1f GB of memory", config.memory_bytes / 1e9)
-    if config.segment:
-        # A segment whose cuts are a little off would tie its neighbors in the protein together.
-        fitted = replace(fitted, min_coverage=SEGMENT_COVERAGE)
-    config = replace(config, discovery=fitted)
-    if truth is not None:
-        check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
-    found = discover_categories(corpus, corpus_key, work, config.discovery, log, on_progress=on_progress)
-
-    assignments = found.model.head.assign(corpus.ids, found.vectors, min_probability=config.min_probability)
-    tables = {"found": found.key, "min_probability": config.min_probability}
-    clusters, tree = summarize(assignments, corpus, found.model.head, found.vectors, found.model.tied)
-
-    def write_tables() -> None:
-        found.model.save(output / "model")
-        assignments.write(output / "assignments.tsv")
-        write_clusters(output, clusters, tree)
-        _write_members(assignments, clusters, output / "clusters_members.tsv")
-
-    names = ("model", "assignments.tsv", "clusters.tsv", "hierarchy.tsv", "clusters_members.tsv")
-    key = log.run("assign", tables, [output / name for name in names], write_tables)
-
-    if config.segment:
-        records = (Record(id, "", proteins.residues(row)) for row, id in enumerate(proteins.ids))
-        key = log.run(
-            "domains",
-            {"from": key},
-            [output / "domains.tsv"],
-            lambda: write_domains(find_domains(found.model, records), output / "domains.tsv"),
-        )
-    else:
-        log.forget("domains", [output / "domains.tsv"])
-
-    truth_key = {
-        "truth": file_checksum(config.truth) if config.truth else None,
-        "column": config.truth_column,
-    }
-    key = log.run(
-        "evaluate",
-        {"assign": key} | truth_key,
-        [output / "scores.json"],
-        lambda: _score(found, assignments, truth).write(output / "scores.json"),
-    )
-    scores = Scores.read(output / "scores.json")
-    baselines: list[dict[str, Any]] = []
-    if truth is not None and config.baselines:
-        table = work / "baselines.json"
-        key = log.run(
-            "baselines", {"from": key}, [table], lambda: _baselines(corpus, found, truth, config, table)
-        )
-        baselines = json.loads(table.read_text())
-    log.run(
-        "report",
-        {"from": key, "command": command, "mmseqs2": mmseqs_version()},
-        [output / "report.html"],
-        lambda: _report(
-            source,
-            command,
-            output,
-            config,
-            corpus,
-            found,
-            assignments,
-            clusters,
-            scores,
-            baselines,
-            proteins,
-            Domains.read(output / "domains.tsv") if config.segment else None,
-        ),
-    )
-    _write_run_json(output / "run.json", source, checksum, config, found, log, needed)
-    return scores
 
 
 def _check_not_of_another(output: Path, checksum: str) -> None:
@@ -266,6 +251,41 @@ def _check_not_of_another(output: Path, checksum: str) -> None:
             "output", str(output), f"holds the run of another input, {name}",
             remedy="Give another folder, or remove this one first.",
         )  # fmt: skip
+
+
+def _read(job: _Job) -> tuple[Corpus, str]:
+    """Read the usable records; like all stages, return what it yields and the key of the next ones."""
+    target, rejected, max_length = job.work / "corpus", job.output / "rejected.tsv", job.config.max_length
+
+    def read() -> None:
+        with kept_ledger(rejected) as ledger:
+            write_corpus(target, read_fasta(job.source, rejected=ledger, max_length=max_length))
+        if ledger.rows:
+            logger.warning(
+                "%d of %d records were rejected, see %s: %s",
+                len(ledger.rows),
+                ledger.n_read,
+                rejected,
+                ledger.summary(),
+            )
+
+    key = job.log.run("read", {"input": job.checksum, "max_length": max_length}, [target, rejected], read)
+    return Corpus.open(target), key
+
+
+def _cut(job: _Job, proteins: Corpus, key: str) -> tuple[Corpus, str]:
+    """Cut whole proteins into segments."""
+    target, config = job.work / "segments", job.config
+
+    def cut() -> None:
+        threads = config.discovery.threads
+        write_corpus(target, cut_records(proteins, config.segments, context=config.context, threads=threads))
+
+    depends_on = {"corpus": key, "mmseqs2": mmseqs_version(), "segments": asdict(config.segments)}
+    if job.context:
+        depends_on["context"] = job.context
+    key = job.log.run("segment", depends_on, [target], cut)
+    return Corpus.open(target), key
 
 
 def cut_records(
@@ -302,17 +322,50 @@ def cut_records(
         yield Record(f"{proteins.ids[row]}/{start + 1}-{end}", proteins.descriptions[row], text)
 
 
-def _read(source: Path, corpus: Path, rejected: Path, max_length: int) -> None:
-    with kept_ledger(rejected) as ledger:
-        write_corpus(corpus, read_fasta(source, rejected=ledger, max_length=max_length))
-    if ledger.rows:
-        logger.warning(
-            "%d of %d records were rejected, see %s: %s",
-            len(ledger.rows),
-            ledger.n_read,
-            rejected,
-            ledger.summary(),
-        )
+def _fitted(job: _Job, n: int) -> tuple[_Job, int]:
+    """Return the job with the way of working that keeps within the memory, and the bytes n records need."""
+    asked = job.config.discovery
+    discovery, needed = fitted_to_memory(n, asked, load_encoder(asked.encoder), job.config.memory_bytes)
+    if discovery.streamed and not asked.streamed:
+        logger.warning("working in shards to keep within %.1f GB of memory", job.config.memory_bytes / 1e9)
+    if job.config.segment:
+        # A segment whose cuts are a little off would tie its neighbors in the protein together.
+        discovery = replace(discovery, min_coverage=SEGMENT_COVERAGE)
+    return replace(job, config=replace(job.config, discovery=discovery)), needed
+
+
+def _assign(proteins: Corpus, corpus: Corpus, found: Found, min_probability: float) -> _Partition:
+    head = found.model.head
+    assignments = head.assign(corpus.ids, found.vectors, min_probability=min_probability)
+    clusters, tree = summarize(assignments, corpus, head, found.vectors, found.model.tied)
+    return _Partition(proteins, corpus, found, assignments, clusters, tree)
+
+
+def _write_tables(job: _Job, partition: _Partition) -> str:
+    output, found = job.output, partition.found
+
+    def write() -> None:
+        found.model.save(output / "model")
+        partition.assignments.write(output / "assignments.tsv")
+        write_clusters(output, partition.clusters, partition.tree)
+        _write_members(partition.assignments, partition.clusters, output / "clusters_members.tsv")
+
+    names = ("model", "assignments.tsv", "clusters.tsv", "hierarchy.tsv", "clusters_members.tsv")
+    depends_on = {"found": found.key, "min_probability": job.config.min_probability}
+    return job.log.run("assign", depends_on, [output / name for name in names], write)
+
+
+def _write_domains(job: _Job, partition: _Partition, key: str) -> str:
+    """Find the domains of whole proteins; without segments there are none to find."""
+    path, proteins = job.output / "domains.tsv", partition.proteins
+    if not job.config.segment:
+        job.log.forget("domains", [path])
+        return key
+    records = (Record(id, "", proteins.residues(row)) for row, id in enumerate(proteins.ids))
+    model = partition.found.model
+    return job.log.run(
+        "domains", {"from": key}, [path], lambda: write_domains(find_domains(model, records), path)
+    )
 
 
 def _write_members(assignments: Assignments, clusters: list[ClusterSummary], path: Path) -> None:
@@ -327,29 +380,47 @@ def _write_members(assignments: Assignments, clusters: list[ClusterSummary], pat
         temporary.write_text("".join(f"{first}\t{second}\n" for first, second in rows))
 
 
-def _score(found: Found, assignments: Assignments, truth: dict[str, str] | None) -> Scores:
+def _evaluate(job: _Job, partition: _Partition, key: str) -> tuple[Scores, str]:
     """Score the assignments, and say how well hidden proteins were placed if alignments could tell."""
-    scores = evaluate(assignments, truth, held_out_edges=found.held_out)
-    share = found.notes.get("hidden_pieces_found")
-    if share is None:
-        return scores
-    return replace(scores, label_free=scores.label_free | {"hidden_pieces_found": share})
+    path, config, found = job.output / "scores.json", job.config, partition.found
+
+    def score() -> None:
+        scores = evaluate(partition.assignments, job.truth, held_out_edges=found.held_out)
+        share = found.notes.get("hidden_pieces_found")
+        if share is not None:
+            scores = replace(scores, label_free=scores.label_free | {"hidden_pieces_found": share})
+        scores.write(path)
+
+    truth = file_checksum(config.truth) if config.truth else None
+    key = job.log.run(
+        "evaluate", {"assign": key, "truth": truth, "column": config.truth_column}, [path], score
+    )
+    return Scores.read(path), key
 
 
-def _baselines(corpus: Corpus, found: Found, truth: dict[str, str], config: RunConfig, path: Path) -> None:
+def _compare(job: _Job, partition: _Partition, key: str) -> tuple[list[dict[str, Any]], str]:
+    """Score other methods on the same records, if there is truth to score them by."""
+    if job.truth is None or not job.config.baselines:
+        return [], key
+    truth, path = job.truth, job.work / "baselines.json"
+    key = job.log.run("baselines", {"from": key}, [path], lambda: _baselines(job, partition, truth, path))
+    return json.loads(path.read_text()), key
+
+
+def _baselines(job: _Job, partition: _Partition, truth: dict[str, str], path: Path) -> None:
     # An empty label is none, as in `evaluate`: both score the same proteins.
-    held = np.array([truth.get(id) or "" for id in corpus.ids])
+    held = np.array([truth.get(id) or "" for id in partition.corpus.ids])
     known = held != ""
     families = held[known]
+    found, config = partition.found, job.config.discovery
     similarities = np.where(found.graph.indices >= 0, 1.0, 0.0).astype(np.float32)
-    n_clusters = config.discovery.n_clusters or found.model.head.n_clusters
     rows = run_baselines(
-        corpus,
-        n_clusters,
-        seeds=(config.discovery.seed,),
+        partition.corpus,
+        config.n_clusters or found.model.head.n_clusters,
+        seeds=(config.seed,),
         vectors=found.vectors,
         graph=(found.graph.indices, similarities),
-        threads=config.discovery.threads,
+        threads=config.threads,
     )
     summaries = aggregate(rows, lambda labels: label_scores(families, labels[known]))
     table = [{"method": row.method} | dict(row.mean) for row in summaries]
@@ -357,36 +428,26 @@ def _baselines(corpus: Corpus, found: Found, truth: dict[str, str], config: RunC
         temporary.write_text(json.dumps(table) + "\n")
 
 
-def _report(
-    source: Path,
-    command: str,
-    output: Path,
-    config: RunConfig,
-    corpus: Corpus,
-    found: Found,
-    assignments: Assignments,
-    clusters: list[ClusterSummary],
-    scores: Scores,
-    baselines: list[dict[str, Any]],
-    proteins: Corpus,
-    domains: Domains | None,
-) -> None:
-    rejected = read_rejected(output / "rejected.tsv")
+def _report(job: _Job, partition: _Partition, scores: Scores, baselines: list[dict[str, Any]]) -> None:
+    proteins, corpus, found = partition.proteins, partition.corpus, partition.found
+    assignments, clusters = partition.assignments, partition.clusters
+    domains = Domains.read(job.output / "domains.tsv") if job.config.segment else None
+    rejected = read_rejected(job.output / "rejected.tsv")
     shares, background = compositions(corpus, assignments.labels, [row.cluster for row in clusters])
     row_of = {id: row for row, id in enumerate(corpus.ids)}
     shown = [row_of[cluster.representative] for cluster in clusters[:N_MAPS]]
     records = [Record(corpus.ids[row], "", corpus.residues(row)) for row in shown]
     write_report(
         ReportData(
-            title=f"Functional categories of {source.name}",
+            title=f"Functional categories of {job.source.name}",
             version=VERSION,
-            command=command,
-            input_name=source.name,
+            command=job.command,
+            input_name=job.source.name,
             n_read=len(proteins) + len(rejected),
             n_rejected=len(rejected),
             assignments=assignments,
             descriptions=corpus.descriptions,
-            positions=_positions(found, config),
+            positions=project_to_plane(found.vectors, random_state=job.config.discovery.seed),
             lengths=corpus.lengths,
             clusters=clusters,
             composition=shares,
@@ -396,26 +457,27 @@ def _report(
             scores=scores,
             baselines=baselines,
             maps=[item.spread(SPREAD) for item in explain(found.model, records)],
-            logos=_logos(found, corpus, assignments, config.discovery.threads),
+            logos=_logos(partition, job.config.discovery.threads),
             segments_of=0 if domains is None else len(proteins),
             architectures=[] if domains is None else _architectures(found.model, proteins, domains),
-            configuration=asdict(config) | {"notes": found.notes},
+            configuration=asdict(job.config) | {"notes": found.notes},
         ),
-        output / "report.html",
+        job.output / "report.html",
     )
 
 
-def _logos(found: Found, corpus: Corpus, assignments: Assignments, threads: int) -> dict[int, str]:
+def _logos(partition: _Partition, threads: int) -> dict[int, str]:
     """Draw the consensus of the clusters that get a map, if MMseqs2 is installed."""
     if find_mmseqs() is None:
         logger.warning("MMseqs2 is not installed: the report has no sequence logos")
         return {}
+    corpus, assignments, model = partition.corpus, partition.assignments, partition.found.model
     records = []
-    for label in range(min(N_MAPS, found.model.head.n_clusters)):
+    for label in range(min(N_MAPS, model.head.n_clusters)):
         members = np.flatnonzero(assignments.labels == label)
         order = np.argsort(-assignments.probabilities[members], kind="stable")[:N_LOGO_MEMBERS]
         records += [Record(corpus.ids[row], "", corpus.residues(row)) for row in members[order].tolist()]
-    maps = list(explain(found.model, records))
+    maps = list(explain(model, records))
     return {item.cluster: logo(item) for item in consensus_of(maps, threads=threads)}
 
 
@@ -439,25 +501,19 @@ def _architectures(model: Model, proteins: Corpus, domains: Domains) -> list[Arc
     return drawn
 
 
-def _positions(found: Found, config: RunConfig) -> NDArray[np.float32]:
-    return project_to_plane(found.vectors, random_state=config.discovery.seed)
-
-
-def _write_run_json(
-    path: Path, source: Path, checksum: str, config: RunConfig, found: Found, log: StageLog, needed: int
-) -> None:
+def _write_run_json(job: _Job, found: Found, needed: int) -> None:
     content = {
         "seqscan": VERSION,
-        "input": {"name": source.name, "sha256": checksum},
-        "seed": config.discovery.seed,
-        "configuration": asdict(config),
+        "input": {"name": job.source.name, "sha256": job.checksum},
+        "seed": job.config.discovery.seed,
+        "configuration": asdict(job.config),
         "notes": found.notes,
         "memory_mb": {
-            "budget": config.memory_bytes / 1e6,
+            "budget": job.config.memory_bytes / 1e6,
             "predicted": needed / 1e6,
-            "peak": max(stage.peak_memory_mb for stage in log.stages),
+            "peak": max(stage.peak_memory_mb for stage in job.log.stages),
         },
-        "stages": [asdict(stage) for stage in log.stages],
+        "stages": [asdict(stage) for stage in job.log.stages],
     }
-    with write_atomically(path) as temporary:
+    with write_atomically(job.output / "run.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
