@@ -45,7 +45,6 @@ def scan_loss(
     *,
     entropy_weight: float,
     mean: BatchMean = local_mean,
-    weights: Tensor | None = None,
 ) -> ScanLoss:
     """Reward agreement between neighbors and use of every cluster.
 
@@ -57,8 +56,6 @@ def scan_loss(
         Larger pushes towards equal cluster sizes; 1 is neutral to splitting a homogeneous cluster.
     mean : callable
         Estimate of the clusters' shares from the anchors' probabilities.
-    weights : (B,), dimensionless, optional
-        Trust in each pair; they are scaled to mean 1.
 
     Returns
     -------
@@ -89,11 +86,7 @@ def scan_loss(
         )
     log_p = F.log_softmax(anchors.float(), dim=1)
     log_q = F.log_softmax(neighbors.float(), dim=1)
-    disagreement = -torch.logsumexp(log_p + log_q, dim=1)
-    if weights is None:
-        consistency = disagreement.mean()
-    else:
-        consistency = (weights * disagreement).sum() / weights.sum().clamp_min(1e-8)
+    consistency = -torch.logsumexp(log_p + log_q, dim=1).mean()
     share = mean(log_p.exp()).clamp_min(1e-12)
     entropy = -(share * share.log()).sum()
     return ScanLoss(consistency - entropy_weight * entropy, consistency, entropy)

@@ -149,7 +149,7 @@ def _cut_each(
         places = _places(int(lengths[row]), config.step)
         agreement = None if cuts is None else cuts.agreement(places, row, hits, chosen, weights)
         starts, ends = hits.query_start[chosen], hits.query_end[chosen]
-        own, parts = _cut(places, starts, ends, weights, config, agreement)
+        own, parts = change_points(places, starts, ends, weights, config, agreement)
         places_of.append(own)
         segments.extend((row, start, end) for start, end in parts)
     return places_of, np.array(segments, dtype=np.int64).reshape(-1, 3)
@@ -212,25 +212,31 @@ class _Cuts:
 
 
 def change_points(
-    length: int,
+    places: NDArray[np.int64],
     starts: NDArray[np.integer],
     ends: NDArray[np.integer],
     weights: NDArray[np.float64],
     config: SegmentConfig,
-) -> list[tuple[int, int]]:
+    agreement: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
     """Cut one protein so that each alignment covers each segment nearly whole or nearly not.
 
     Parameters
     ----------
-    length : residues
+    places : (P,)
+        Where the protein may be cut, its two ends included.
     starts, ends : (H,), 0-based and half-open
         The aligned parts.
     weights : (H,)
         How much each alignment counts.
     config : SegmentConfig
+    agreement : (P,), optional
+        Share of the homologs that are cut near each place.
 
     Returns
     -------
+    cuts : (C,)
+        Without the two ends.
     segments : list of (start, end)
         Those that enough alignments cover, each trimmed to what half of these share.
 
@@ -242,21 +248,10 @@ def change_points(
     Examples
     --------
     >>> starts, ends = np.array([0, 0, 160, 160]), np.array([160, 160, 320, 320])
-    >>> change_points(320, starts, ends, np.ones(4), SegmentConfig())
-    [(0, 160), (160, 320)]
+    >>> cuts, segments = change_points(np.arange(0, 321, 8), starts, ends, np.ones(4), SegmentConfig())
+    >>> cuts.tolist(), segments
+    ([160], [(0, 160), (160, 320)])
     """
-    return _cut(_places(length, config.step), starts, ends, weights, config, None)[1]
-
-
-def _cut(
-    places: NDArray[np.int64],
-    starts: NDArray[np.integer],
-    ends: NDArray[np.integer],
-    weights: NDArray[np.float64],
-    config: SegmentConfig,
-    agreement: NDArray[np.float64] | None,
-) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
-    """Return where a protein is cut, its ends not included, and its segments."""
     weights = weights / weights.sum()
     overlap = np.minimum(ends[:, None], places[1:]) - np.maximum(starts[:, None], places[:-1])
     covered = np.zeros((len(starts), len(places)))

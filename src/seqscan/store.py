@@ -122,7 +122,6 @@ def write_store(
     content: dict[str, Any],
     *,
     rows: NDArray[np.int64] | None = None,
-    on_shard: Callable[[int], None] | None = None,
     process: tuple[int, int] = (0, 1),
     wait: Callable[[], None] = lambda: None,
 ) -> EmbeddingStore:
@@ -141,8 +140,6 @@ def write_store(
         content are not used again.
     rows : (N,), int64, optional
         Which of the M vectors each record has; without it, M is N and each has its own.
-    on_shard : callable, optional
-        Called with the number of vectors up to the end of each finished part.
     process : (int, int)
         Number of this process, and how many there are: each makes one range of the parts, the first one
         joins them.
@@ -167,8 +164,6 @@ def write_store(
                 raise ShapeMismatch(f"{len(vectors)} vectors for {wanted.stop - wanted.start} records.")
             with write_atomically(target) as temporary, temporary.open("wb") as handle:
                 np.save(handle, vectors.astype(np.float16))
-        if on_shard is not None:
-            on_shard(wanted.stop)
     wait()
     if number == 0:
         with write_artifact(path, "store", content) as directory:

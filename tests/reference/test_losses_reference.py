@@ -14,20 +14,18 @@ def softmax(row):
     return [power / sum(powers) for power in powers]
 
 
-def scan_loops(anchors, neighbors, entropy_weight, weights):
-    """Eq. 2 of arXiv 2005.12320, with a trust in each pair."""
+def scan_loops(anchors, neighbors, entropy_weight):
+    """Eq. 2 of arXiv 2005.12320."""
     n, n_clusters = anchors.shape
-    total_weight = consistency = 0.0
+    consistency = 0.0
     mean = [0.0] * n_clusters
     for i in range(n):
         p, q = softmax(anchors[i]), softmax(neighbors[i])
         inner = sum(p[c] * q[c] for c in range(n_clusters))
-        consistency -= weights[i] * math.log(inner)
-        total_weight += weights[i]
+        consistency -= math.log(inner) / n
         for c in range(n_clusters):
             mean[c] += p[c] / n
     entropy = -sum(share * math.log(share) for share in mean)
-    consistency /= total_weight
     return consistency - entropy_weight * entropy, consistency, entropy
 
 
@@ -60,28 +58,17 @@ def gradient_by_differences(function, array, step=1e-5):
 
 @pytest.mark.parametrize("shape", [(1, 2), (5, 3), (12, 7)])
 @pytest.mark.parametrize("entropy_weight", [0.0, 1.0, 5.0])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_scan_loss(shape, entropy_weight, weighted):
+def test_scan_loss(shape, entropy_weight):
     generator = np.random.default_rng(0)
     anchors, neighbors = generator.normal(size=(2, *shape)) * 2.0
-    weights = generator.random(shape[0]) + 0.1 if weighted else np.ones(shape[0])
     a = torch.tensor(anchors, dtype=torch.float32, requires_grad=True)
     b = torch.tensor(neighbors, dtype=torch.float32, requires_grad=True)
-    loss = scan_loss(
-        a,
-        b,
-        entropy_weight=entropy_weight,
-        weights=torch.tensor(weights, dtype=torch.float32) if weighted else None,
-    )
-    expected = scan_loops(anchors, neighbors, entropy_weight, weights)
+    loss = scan_loss(a, b, entropy_weight=entropy_weight)
+    expected = scan_loops(anchors, neighbors, entropy_weight)
     assert [term.item() for term in loss] == pytest.approx(expected, abs=1e-5)
     loss.total.backward()
-    of_anchors = gradient_by_differences(
-        lambda x: scan_loops(x, neighbors, entropy_weight, weights)[0], anchors
-    )
-    of_neighbors = gradient_by_differences(
-        lambda x: scan_loops(anchors, x, entropy_weight, weights)[0], neighbors
-    )
+    of_anchors = gradient_by_differences(lambda x: scan_loops(x, neighbors, entropy_weight)[0], anchors)
+    of_neighbors = gradient_by_differences(lambda x: scan_loops(anchors, x, entropy_weight)[0], neighbors)
     np.testing.assert_allclose(a.grad.numpy(), of_anchors, atol=1e-5)
     np.testing.assert_allclose(b.grad.numpy(), of_neighbors, atol=1e-5)
 

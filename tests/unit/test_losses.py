@@ -48,20 +48,6 @@ def test_splitting_a_homogeneous_cluster_is_neutral_at_weight_1():
     assert at[2.0][0] > at[2.0][1]
 
 
-def test_scale_of_the_pair_weights_does_not_matter():
-    torch.manual_seed(0)
-    anchors, neighbors, weights = torch.randn(6, 3), torch.randn(6, 3), torch.rand(6)
-    losses = [
-        float(scan_loss(anchors, neighbors, entropy_weight=1.0, weights=w).total)
-        for w in (weights, 7 * weights)
-    ]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
-    even = scan_loss(anchors, neighbors, entropy_weight=1.0, weights=torch.full((6,), 0.2)).total
-    assert float(even) == pytest.approx(
-        float(scan_loss(anchors, neighbors, entropy_weight=1.0).total), abs=1e-6
-    )
-
-
 def test_mean_may_come_from_elsewhere():
     shares = torch.tensor([0.5, 0.25, 0.25, 0.0])
     loss = scan_loss(SURE, SURE, entropy_weight=1.0, mean=lambda probabilities: shares)

@@ -39,9 +39,9 @@ def write(path, embedder, content=None):
 
 
 def test_round_trip(tmp_path):
-    done = []
-    store = write_store(tmp_path / "store", IDS, LENGTHS, Embedder(), {"encoder": "a"}, on_shard=done.append)
-    assert done == [4, 8, 10]
+    embedder = Embedder()
+    store = write(tmp_path / "store", embedder)
+    assert embedder.asked == [(0, 4), (4, 8), (8, 10)]
     assert len(store) == N
     assert store.n_dimensions == 3
     assert store.ids == IDS
