@@ -71,6 +71,7 @@ def _composition_graph(sequences: Sequences, k: int = 20) -> tuple[NDArray[np.in
     """Join each protein with the `k` whose standardized composition is nearest, all edges equal."""
     points = scale(composition(sequences).astype(np.float64))  # in single precision scikit-learn warns
     k = min(k, len(points) - 1)
+    # Not by `seqscan.neighbors`, which goes by cosine: what is compared with stands on others' code.
     near = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False).astype(np.int32)
     return near, np.ones(near.shape, dtype=np.float32)
 

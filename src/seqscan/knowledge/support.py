@@ -15,6 +15,7 @@ from scipy import sparse
 
 from seqscan.alignment import align_all
 from seqscan.errors import ShapeMismatch
+from seqscan.neighbors import nearest_rows
 
 __all__ = ["FEATURES", "MAX_ALIGNED", "Evidence", "Surroundings", "aligned", "at", "expand", "nearest"]
 
@@ -22,7 +23,6 @@ MAX_ALIGNED = 50_000
 """Up to this many proteins are aligned with each other if nothing else is asked for."""
 N_NEIGHBORS = 20
 N_ALIGNED = 50
-_BLOCK_ROWS = 512
 _SHARPNESS = 10.0
 """A neighbor whose cosine is 0.1 lower counts e times less."""
 
@@ -177,23 +177,13 @@ def nearest(points: NDArray[np.float32], among: NDArray[np.int64], n_neighbors: 
     ----------
     points : (N, Q), of length 1
     among : (R,), int64
-        Rows that may be neighbors.
+        Rows that may be neighbors, ascending.
     n_neighbors : int
     """
     n, k = len(points), min(n_neighbors, max(len(among) - 1, 0))
     if k == 0:
         return sparse.csr_array((n, n), dtype=np.float32)
-    place = np.full(n, -1)
-    place[among] = np.arange(len(among))
-    indices, values = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
-    for start in range(0, n, _BLOCK_ROWS):
-        rows = np.arange(start, min(start + _BLOCK_ROWS, n))
-        cosine = points[rows] @ points[among].T
-        inside = place[rows] >= 0
-        cosine[np.flatnonzero(inside), place[rows][inside]] = -np.inf
-        near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        values[rows] = np.take_along_axis(cosine, near, axis=1)
-        indices[rows] = among[near]
+    indices, values = nearest_rows(points, k, among)
     # Zero would vanish from a sparse matrix.
     values = np.where(values == 0, np.float32(1e-6), values)
     graph = sparse.csr_array((values.ravel(), indices.ravel(), np.arange(n + 1) * k), shape=(n, n))

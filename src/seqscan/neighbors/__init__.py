@@ -10,11 +10,19 @@ from seqscan.neighbors.backends import (
     ExactNeighbors,
     FaissNeighbors,
     KnnBackend,
+    nearest_rows,
     vector_neighbors,
 )
 from seqscan.neighbors.graph import NeighborGraph, combine, fill, sensible_n_neighbors
 from seqscan.neighbors.mining import index_recall, mine_neighbors
-from seqscan.neighbors.pieces import Pieces, find_pieces, group_means, label_pieces, pieces_suffice
+from seqscan.neighbors.pieces import (
+    Pieces,
+    find_pieces,
+    group_means,
+    label_pieces,
+    pieces_suffice,
+    potts_communities,
+)
 
 __all__ = [
     "AlignmentNeighbors",
@@ -30,7 +38,9 @@ __all__ = [
     "index_recall",
     "label_pieces",
     "mine_neighbors",
+    "nearest_rows",
     "pieces_suffice",
+    "potts_communities",
     "sensible_n_neighbors",
     "vector_neighbors",
 ]

@@ -21,6 +21,7 @@ __all__ = [
     "ExactNeighbors",
     "FaissNeighbors",
     "KnnBackend",
+    "nearest_rows",
     "vector_neighbors",
 ]
 
@@ -51,21 +52,9 @@ class ExactNeighbors:
 
     def neighbors(self, n_neighbors: int) -> NeighborGraph:
         """Return the nearest vectors by cosine distance."""
-        n = len(self.vectors)
-        k = _checked(n_neighbors, n)
-        vectors = unit(self.vectors)
-        indices = np.empty((n, k), dtype=np.int32)
-        distances = np.empty((n, k), dtype=np.float32)
-        for start in range(0, n, BLOCK_ROWS):
-            block = vectors[start : start + BLOCK_ROWS]
-            cosine = block @ vectors.T
-            cosine[np.arange(len(block)), np.arange(start, start + len(block))] = -np.inf
-            near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-            value = np.take_along_axis(cosine, near, axis=1)
-            order = np.lexsort((near, -value), axis=1)
-            indices[start : start + len(block)] = np.take_along_axis(near, order, axis=1)
-            distances[start : start + len(block)] = 1.0 - np.take_along_axis(value, order, axis=1)
-        return NeighborGraph(indices, distances, "cosine")
+        k = _checked(n_neighbors, len(self.vectors))
+        indices, cosines = nearest_rows(unit(self.vectors), k)
+        return NeighborGraph(indices, 1.0 - cosines, "cosine")
 
 
 @dataclass(frozen=True)
@@ -143,6 +132,43 @@ def vector_neighbors(vectors: NDArray[np.float32], n_neighbors: int, *, threads:
         ExactNeighbors(vectors) if len(vectors) <= EXACT_LIMIT else FaissNeighbors(vectors, threads=threads)
     )
     return backend.neighbors(n_neighbors)
+
+
+def nearest_rows(
+    points: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the `k` rows of the highest cosine with each row, never the row itself, and their cosines.
+
+    Parameters
+    ----------
+    points : (N, P), of length 1
+    k : int, 1 or more
+        Less than there are rows to choose from.
+    among : (R,), int64, optional
+        Rows to choose from, ascending; all if not given.
+
+    Returns
+    -------
+    indices : (N, k), nearest first
+    cosines : (N, k)
+    """
+    n = len(points)
+    among = np.arange(n) if among is None else among
+    others = points if len(among) == n else points[among]
+    column_of = np.full(n, -1)
+    column_of[among] = np.arange(len(among))
+    indices, cosines = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
+    for start in range(0, n, BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        cosine = points[rows] @ others.T
+        own = column_of[rows]
+        cosine[own >= 0, own[own >= 0]] = -np.inf
+        near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        value = np.take_along_axis(cosine, near, axis=1)
+        order = np.lexsort((near, -value), axis=1)
+        indices[rows] = among[np.take_along_axis(near, order, axis=1)]
+        cosines[rows] = np.take_along_axis(value, order, axis=1)
+    return indices, cosines
 
 
 def _checked(n_neighbors: int, n: int) -> int:

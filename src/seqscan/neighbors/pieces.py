@@ -36,6 +36,7 @@ __all__ = [
     "label_pieces",
     "needed_strength",
     "pieces_suffice",
+    "potts_communities",
     "smallest_part",
 ]
 
@@ -278,11 +279,6 @@ def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray
     Two groups come apart if less than `share` of the pairs between them is linked: a few links chain families
     together, many links make one.
 
-    Notes
-    -----
-    Constant Potts model (Traag, Van Dooren and Nesterov, Phys. Rev. E 84, 2011), by the Louvain algorithm as
-    scikit-network has it. The result depends on the order of the proteins and on no seed.
-
     Examples
     --------
     >>> bridged = [[1, 2, -1], [0, 2, -1], [0, 1, 3], [4, 5, 2], [3, 5, -1], [3, 4, -1]]
@@ -291,15 +287,32 @@ def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray
     >>> communities(graph, share=0.1).tolist(), communities(graph, share=0.5).tolist()
     ([0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1])
     """
+    links = _links(graph)
+    return by_size(potts_communities(links, share)) if links.nnz else np.arange(len(graph))
+
+
+def potts_communities(links: csr_matrix, share: float) -> NDArray[np.int64]:
+    """Number the communities of linked things, (N,).
+
+    Parameters
+    ----------
+    links : (N, N)
+        1 for each linked pair, once; at least one.
+    share : fraction
+        Two groups come apart if less of the pairs between them is linked.
+
+    Notes
+    -----
+    Constant Potts model (Traag, Van Dooren and Nesterov, Phys. Rev. E 84, 2011), by the Louvain algorithm as
+    scikit-network has it. The result depends on the order of the things and on no seed.
+    """
     from sknetwork.clustering import Louvain
 
-    links = _links(graph)
-    if not links.nnz:
-        return np.arange(len(graph))
     # Its resolution is in multiples of the density of the whole graph.
-    resolution = share * len(graph) ** 2 / (2 * links.nnz)
-    method = Louvain(resolution=resolution, modularity="potts", sort_clusters=False)
-    return by_size(method.fit_predict(links + links.T))
+    resolution = share * links.shape[0] ** 2 / (2 * links.nnz)
+    return Louvain(resolution=resolution, modularity="potts", sort_clusters=False).fit_predict(
+        links + links.T
+    )
 
 
 def connected_parts(graph: NeighborGraph) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from scipy import sparse
 from seqscan.alignment import Alignments
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.corpus import Corpus
+from seqscan.neighbors import potts_communities
 from seqscan.segments import SegmentConfig, cut_proteins
 
 __all__ = ["Communities", "find_communities", "segment_links"]
@@ -101,13 +102,7 @@ def find_communities(
         The row of the protein that stands for each and is alike in its whole length: both have one division.
     config : SegmentConfig, optional
     threads : int
-
-    Notes
-    -----
-    Constant Potts model by the Louvain algorithm, as in `seqscan.neighbors.pieces`.
     """
-    from sknetwork.clustering import Louvain
-
     segments = cut_proteins(corpus.lengths, alignments, config or SegmentConfig(), threads=threads)
     segments = segments.astype(np.int32)
     n = len(segments)
@@ -115,9 +110,7 @@ def find_communities(
     if not len(pairs):
         return Communities.none()
     links = sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    density = 2 * len(pairs) / n**2
-    method = Louvain(resolution=MIN_DENSITY / density, modularity="potts", sort_clusters=False)
-    group = method.fit_predict(links + links.T)
+    group = potts_communities(links, MIN_DENSITY)
     sizes = np.bincount(group)
     kept = np.argsort(-sizes, kind="stable")[: int((sizes >= MIN_MEMBERS).sum())]
     number = np.full(len(sizes), -1, dtype=np.int32)
