@@ -34,7 +34,7 @@ from seqscan.baselines import leiden
 from seqscan.discovery import DiscoveryConfig, discover_categories, held_together
 from seqscan.embed import embed_corpus
 from seqscan.encoder import load_encoder
-from seqscan.head import ClusterHead, whiten
+from seqscan.head import ClusterHead, Whitening, whiten
 from seqscan.losses import local_mean
 from seqscan.model import load_head
 from seqscan.neighbors import NeighborGraph, Pieces, combine, joining
@@ -47,7 +47,7 @@ from seqscan.scan import (
     heads,
     in_memory,
     store_scan,
-    stream_frame,
+    stream_whitening,
 )
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
@@ -201,20 +201,20 @@ def without_labels(*arguments: Any, **options: Any) -> Any:
 
 
 def random_prototypes(
-    store: EmbeddingStore, n_clusters: int, frame: heads.Frame, *, seed: int, candidates: int = 4
+    store: EmbeddingStore, n_clusters: int, whitening: Whitening, *, seed: int, candidates: int = 4
 ) -> Vectors:
     """Choose proteins at random, (C, Q)."""
     rows = np.sort(np.random.default_rng((seed, 71)).permutation(len(store))[:n_clusters])
-    return whiten(store.gather(rows), *frame)
+    return whiten(store.gather(rows), *whitening)
 
 
 def kmeans_prototypes(
-    store: EmbeddingStore, n_clusters: int, frame: heads.Frame, *, seed: int, candidates: int = 4
+    store: EmbeddingStore, n_clusters: int, whitening: Whitening, *, seed: int, candidates: int = 4
 ) -> Vectors:
     """Return the centers of spherical k-means of all proteins, (C, Q)."""
     import faiss
 
-    points = whiten(store.vectors(), *frame)
+    points = whiten(store.vectors(), *whitening)
     trained = faiss.Kmeans(points.shape[1], n_clusters, niter=10, seed=seed, spherical=True)
     trained.train(points)
     return trained.centroids
@@ -250,7 +250,7 @@ def scan_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, di
     found = StoreScan(
         store=inputs.store,
         graph=inputs.graph,
-        frame=stream_frame(inputs.store),
+        whitening=stream_whitening(inputs.store),
         work=work,
         log=StageLog(work / "stages"),
         depends={"change": time.time_ns()},  # nothing of another row is used again

@@ -39,7 +39,7 @@ from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.encoder import load_encoder
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import RejectionLedger, read_fasta
-from seqscan.head import ClusterHead, whiten, whitening
+from seqscan.head import ClusterHead, fit_whitening, whiten
 from seqscan.hierarchy import join_clusters
 from seqscan.neighbors import NeighborGraph, Pieces, combine
 from seqscan.results import Assignments, read_truth
@@ -246,7 +246,7 @@ def distilled_head(vectors: NDArray[np.float32], labels: Labels, n_steps: int = 
     sizes = np.bincount(labels[labels >= 0])
     kept = (labels >= 0) & (sizes[labels] >= 3)
     used, target = np.unique(labels[kept], return_inverse=True)
-    center, projection = whitening(vectors)
+    center, projection = fit_whitening(vectors)
     x, y = torch.from_numpy(whiten(vectors[kept], center, projection)), torch.from_numpy(target)
     sums = torch.zeros(len(used), x.shape[1]).index_add_(0, y, x)
     prototypes = F.normalize(sums, dim=1).requires_grad_(True)

@@ -37,9 +37,10 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.encoder import load_encoder
 from seqscan.evaluate import label_scores
+from seqscan.head import Whitening
 from seqscan.model import load_head
 from seqscan.neighbors import NeighborGraph, index_recall, mine_neighbors
-from seqscan.scan import StoreScan, StreamConfig, stream_frame, stream_labels
+from seqscan.scan import StoreScan, StreamConfig, stream_labels, stream_whitening
 from seqscan.stages import Stage, StageLog, peak_memory_mb
 from seqscan.store import EmbeddingStore, unit
 from seqscan.threads import use_threads
@@ -87,19 +88,22 @@ def measure(folder: Path, n: int, k: int, epochs: int, threads: int) -> dict[str
     (folder / "stages").mkdir(exist_ok=True)
     log = StageLog(folder / "stages", start, end)
     frame_file = folder / "frame.npz"
-    log.run("frame", {}, [frame_file], lambda: np.savez(frame_file, *stream_frame(store)))
+    log.run("frame", {}, [frame_file], lambda: np.savez(frame_file, *stream_whitening(store)))
     with np.load(frame_file) as saved:
-        frame = (saved["arr_0"], saved["arr_1"])
+        whitening = Whitening(saved["arr_0"], saved["arr_1"])
     graph_path = folder / "graph"
     log.run(
-        "graph", {}, [graph_path], lambda: mine_neighbors(store, graph_path, 20, frame[0], threads=threads)
+        "graph",
+        {},
+        [graph_path],
+        lambda: mine_neighbors(store, graph_path, 20, whitening.center, threads=threads),
     )
     graph = NeighborGraph.read(graph_path, mapped=True)
     if "recall" not in row:
-        done(recall=index_recall(store, graph, frame[0], n_queries=200))
+        done(recall=index_recall(store, graph, whitening.center, n_queries=200))
     config = StreamConfig(n_epochs=epochs, min_steps=1)
     scan = StoreScan(
-        store=store, graph=graph, frame=frame, work=folder, log=log, depends={}, config=config,
+        store=store, graph=graph, whitening=whitening, work=folder, log=log, depends={}, config=config,
         n_clusters=k, seed=0,
     )  # fmt: skip
     scan.run(folder / "head")

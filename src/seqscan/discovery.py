@@ -45,9 +45,9 @@ from seqscan.scan import (
     StoreScan,
     StreamConfig,
     discover,
-    stream_frame,
     stream_labels,
     stream_means,
+    stream_whitening,
 )
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
@@ -381,7 +381,7 @@ def held_together(divided: Pieces, store: EmbeddingStore, n_clusters: int | None
     """Return the pieces that clusters begin from, (N,), -1 for proteins in none; vectors may refuse links."""
 
     def means_of(groups: NDArray[np.int64]) -> NDArray[np.float32]:
-        return stream_means(store, groups, int(groups.max()) + 1, stream_frame(store))
+        return stream_means(store, groups, int(groups.max()) + 1, stream_whitening(store))
 
     return divided.enough_for(n_clusters, means_of)
 
@@ -413,7 +413,7 @@ def _cluster(job: _Job, stages: dict[str, str], embedded: _Embedded, aligned: _A
         sharded = StoreScan(
             store=store,
             graph=_pairs(graph, aligned, config),
-            frame=stream_frame(store),
+            whitening=stream_whitening(store),
             work=job.folder,
             log=job.log,
             depends=training,
@@ -434,7 +434,7 @@ def _cluster(job: _Job, stages: dict[str, str], embedded: _Embedded, aligned: _A
 def _mine(store: EmbeddingStore, k: int, path: Path, config: DiscoveryConfig) -> None:
     """Write the k nearest of each protein by its vector."""
     if config.streamed:
-        center, _ = stream_frame(store)
+        center, _ = stream_whitening(store)
         mine_neighbors(store, path, k, center, threads=config.threads)
         return
     vectors = store.vectors()

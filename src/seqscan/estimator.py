@@ -17,7 +17,7 @@ from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.errors import InvalidParameter
 from seqscan.fasta import Record
-from seqscan.head import ClusterHead, whiten
+from seqscan.head import ClusterHead, Whitening, whiten
 from seqscan.model import Model
 from seqscan.neighbors import sensible_n_neighbors, vector_neighbors
 from seqscan.results import Assignments
@@ -108,8 +108,8 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
             return self
         config = ScanConfig(n_heads=self.n_heads, n_steps=self.n_steps, entropy_weight=self.entropy_weight)
         graph = vector_neighbors(vectors - center, sensible_n_neighbors(self.n_neighbors, n))
-        frame = (center, projection)
-        fit, _, _ = discover(vectors, graph, self.n_clusters, config, seed=seed, frame=frame)
+        whitening = Whitening(center, projection)
+        fit, _, _ = discover(vectors, graph, self.n_clusters, config, seed=seed, whitening=whitening)
         self._keep(fit.head, vectors)
         return self
 

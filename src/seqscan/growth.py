@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.errors import OneCluster
+from seqscan.head import Whitening
 from seqscan.model import Model
 from seqscan.neighbors import Pieces, group_means, vector_neighbors
 from seqscan.scan import ScanConfig, discover
@@ -73,7 +74,7 @@ def grow(
             seed=seed,
             trusted=None if pieces is None else pieces.graph,
             pieces=None if pieces is None else pieces.enough_for(None, partial(group_means, points)),
-            frame=(head.center, head.projection),
+            whitening=Whitening(head.center, head.projection),
         )
         prototypes = unit(fit.head.prototypes)
     except OneCluster:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from seqscan.errors import ShapeMismatch
 from seqscan.results import Assignments
 from seqscan.store import unit
 
-__all__ = ["ClusterHead", "fully_whitened", "whiten", "whitening"]
+__all__ = ["ClusterHead", "Whitening", "fit_whitening", "fully_whitened", "whiten"]
 
 BLOCK_LOGITS = 1 << 24
 """Logits that are in memory at once when proteins are assigned."""
@@ -31,7 +32,7 @@ class ClusterHead:
     center : (P,), float32
         Subtracted from every vector.
     projection : (P, Q), float32
-        See `whitening`.
+        See `fit_whitening`.
     temperature : dimensionless, > 0
 
     Examples
@@ -116,6 +117,21 @@ class ClusterHead:
         return replace(self, prototypes=self.prototypes[used].copy())
 
 
+class Whitening(NamedTuple):
+    """What vectors go through before their cosines are taken.
+
+    Attributes
+    ----------
+    center : (P,), float32
+        Subtracted.
+    projection : (P, Q), float32
+        Then applied.
+    """
+
+    center: NDArray[np.float32]
+    projection: NDArray[np.float32]
+
+
 def whiten(
     vectors: NDArray[np.float32], center: NDArray[np.float32], projection: NDArray[np.float32]
 ) -> NDArray[np.float32]:
@@ -123,8 +139,8 @@ def whiten(
     return unit(((vectors - center) @ projection).astype(np.float32, copy=False))
 
 
-def whitening(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the center (P,) and the map (P, Q) that make the variances of vectors (N, P) more alike.
+def fit_whitening(vectors: NDArray[np.float32]) -> Whitening:
+    """Return the transform that makes the variances of vectors (N, P) more alike.
 
     Each direction gets the square root of its variance, directions without any are left out; the one of
     largest variance comes first. As they are, the few directions in which composition differs outweigh those
@@ -139,9 +155,9 @@ def whitening(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
     directions = directions[:kept]
     signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])
     scale = signs * np.sqrt(np.sqrt(len(vectors)) / np.maximum(values[:kept], 1e-30))
-    return center, (directions * scale[:, None]).T.astype(np.float32)
+    return Whitening(center, (directions * scale[:, None]).T.astype(np.float32))
 
 
 def fully_whitened(projection: NDArray[np.float32], n_directions: int) -> NDArray[np.float32]:
-    """Return the map of `whitening` (P, Q) with unit variance in the first `n_directions`, and no others."""
+    """Return the projection (P, Q) with unit variance in its first `n_directions`, without the others."""
     return (projection * np.linalg.norm(projection, axis=0))[:, :n_directions]

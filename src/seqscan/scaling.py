@@ -19,13 +19,13 @@ from seqscan.artifact import read_manifest, write_atomically
 from seqscan.distributed import rank
 from seqscan.encoder import AbstractEncoder, load_encoder
 from seqscan.errors import InvalidParameter, ShapeMismatch
-from seqscan.head import ClusterHead
+from seqscan.head import ClusterHead, Whitening
 from seqscan.hierarchy import join_clusters
 from seqscan.model import Model, load_head
 from seqscan.neighbors import NeighborGraph, index_recall, mine_neighbors
 from seqscan.novelty import calibration_rows, fit_novelty
 from seqscan.results import Assignments
-from seqscan.scan import StoreScan, StreamConfig, on_first_rank, stream_frame
+from seqscan.scan import StoreScan, StreamConfig, on_first_rank, stream_whitening
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.tally import ClusterTally, write_clusters
@@ -135,7 +135,7 @@ def cluster_store(
     scan = StoreScan(
         store=store,
         graph=graph,
-        frame=(frame["center"], frame["projection"]),
+        whitening=Whitening(frame["center"], frame["projection"]),
         work=job.work,
         log=log,
         depends=search,
@@ -182,7 +182,7 @@ def _begin(store: EmbeddingStore, output: Path, config: ScalingConfig) -> _Job:
 
 def _write_frame(store: EmbeddingStore, path: Path) -> None:
     """Write in which frame cosines are taken."""
-    center, projection = stream_frame(store)
+    center, projection = stream_whitening(store)
     with write_atomically(path) as temporary:
         save_file({"center": center, "projection": np.ascontiguousarray(projection)}, temporary)
 

@@ -11,7 +11,7 @@ import torch
 from seqscan.alphabet import AMINO
 from seqscan.checkpoint import Checkpoint
 from seqscan.finetune import FinetuneConfig, finetune
-from seqscan.head import ClusterHead, whiten, whitening
+from seqscan.head import ClusterHead, fit_whitening, whiten
 from seqscan.neighbors import ExactNeighbors
 
 TINY = FinetuneConfig(n_steps=3, batch_residues=512, crop_lengths=(16,))
@@ -22,7 +22,7 @@ def inputs(tiny_encoder, family_records):
     codes = [AMINO.encode(record.sequence) for record in family_records]
     vectors = tiny_encoder.embed(codes)
     graph = ExactNeighbors(vectors - vectors.mean(axis=0)).neighbors(5)
-    center, projection = whitening(vectors)
+    center, projection = fit_whitening(vectors)
     begin = whiten(vectors, center, projection)[[0, 12, 24, 30]]
     return tiny_encoder, codes, ClusterHead(begin, center, projection, 0.1), graph
 

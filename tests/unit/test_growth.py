@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seqscan.growth import grow
-from seqscan.head import ClusterHead, whiten, whitening
+from seqscan.head import ClusterHead, fit_whitening, whiten
 from seqscan.model import Model
 from seqscan.novelty import calibration_rows, fit_novelty
 from seqscan.store import unit
@@ -24,7 +24,7 @@ def known():
     directions = np.linalg.qr(generator.normal(size=(16, 16)))[0]
     vectors = around(directions[:N_KNOWN], 40, generator)
     labels = np.repeat(np.arange(N_KNOWN), 40)
-    center, projection = whitening(vectors)
+    center, projection = fit_whitening(vectors)
     points = whiten(vectors, center, projection)
     means = unit(np.stack([points[labels == label].mean(axis=0) for label in range(N_KNOWN)]))
     head = ClusterHead(means, center, projection, 0.1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seqscan.errors import ShapeMismatch
-from seqscan.head import ClusterHead, fully_whitened, whiten, whitening
+from seqscan.head import ClusterHead, fit_whitening, fully_whitened, whiten
 
 GENERATOR = np.random.default_rng(0)
 VECTORS = GENERATOR.normal(size=(50, 4)).astype(np.float32)
@@ -88,7 +88,7 @@ def test_vectors_of_another_encoder_are_refused(head):
 def test_whitening_makes_variances_more_alike_and_full_whitening_equal():
     generator = np.random.default_rng(1)
     vectors = (generator.normal(size=(300, 4)) * [10, 1, 0.1, 0.01] + 3).astype(np.float32)
-    center, projection = whitening(vectors)
+    center, projection = fit_whitening(vectors)
     softened = np.cov(((vectors - center) @ projection).T, bias=True)
     variances = np.linalg.eigvalsh(np.cov(vectors.T, bias=True))[::-1]
     np.testing.assert_allclose(softened, np.diag(variances**0.5), atol=1e-2)
@@ -103,6 +103,6 @@ def test_whitening_makes_variances_more_alike_and_full_whitening_equal():
 def test_whitening_keeps_no_direction_without_variance(n):
     vectors = np.random.default_rng(2).normal(size=(n, 6)).astype(np.float32)
     vectors[:, 3:] = 1.0
-    center, projection = whitening(vectors)
+    center, projection = fit_whitening(vectors)
     assert projection.shape == (6, max(1, min(3, n - 1)))
     assert np.isfinite(whiten(vectors, center, projection)).all()

@@ -15,7 +15,7 @@ from seqscan.alphabet import AMINO
 from seqscan.datasets import pfam10_sequences
 from seqscan.encoder import load_encoder
 from seqscan.fasta import Record, read_fasta
-from seqscan.head import ClusterHead, whitening
+from seqscan.head import ClusterHead, fit_whitening
 from seqscan.model import Model
 from seqscan.residues.explain import explain
 
@@ -32,7 +32,7 @@ def model(records):
     torch.set_num_threads(1)
     encoder = load_encoder("default")
     vectors = encoder.embed([AMINO.encode(record.sequence) for record in records])
-    center, projection = whitening(vectors)
+    center, projection = fit_whitening(vectors)
     projection = projection[:, :10].copy()
     head = ClusterHead(np.zeros((1, 10), np.float32), center, projection, 0.1)
     return Model(encoder, replace(head, prototypes=head.points(vectors)[::5].copy()))

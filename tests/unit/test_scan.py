@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqscan.errors import InvalidParameter
-from seqscan.head import ClusterHead
+from seqscan.head import ClusterHead, Whitening
 from seqscan.losses import scan_loss
 from seqscan.neighbors import ExactNeighbors, NeighborGraph
 from seqscan.scan import ScanConfig, discover, over_provision
@@ -163,13 +163,21 @@ class TestFitHeads:
         vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
         pieces = np.repeat([0, 1], [100, 12])
         graph = near(vectors)
-        frame = (np.zeros(2, np.float32), EYE)
+        whitening = Whitening(np.zeros(2, np.float32), EYE)
         begin = np.array([[[1.0, 0.0], [0.0, 1.0]]], np.float32)
 
         def followed(label_weight: float) -> float:
             config = replace(SMALL, n_steps=200, label_weight=label_weight)
             (fit,) = fit_heads(
-                vectors, graph, graph.edges(), 2, config, seed=0, initial=begin, frame=frame, labels=pieces
+                vectors,
+                graph,
+                graph.edges(),
+                2,
+                config,
+                seed=0,
+                initial=begin,
+                whitening=whitening,
+                labels=pieces,
             )
             return float((fit.head.logits(vectors).argmax(axis=1) == pieces).mean())
 
@@ -189,7 +197,7 @@ def test_held_out_scores_are_those_of_all_vectors_and_the_pairs():
     pairs = np.array([[0, 1], [0, 9], [8, 9]])
     fit = held_out_scores(head, vectors, pairs)
     assert fit.agreement == pytest.approx(2 / 3)
-    assert fit.excess == pytest.approx(2 / 3 - 0.6**2 - 0.4**2)
+    assert fit.modularity == pytest.approx(2 / 3 - 0.6**2 - 0.4**2)
     assert fit.clusters_used == 2
     logits = torch.from_numpy(head.logits(vectors))
     shares = torch.from_numpy(head.probabilities(vectors).mean(axis=0))
@@ -272,7 +280,7 @@ class TestDiscover:
         assert np.bincount(labels).tolist() == [40, 25, 15]
         assert held_out.shape[1] == 2
         assert notes["began_from"] in notes["excess_agreement"]
-        assert fit.excess == pytest.approx(0.62, abs=0.05)
+        assert fit.modularity == pytest.approx(0.62, abs=0.05)
 
     def test_heads_begin_from_the_parts_of_the_alignments(self):
         vectors, truth = blobs([15, 40, 25])

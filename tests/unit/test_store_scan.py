@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from seqscan.errors import InvalidParameter
 from seqscan.model import load_head
 from seqscan.neighbors import mine_neighbors
-from seqscan.scan import StoreScan, StreamConfig, n_prototypes, stream_frame, stream_labels
+from seqscan.scan import StoreScan, StreamConfig, n_prototypes, stream_labels, stream_whitening
 from seqscan.scan import store_scan as module
 from seqscan.stages import StageLog
 from seqscan.store import write_store
@@ -31,17 +31,17 @@ def scan(tmp_path, truth):
     vectors = (generator.normal(size=(K, P))[truth] + generator.normal(0, 0.3, (N, P))).astype(np.float32)
     ids = [f"p{row}" for row in range(N)]
     store = write_store(tmp_path / "store", ids, np.ones(N, np.int64), lambda rows: vectors[rows], {})
-    frame = stream_frame(store)
-    graph = mine_neighbors(store, tmp_path / "graph", 10, frame[0], n_probe=64, threads=1)
+    whitening = stream_whitening(store)
+    graph = mine_neighbors(store, tmp_path / "graph", 10, whitening.center, n_probe=64, threads=1)
 
     def run(name="out", *, log=None, **options):
         folder = tmp_path / name
         (folder / "stages").mkdir(parents=True, exist_ok=True)
         log = log or StageLog(folder / "stages")
         options = {"n_clusters": None, "seed": 0} | options
-        StoreScan(store, graph, frame, folder, log, {"a": 1}, StreamConfig(batch_size=256), **options).run(
-            folder / "head"
-        )
+        StoreScan(
+            store, graph, whitening, folder, log, {"a": 1}, StreamConfig(batch_size=256), **options
+        ).run(folder / "head")
         head = load_head(folder / "head")
         return np.concatenate([labels for _, labels in stream_labels(head, store)]), log.stages
 

@@ -11,12 +11,12 @@ from seqscan import store as store_module
 from seqscan.artifact import read_manifest
 from seqscan.encoder import load_encoder
 from seqscan.errors import InvalidParameter
-from seqscan.head import whitening
+from seqscan.head import fit_whitening
 from seqscan.losses import scan_loss
 from seqscan.neighbors import ExactNeighbors, NeighborGraph, index_recall, inverted_file, mine_neighbors
 from seqscan.results import Assignments
 from seqscan.scaling import ScalingConfig, cluster_store
-from seqscan.scan import StreamConfig, stream_frame, stream_head, stream_labels
+from seqscan.scan import StreamConfig, stream_head, stream_labels, stream_whitening
 from seqscan.scan import streaming as module
 from seqscan.scan.streaming import pair_gradient, spread_prototypes
 from seqscan.store import write_store
@@ -77,8 +77,8 @@ def test_gradient_is_that_of_autograd(weight, taught, monkeypatch):
 
 
 def test_frame_is_that_of_all_vectors_at_once(store):
-    center, projection = stream_frame(store)
-    expected_center, expected = whitening(store.vectors())
+    center, projection = stream_whitening(store)
+    expected_center, expected = fit_whitening(store.vectors())
     np.testing.assert_allclose(center, expected_center, rtol=1e-5)
     np.testing.assert_allclose(projection, expected, rtol=2e-3, atol=2e-4)
 
@@ -143,19 +143,19 @@ def labels_of(head, store):
 
 
 def test_finds_the_clusters(store, graph, truth):
-    frame = stream_frame(store)
-    begin = spread_prototypes(store, K, frame, seed=0, candidates=20)
-    head, held_out = stream_head(store, graph, begin, frame, CONFIG, seed=0)
+    whitening = stream_whitening(store)
+    begin = spread_prototypes(store, K, whitening, seed=0, candidates=20)
+    head, held_out = stream_head(store, graph, begin, whitening, CONFIG, seed=0)
     labels = labels_of(head, store)
     assert len(set(zip(labels.tolist(), truth.tolist(), strict=True))) <= K + 3
     assert held_out["agreement"] > 0.9
 
 
 def test_same_after_a_kill(store, graph, tmp_path):
-    frame = stream_frame(store)
-    begin = spread_prototypes(store, K, frame, seed=0)
+    whitening = stream_whitening(store)
+    begin = spread_prototypes(store, K, whitening, seed=0)
     rows = []
-    whole, _ = stream_head(store, graph, begin, frame, CONFIG, seed=0, on_step=rows.append)
+    whole, _ = stream_head(store, graph, begin, whitening, CONFIG, seed=0, on_step=rows.append)
     checkpoint = tmp_path / "state.safetensors"
 
     def killed(row):
@@ -163,29 +163,31 @@ def test_same_after_a_kill(store, graph, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stream_head(store, graph, begin, frame, CONFIG, seed=0, checkpoint=checkpoint, on_step=killed)
+        stream_head(store, graph, begin, whitening, CONFIG, seed=0, checkpoint=checkpoint, on_step=killed)
     assert checkpoint.exists()
     # Another seed does not go on from it.
     other, other_steps = {"seed": 1, "checkpoint": tmp_path / "other"}, []
     (tmp_path / "other").write_bytes(checkpoint.read_bytes())
-    expected, _ = stream_head(store, graph, begin, frame, CONFIG, seed=1)
-    found, _ = stream_head(store, graph, begin, frame, CONFIG, **other)
+    expected, _ = stream_head(store, graph, begin, whitening, CONFIG, seed=1)
+    found, _ = stream_head(store, graph, begin, whitening, CONFIG, **other)
     np.testing.assert_array_equal(found.prototypes, expected.prototypes)
     # Nor does another beginning, as other vectors of as many proteins give it.
     (tmp_path / "other").write_bytes(checkpoint.read_bytes())
-    expected, _ = stream_head(store, graph, begin[::-1], frame, CONFIG, seed=0)
-    found, _ = stream_head(store, graph, begin[::-1], frame, CONFIG, seed=0, checkpoint=tmp_path / "other")
+    expected, _ = stream_head(store, graph, begin[::-1], whitening, CONFIG, seed=0)
+    found, _ = stream_head(
+        store, graph, begin[::-1], whitening, CONFIG, seed=0, checkpoint=tmp_path / "other"
+    )
     np.testing.assert_array_equal(found.prototypes, expected.prototypes)
     # Nor does another graph.
     (tmp_path / "other").write_bytes(checkpoint.read_bytes())
     stream_head(
-        store, graph, begin, frame, CONFIG, seed=0, made_from="another search",
+        store, graph, begin, whitening, CONFIG, seed=0, made_from="another search",
         checkpoint=tmp_path / "other", on_step=other_steps.append,
     )  # fmt: skip
     assert len(other_steps) == len(rows)
     again = []
     resumed, _ = stream_head(
-        store, graph, begin, frame, CONFIG, seed=0, checkpoint=checkpoint, on_step=again.append
+        store, graph, begin, whitening, CONFIG, seed=0, checkpoint=checkpoint, on_step=again.append
     )
     np.testing.assert_array_equal(resumed.prototypes, whole.prototypes)
     assert len(again) < len(rows)
@@ -195,16 +197,16 @@ def test_same_after_a_kill(store, graph, tmp_path):
 def test_proteins_without_neighbors_take_no_part(store, graph):
     alone = np.arange(N) % 3 == 0
     indices = np.where(alone[:, None], -1, graph.indices)
-    frame = stream_frame(store)
-    begin = spread_prototypes(store, K, frame, seed=0)
+    whitening = stream_whitening(store)
+    begin = spread_prototypes(store, K, whitening, seed=0)
     sparse = NeighborGraph(indices, np.where(indices < 0, np.inf, graph.distances), "cosine")
-    head, _ = stream_head(store, sparse, begin, frame, CONFIG, seed=0)
+    head, _ = stream_head(store, sparse, begin, whitening, CONFIG, seed=0)
     assert np.isfinite(head.prototypes).all()
 
 
 def test_more_clusters_than_proteins(store):
     with pytest.raises(InvalidParameter, match="number of proteins"):
-        spread_prototypes(store, N + 1, stream_frame(store), seed=0)
+        spread_prototypes(store, N + 1, stream_whitening(store), seed=0)
 
 
 def test_no_cluster_at_all_is_not_auto(store, tmp_path):

@@ -8,7 +8,7 @@ Joint learning of the encoder is in `seqscan.finetune`.
 from seqscan.scan.heads import HeadFit, ScanConfig, over_provision
 from seqscan.scan.in_memory import discover
 from seqscan.scan.store_scan import StoreScan, n_prototypes, on_first_rank
-from seqscan.scan.streaming import StreamConfig, stream_frame, stream_head, stream_labels, stream_means
+from seqscan.scan.streaming import StreamConfig, stream_head, stream_labels, stream_means, stream_whitening
 
 __all__ = [
     "HeadFit",
@@ -19,8 +19,8 @@ __all__ = [
     "n_prototypes",
     "on_first_rank",
     "over_provision",
-    "stream_frame",
     "stream_head",
     "stream_labels",
     "stream_means",
+    "stream_whitening",
 ]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqscan.errors import InvalidParameter
-from seqscan.head import ClusterHead, whiten, whitening
+from seqscan.head import ClusterHead, Whitening, fit_whitening, whiten
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors.graph import NeighborGraph
 
@@ -35,9 +35,6 @@ __all__ = [
 
 BLOCK_ROWS = 8192
 """Proteins or pairs whose probabilities are in memory at once."""
-
-Frame = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""The center (P,) and projection (P, Q) of a head."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +120,8 @@ class HeadFit:
         SCAN loss with entropy weight 1 on held-out pairs.
     agreement : share
         Held-out pairs whose two proteins have one cluster.
-    excess : share
-        Agreement above that of random pairs: the modularity of the held-out pairs. It grows neither by
+    modularity : share
+        Of the held-out pairs: their agreement above that of random pairs. It grows neither by
         splitting a family nor by joining two.
     clusters_used : int
     """
@@ -132,7 +129,7 @@ class HeadFit:
     head: ClusterHead
     loss: float
     agreement: float
-    excess: float
+    modularity: float
     clusters_used: int
 
 
@@ -145,7 +142,7 @@ def fit_heads(
     *,
     seed: int,
     initial: NDArray[np.float32] | None = None,
-    frame: Frame | None = None,
+    whitening: Whitening | None = None,
     labels: NDArray[np.int64] | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> list[HeadFit]:
@@ -162,8 +159,8 @@ def fit_heads(
     seed : int
     initial : (H, C, Q), optional
         Prototypes to begin from; by default random proteins, which are far from each other.
-    frame : center (P,) and projection (P, Q), optional
-        In which cosines are taken; `whitening` of the vectors by default.
+    whitening : Whitening, optional
+        In which cosines are taken; `fit_whitening` of them by default.
     labels : (N,), optional
         Clusters that are known already, places in `initial`, -1 where none is: self-labelling beside the SCAN
         loss.
@@ -175,7 +172,7 @@ def fit_heads(
             "n_clusters", n_clusters, f"must be 2 to {len(vectors)}, the number of proteins"
         )
     generator = np.random.default_rng((seed, 21))
-    center, projection = frame or whitening(vectors)
+    center, projection = whitening or fit_whitening(vectors)
     points = whiten(vectors, center, projection)
     if initial is None:
         initial = np.stack([spread_points(points, n_clusters, generator) for _ in range(config.n_heads)])
@@ -246,8 +243,8 @@ def held_out_scores(head: ClusterHead, vectors: NDArray[np.float32], held_out: N
         loss += float(terms.total) * len(block) / len(pairs)
     agreement = float((labels[pairs[:, 0]] == labels[pairs[:, 1]]).mean())
     sizes = np.bincount(labels) / len(labels)
-    excess = agreement - float((sizes**2).sum())
-    return HeadFit(head, loss, agreement, excess, int((sizes > 0).sum()))
+    modularity = agreement - float((sizes**2).sum())
+    return HeadFit(head, loss, agreement, modularity, int((sizes > 0).sum()))
 
 
 def self_label(

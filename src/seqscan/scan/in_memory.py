@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.errors import OneCluster
-from seqscan.head import fully_whitened, whiten, whitening
+from seqscan.head import Whitening, fit_whitening, fully_whitened, whiten
 from seqscan.neighbors.graph import NeighborGraph, combine
 from seqscan.neighbors.joining import linked_groups
 from seqscan.neighbors.pieces import (
@@ -26,7 +26,6 @@ from seqscan.neighbors.pieces import (
     smallest_part,
 )
 from seqscan.scan.heads import (
-    Frame,
     HeadFit,
     ScanConfig,
     fit_heads,
@@ -59,7 +58,7 @@ def discover(
     seed: int,
     trusted: NeighborGraph | None = None,
     pieces: NDArray[np.int64] | None = None,
-    frame: Frame | None = None,
+    whitening: Whitening | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[HeadFit, NDArray[np.int64], dict[str, float]]:
     """Find the clusters of vectors (N, P).
@@ -81,8 +80,8 @@ def discover(
         Neighbors by alignment; pairs of both graphs are trained on.
     pieces : (N,), optional
         What alignments hold together (`Pieces.enough_for`), -1 for proteins in none.
-    frame : center (P,) and projection (P, Q), optional
-        In which cosines are taken; `whitening` of the vectors by default.
+    whitening : Whitening, optional
+        In which cosines are taken; `fit_whitening` of them by default.
     on_step : callable, optional
         Called every 20 steps of each training with the losses; the last training is that of the result.
 
@@ -109,9 +108,9 @@ def discover(
         pieces = np.full(len(vectors), -1)
     n_pieces = int(pieces.max()) + 1
     # Pieces are joined where every direction counts alike; many of them differ in more directions than few.
-    n_joined = max(N_JOINED, n_clusters or n_pieces) if frame is None else frame[1].shape[1]
-    frame = frame or whitening(vectors)
-    train = partial(fit_heads, vectors, seed=seed, frame=frame, on_step=on_step)
+    n_joined = max(N_JOINED, n_clusters or n_pieces) if whitening is None else whitening.projection.shape[1]
+    whitening = whitening or fit_whitening(vectors)
+    train = partial(fit_heads, vectors, seed=seed, whitening=whitening, on_step=on_step)
     teach = pieces_suffice(pieces, n_clusters)
     if teach:
         divisions, min_cosine = {"alignment": pieces}, SAME_PART_COSINE
@@ -123,11 +122,11 @@ def discover(
             for i, one in enumerate(fine)
         }
         min_cosine = MERGE_COSINE
-    flat = fully_whitened(frame[1], n_joined)
-    beginnings = _join(divisions, whiten(vectors, frame[0], flat), n_clusters, min_cosine)
+    flat = fully_whitened(whitening.projection, n_joined)
+    beginnings = _join(divisions, whiten(vectors, whitening.center, flat), n_clusters, min_cosine)
     if not beginnings:
         raise OneCluster(n_clusters)
-    points = whiten(vectors, *frame)
+    points = whiten(vectors, *whitening)
 
     def fitted(
         groups: NDArray[np.int64], temperature: float, graph: NeighborGraph, judges: NDArray[np.int64]
@@ -157,7 +156,7 @@ def discover(
     notes: dict[str, Any] = {
         "began_from": name,
         "temperature": temperature,
-        "excess_agreement": {name: fit.excess for name, fit in candidates.items()},
+        "excess_agreement": {name: fit.modularity for name, fit in candidates.items()},
         "unseen_loss_nats": {name: fit.loss for name, fit in candidates.items()},
         "self_labelling_kept": kept,
     }
@@ -189,7 +188,7 @@ def _choose(
 ) -> tuple[str, HeadFit, dict[str, HeadFit]]:
     """Choose among beginnings by agreement, then a temperature by loss; also return all that was tried."""
     candidates = {name: tried(groups, temperature) for name, groups in beginnings.items()}
-    name, best = max(candidates.items(), key=lambda item: item[1].excess)
+    name, best = max(candidates.items(), key=lambda item: item[1].modularity)
     # Many clusters need sharper ones: at 0.1 a protein cannot be sure among hundreds.
     while best.head.temperature / 2 >= LOWEST_TEMPERATURE:
         sharper = tried(beginnings[name], best.head.temperature / 2)

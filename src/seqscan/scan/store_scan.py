@@ -21,12 +21,12 @@ from safetensors.numpy import load_file, save_file
 from seqscan.artifact import write_atomically
 from seqscan.distributed import rank, wait_for_all
 from seqscan.errors import OneCluster
-from seqscan.head import fully_whitened
+from seqscan.head import Whitening, fully_whitened
 from seqscan.model import load_head, save_head
 from seqscan.neighbors.graph import NeighborGraph
 from seqscan.neighbors.joining import linked_groups
 from seqscan.neighbors.pieces import join_pieces, smallest_part
-from seqscan.scan.heads import Frame, over_provision
+from seqscan.scan.heads import over_provision
 from seqscan.scan.streaming import (
     StreamConfig,
     held_out_pairs,
@@ -100,8 +100,8 @@ class StoreScan:
     store : EmbeddingStore
     graph : NeighborGraph
         Pairs to train on; may be a memory map.
-    frame : center (P,) and projection (P, Q)
-        From `stream_frame`.
+    whitening : Whitening
+        From `stream_whitening`.
     work : Path
         Folder of what a rerun can use again.
     log : StageLog
@@ -121,7 +121,7 @@ class StoreScan:
 
     store: EmbeddingStore
     graph: NeighborGraph
-    frame: Frame
+    whitening: Whitening
     work: Path
     log: StageLog
     depends: dict[str, Any]
@@ -173,18 +173,18 @@ class StoreScan:
         return self.work / f"joined{self.suffix}.safetensors"
 
     @property
-    def _fine_frame(self) -> Frame:
-        return self.frame[0], fully_whitened(self.frame[1], N_WHITENED)
+    def _full_whitening(self) -> Whitening:
+        return self.whitening._replace(projection=fully_whitened(self.whitening.projection, N_WHITENED))
 
     def _write_beginning(self) -> None:
         n = n_prototypes(len(self.store), self.n_clusters)
-        prototypes = spread_prototypes(self.store, n, self._fine_frame, seed=self.seed)
+        prototypes = spread_prototypes(self.store, n, self._full_whitening, seed=self.seed)
         _save(self._begin, prototypes=prototypes)
 
     def _over_provision(self) -> None:
         begin = load_file(self._begin)["prototypes"]
         fine, notes = stream_head(
-            self.store, self.graph, begin, self._fine_frame, self.config,
+            self.store, self.graph, begin, self._full_whitening, self.config,
             seed=self.seed, made_from=self.recipe, checkpoint=self._fine.with_suffix(".training.safetensors"),
         )  # fmt: skip
         if rank() == 0:
@@ -206,12 +206,12 @@ class StoreScan:
             raise OneCluster(self.n_clusters)
         if self.n_clusters is not None and n_groups > self.n_clusters:
             # As many as links leave are too many: those with the nearest means.
-            sums = stream_means(self.store, groups, n_groups, self._fine_frame)
+            sums = stream_means(self.store, groups, n_groups, self._full_whitening)
             sums *= np.bincount(groups[groups >= 0], minlength=n_groups)[:, None].astype(np.float32)
             further = join_pieces(sums, np.arange(n_groups), self.n_clusters)
             groups = np.where(groups >= 0, further[groups], -1)
             n_groups = self.n_clusters
-        means = stream_means(self.store, groups, n_groups, self.frame)
+        means = stream_means(self.store, groups, n_groups, self.whitening)
         _save(self._joined, prototypes=means, groups=groups.astype(np.int32))
 
     def _train(self, path: Path) -> None:
@@ -219,7 +219,7 @@ class StoreScan:
         begin = load_file(self._joined)
         curve: list[dict[str, float]] = []
         trained, notes = stream_head(
-            self.store, self.graph, begin["prototypes"], self.frame, self.config,
+            self.store, self.graph, begin["prototypes"], self.whitening, self.config,
             seed=self.seed, labels=begin["groups"], made_from=self.recipe,
             checkpoint=self.work / f"scan{self.suffix}.training.safetensors", on_step=curve.append,
         )  # fmt: skip

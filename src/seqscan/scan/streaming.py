@@ -23,9 +23,9 @@ from torch import Tensor
 from seqscan.artifact import write_atomically
 from seqscan.distributed import mean_over_ranks, n_ranks, rank, wait_for_all
 from seqscan.errors import InvalidParameter
-from seqscan.head import ClusterHead, whiten
+from seqscan.head import ClusterHead, Whitening, whiten
 from seqscan.neighbors.graph import NeighborGraph
-from seqscan.scan.heads import Frame, spread_points
+from seqscan.scan.heads import spread_points
 from seqscan.store import EmbeddingStore, unit
 
 __all__ = [
@@ -33,10 +33,10 @@ __all__ = [
     "held_out_pairs",
     "pair_gradient",
     "spread_prototypes",
-    "stream_frame",
     "stream_head",
     "stream_labels",
     "stream_means",
+    "stream_whitening",
     "used_clusters",
 ]
 
@@ -95,8 +95,8 @@ class _State:
             save_file(tensors, temporary, {"recipe": recipe})
 
 
-def stream_frame(store: EmbeddingStore) -> Frame:
-    """Return center and map of `seqscan.head.whitening` of a store, (P,) and (P, Q), a shard at a time."""
+def stream_whitening(store: EmbeddingStore) -> Whitening:
+    """Return `seqscan.head.fit_whitening` of the vectors of a store, read a shard at a time."""
     size, total = store.n_dimensions, np.zeros(store.n_dimensions)
     for _, block in store.blocks():
         total += block.sum(axis=0, dtype=np.float64)
@@ -113,32 +113,32 @@ def stream_frame(store: EmbeddingStore) -> Frame:
     # The sign of a direction is not determined; fix it, so that every machine finds the same.
     signs = np.sign(directions[np.arange(kept), np.abs(directions).argmax(axis=1)])
     scale = signs / np.sqrt(np.sqrt(np.maximum(values[:kept], 1e-30)))
-    return center.astype(np.float32), (directions * scale[:, None]).T.astype(np.float32)
+    return Whitening(center.astype(np.float32), (directions * scale[:, None]).T.astype(np.float32))
 
 
 def spread_prototypes(
-    store: EmbeddingStore, n_clusters: int, frame: Frame, *, seed: int, candidates: int = 4
+    store: EmbeddingStore, n_clusters: int, whitening: Whitening, *, seed: int, candidates: int = 4
 ) -> NDArray[np.float32]:
     """Choose proteins far from each other among `candidates` for each cluster, (C, Q)."""
     if not 2 <= n_clusters <= len(store):
         raise InvalidParameter("n_clusters", n_clusters, f"must be 2 to {len(store)}, the number of proteins")
     generator = np.random.default_rng((seed, 71))
     rows = np.sort(generator.permutation(len(store))[: candidates * n_clusters])
-    return spread_points(whiten(store.gather(rows), *frame), n_clusters, generator)
+    return spread_points(whiten(store.gather(rows), *whitening), n_clusters, generator)
 
 
 def stream_means(
-    store: EmbeddingStore, labels: NDArray[np.integer], n_groups: int, frame: Frame
+    store: EmbeddingStore, labels: NDArray[np.integer], n_groups: int, whitening: Whitening
 ) -> NDArray[np.float32]:
     """Return the direction of the mean of each group's proteins, (C, Q); `labels` (N,) are -1 in none."""
-    sums = np.zeros((n_groups, frame[1].shape[1]))
+    sums = np.zeros((n_groups, whitening.projection.shape[1]))
     for part, block in store.blocks():
         known = labels[part] >= 0
         rows = np.flatnonzero(known)
         members = csr_matrix(
             (np.ones(len(rows)), (labels[part][known], np.arange(len(rows)))), shape=(n_groups, len(rows))
         )
-        sums += members @ whiten(block[rows], *frame).astype(np.float64)
+        sums += members @ whiten(block[rows], *whitening).astype(np.float64)
     return unit(sums).astype(np.float32)
 
 
@@ -216,7 +216,7 @@ def stream_head(
     store: EmbeddingStore,
     graph: NeighborGraph,
     initial: NDArray[np.float32],
-    frame: Frame,
+    whitening: Whitening,
     config: StreamConfig,
     *,
     seed: int,
@@ -234,7 +234,7 @@ def stream_head(
         May be a memory map.
     initial : (C, Q)
         Prototypes to begin from.
-    frame : center (P,) and projection (P, Q)
+    whitening : Whitening
     config : StreamConfig
     seed : int
     labels : (N,), optional
@@ -281,7 +281,7 @@ def stream_head(
             if first + n_batches <= int(state.step):  # done before a kill
                 continue
             rows = np.arange(edges[block], edges[block + 1])
-            points = torch.from_numpy(whiten(store.gather(rows), *frame)).to(device)
+            points = torch.from_numpy(whiten(store.gather(rows), *whitening)).to(device)
             known = None if labels is None else torch.from_numpy(labels[rows].astype(np.int64)).to(device)
             generator = np.random.default_rng((seed, 73, epoch, block))
             near = graph.indices[rows]
@@ -290,7 +290,7 @@ def stream_head(
             partners = _draw(near[anchors], generator.random(len(anchors)))
             # Each partner once and in order: read batch by batch, they cost as much as learning does.
             needed, rows_of = np.unique(partners, return_inverse=True)
-            others = torch.from_numpy(whiten(store.gather(needed), *frame)).to(device)
+            others = torch.from_numpy(whiten(store.gather(needed), *whitening)).to(device)
             batches = torch.from_numpy(np.stack([anchors, rows_of])).to(device).split(batch, dim=1)
             for number, (own, other) in enumerate(batches):
                 if first + number < int(state.step):
@@ -322,7 +322,7 @@ def stream_head(
     if checkpoint is not None and rank() == 0:
         checkpoint.unlink(missing_ok=True)
     prototypes = F.normalize(state.prototypes, dim=1).cpu().numpy()
-    head = ClusterHead(prototypes, frame[0], frame[1], config.temperature)
+    head = ClusterHead(prototypes, whitening.center, whitening.projection, config.temperature)
     return head, _judge(head, store, held_out, state.shares.cpu())
 
 
