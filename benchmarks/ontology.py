@@ -65,7 +65,7 @@ class World:
     ids: list[str]
     ontology: Ontology
     direct: Any
-    carried: Any
+    propagated: Any
     information: NDArray[np.float64]
     points: NDArray[np.float32]
     labels: NDArray[np.int32]
@@ -97,8 +97,8 @@ def read_world(data: Path, folder: Path, n: int, seed: int) -> World:
     head = found.model.head
     assigned = head.assign(corpus.ids, found.vectors)
     points = head.points(found.vectors)
-    carried = matched.propagated
-    counts = np.asarray(carried.sum(axis=0)).ravel()
+    propagated = matched.propagated
+    counts = np.asarray(propagated.sum(axis=0)).ravel()
     # How much a term says beyond its parents, as in CAFA.
     information = np.zeros(len(ontology))
     for row, term in enumerate(ontology.terms):
@@ -106,7 +106,7 @@ def read_world(data: Path, folder: Path, n: int, seed: int) -> World:
         if counts[row] and above:
             information[row] = np.log2(max(min(above), 1) / counts[row])
     return World(
-        corpus.ids, ontology, matched.direct, carried, np.maximum(information, 0), points, assigned.labels,
+        corpus.ids, ontology, matched.direct, propagated, np.maximum(information, 0), points, assigned.labels,
         assigned.probabilities, sparse.csr_array(sparse.load_npz(kept)),
         _categories(found.vectors, assigned.labels, found.model.tied),
     )  # fmt: skip
@@ -183,11 +183,11 @@ def missing_proteins(world: World, seed: int) -> list[list[str]]:
     lines = []
     known = np.ones(n, bool)
     known[hidden] = False
-    truth = world.carried[hidden]
-    carried = _masked(world.carried, known)
+    truth = world.propagated[hidden]
+    propagated = _masked(world.propagated, known)
     around = world.surroundings(known)
-    evidence = around.evidence(carried)
-    naive = np.asarray(carried.sum(axis=0)).ravel() / known.sum()
+    evidence = around.evidence(propagated)
+    naive = np.asarray(propagated.sum(axis=0)).ravel() / known.sum()
     hit = np.diff(evidence.alignments[hidden].indptr) > 0
     methods = {
         "seqscan annotate": _dense(
@@ -195,8 +195,8 @@ def missing_proteins(world: World, seed: int) -> list[list[str]]:
             hidden,
         ),
         "naive frequency": sparse.csr_array(np.tile(naive.astype(np.float32), (len(hidden), 1))),
-        "MMseqs2 best hit": _best_hit(around, carried, hidden),
-        "nearest neighbors, same vectors": evidence.vectors[hidden] @ carried.astype(np.float32),
+        "MMseqs2 best hit": _best_hit(around, propagated, hidden),
+        "nearest neighbors, same vectors": evidence.vectors[hidden] @ propagated.astype(np.float32),
     }
     for name, scores in methods.items():
         for rows, which in ((np.arange(len(hidden)), "all"), (np.flatnonzero(~hit), "no MMseqs2 hit")):
@@ -217,28 +217,28 @@ def missing_terms(world: World, seed: int, n_scored: int = 500) -> list[list[str
         (np.ones(int((~gone).sum()), bool), (table.coords[0][~gone], table.coords[1][~gone])),
         shape=table.shape,
     )
-    carried = propagate(kept, world.ontology)
-    lost = (world.carried.astype(np.int8) - carried.astype(np.int8)).tocsr().astype(bool)
+    propagated = propagate(kept, world.ontology)
+    lost = (world.propagated.astype(np.int8) - propagated.astype(np.int8)).tocsr().astype(bool)
     lost.eliminate_zeros()
-    around = world.surroundings(np.diff(carried.indptr) > 0)
-    rows = np.flatnonzero(np.diff(carried.indptr) > 0)
+    around = world.surroundings(np.diff(propagated.indptr) > 0)
+    rows = np.flatnonzero(np.diff(propagated.indptr) > 0)
     rows = np.sort(generator.permutation(rows)[:n_scored])
-    evidence = around.evidence(carried)
-    naive = np.asarray(carried.sum(axis=0)).ravel() / n
+    evidence = around.evidence(propagated)
+    naive = np.asarray(propagated.sum(axis=0)).ravel() / n
     methods = {
         "seqscan annotate": _dense(annotate(around, kept, world.ontology, rows, min_probability=0.01), rows),
         "naive frequency": sparse.csr_array(np.tile(naive.astype(np.float32), (len(rows), 1))),
-        "MMseqs2 best hit": _best_hit(around, carried, rows),
-        "nearest neighbors, same vectors": evidence.vectors[rows] @ carried.astype(np.float32),
+        "MMseqs2 best hit": _best_hit(around, propagated, rows),
+        "nearest neighbors, same vectors": evidence.vectors[rows] @ propagated.astype(np.float32),
     }
     for name, scores in methods.items():
         # What is known already is no prediction.
-        new = (scores - scores.multiply(carried[rows])).tocsr()
+        new = (scores - scores.multiply(propagated[rows])).tocsr()
         for aspect, letter in enumerate("PCF"):
             columns = _columns(world, aspect)
             figures = curve_figures(new, lost[rows], world, aspect)
             # Whoever predicts does not know which proteins miss something.
-            some = np.flatnonzero(world.carried[rows][:, columns].sum(axis=1))
+            some = np.flatnonzero(world.propagated[rows][:, columns].sum(axis=1))
             stated, truth = new[some][:, columns].toarray(), lost[rows[some]][:, columns].toarray()
             overall = average_precision_score(truth.ravel(), stated.ravel())
             error = calibration_error(stated, truth)
@@ -283,7 +283,7 @@ def calibration_error(stated: NDArray[np.floating], truth: NDArray[np.bool_]) ->
 
 def _columns(world: World, aspect: int) -> NDArray[np.int64]:
     """Return the terms of one aspect that are in use and say something."""
-    used = np.asarray(world.carried.sum(axis=0)).ravel() > 0
+    used = np.asarray(world.propagated.sum(axis=0)).ravel() > 0
     return np.flatnonzero((world.ontology.aspects == aspect) & ~world.ontology.roots & used)
 
 
@@ -316,10 +316,10 @@ def rebuilt_branches(world: World, seed: int, n_branches: int = 30) -> list[list
     """Hide what is below some terms and look for it among candidates; shuffled members are the control."""
     generator = np.random.default_rng((seed, 83))
     # Terms that no protein carries can be neither hidden nor matched.
-    idle = np.flatnonzero(np.asarray(world.carried.sum(axis=0)).ravel() == 0)
+    idle = np.flatnonzero(np.asarray(world.propagated.sum(axis=0)).ravel() == 0)
     ontology = world.ontology.without(idle.tolist())
-    carried = world.carried[:, np.array([world.ontology.row_of[term.id] for term in ontology.terms])]
-    sizes = np.asarray(carried.sum(axis=0)).ravel()
+    propagated = world.propagated[:, np.array([world.ontology.row_of[term.id] for term in ontology.terms])]
+    sizes = np.asarray(propagated.sum(axis=0)).ravel()
     usable = sizes >= 5
     below = (ontology.descendants.astype(np.int32) @ usable.astype(np.int32)) - usable
     roots = (below >= 8) & (below <= 60) & ~ontology.roots & (sizes <= 0.25 * len(world.ids))
@@ -329,7 +329,7 @@ def rebuilt_branches(world: World, seed: int, n_branches: int = 30) -> list[list
         drawn = generator.permutation(np.flatnonzero(roots & (ontology.aspects == aspect)))[:n_branches]
         for alone in (True, False):
             found = [
-                rebuilt_branch(world, ontology, carried, int(root), usable, generator, alone=alone)
+                rebuilt_branch(world, ontology, propagated, int(root), usable, generator, alone=alone)
                 for root in drawn
             ]
             known = "the branch's term and what is above it" if alone else "all other terms of the aspect"
@@ -350,7 +350,7 @@ def rebuilt_branches(world: World, seed: int, n_branches: int = 30) -> list[list
 def rebuilt_branch(
     world: World,
     ontology: Ontology,
-    carried: Any,
+    propagated: Any,
     root: int,
     usable: NDArray[np.bool_],
     generator: np.random.Generator,
@@ -374,7 +374,7 @@ def rebuilt_branch(
         others = sorted(set(range(len(ontology))) - set(up))
     rest = ontology.without({*gone, *others})
     kept = np.array([ontology.row_of[term.id] for term in rest.terms])
-    made = propose(world.categories, Knowledge(world.ids, ontology=rest, carried=carried[:, kept]))
+    made = propose(world.categories, Knowledge(world.ids, ontology=rest, propagated=propagated[:, kept]))
     id = ontology.terms[root].id
     above = {c.id: {id for _, id in c.parents} for c in made}
     below = {id, *(t.id for t in rest.terms if rest.row_of[id] in rest.above(rest.row_of[t.id]))}
@@ -385,14 +385,14 @@ def rebuilt_branch(
         below |= more
     under = [c for c in made if c.status == "new" and c.id in below]
     hidden = sorted(t for t in gone if usable[t])
-    terms = carried[:, hidden].toarray().astype(np.float32)
+    terms = propagated[:, hidden].toarray().astype(np.float32)
     recall, precision, novel = _overlap(under, terms)
     chance = []
     for _ in range(20):
         mixed = generator.permutation(len(world.ids))
         chance.append(_overlap([replace(c, rows=mixed[c.rows]) for c in under], terms)[:2])
     leaves = np.zeros((len(world.ids), int(world.labels.max()) + 1), np.float32)
-    leaves[np.arange(len(world.ids)), world.labels] = carried[:, [root]].toarray().ravel()
+    leaves[np.arange(len(world.ids)), world.labels] = propagated[:, [root]].toarray().ravel()
     both, size = leaves.T @ terms, leaves.sum(axis=0)
     ceiling = 0
     for t in range(len(hidden)):
@@ -430,9 +430,9 @@ def enrichment_at_scale(data: Path, seed: int) -> list[list[str]]:
         own[counts[own].argmin()] if len(own) else -1 for own in np.split(table.indices, table.indptr[1:-1])
     ])  # fmt: skip
     labels = (rarest[rows] * 7 + generator.integers(0, 7, len(rows))) % 15_000
-    carried = annotations.propagated[rows]
+    propagated = annotations.propagated[rows]
     begun, wall = time.process_time(), time.perf_counter()
-    found = enrich(labels, carried, ontology)
+    found = enrich(labels, propagated, ontology)
     used, passed = time.process_time() - begun, time.perf_counter() - wall
     return [
         [str(len(np.unique(labels))), str(found.n_tests), str(len(found)), f"{used:.0f}", f"{passed:.0f}"]
@@ -581,18 +581,18 @@ def _dense(found: Predictions, rows: NDArray[np.int64]) -> Any:
     return sparse.csr_array((found.probabilities.astype(np.float32), (place, found.terms)), shape=shape)
 
 
-def _best_hit(around: Surroundings, carried: Any, rows: NDArray[np.int64]) -> Any:
+def _best_hit(around: Surroundings, propagated: Any, rows: NDArray[np.int64]) -> Any:
     """Give each protein the terms of its best annotated alignment, scored by bits a residue."""
-    known = np.diff(carried.indptr) > 0
+    known = np.diff(propagated.indptr) > 0
     graph = _masked(around.alignments.T.tocsr(), known).T.tocsr()[rows]
     best = graph.argmax(axis=1)
     value = np.asarray(graph.max(axis=1).todense()).ravel()
     place = np.flatnonzero(value > 0)
     pick = sparse.csr_array(
         (np.minimum(value[place] / 2, 1).astype(np.float32), (place, np.asarray(best).ravel()[place])),
-        shape=(len(rows), carried.shape[0]),
+        shape=(len(rows), propagated.shape[0]),
     )
-    return (pick @ carried.astype(np.float32)).tocsr()
+    return (pick @ propagated.astype(np.float32)).tocsr()
 
 
 def print_table(title: str, header: Sequence[str], lines: list[list[str]]) -> None:

@@ -235,7 +235,7 @@ def world():
             direct[row, ontology.row(term)] = True
     labels = np.repeat(np.arange(7), sizes)
     ids = [f"P{i}" for i in range(len(marks))]
-    known = Knowledge(ids, ontology=ontology, carried=propagate(direct.tocsr(), ontology))
+    known = Knowledge(ids, ontology=ontology, propagated=propagate(direct.tocsr(), ontology))
     means = unit(np.random.default_rng(0).normal(size=(7, 20)))
     found = categories(labels, means, np.arange(7), min_z=np.inf)
     return found, known, labels
@@ -268,16 +268,16 @@ def test_members_that_carry_a_term_are_a_category_below_it(world):
     direct = sparse.lil_array((len(terms), len(ontology)), dtype=bool)
     for row, term in enumerate(terms):
         direct[row, ontology.row(term)] = True
-    carried = propagate(direct.tocsr(), ontology)
+    propagated = propagate(direct.tocsr(), ontology)
     family, narrow, rest = (
         Category((0,), np.arange(20), (), 1.0),
         Category((1,), np.arange(20, 40), (), 1.0),
         Category((2,), np.arange(40, 160), (), 1.0),
     )
-    made = narrowed([family, narrow, rest], carried, ontology)
+    made = narrowed([family, narrow, rest], propagated, ontology)
     assert [(c.rows.tolist(), c.parents) for c in made] == [(list(range(12)), (0,))]
     ids = [f"P{i}" for i in range(len(terms))]
-    new = propose([family, narrow, rest], Knowledge(ids, ontology=ontology, carried=carried))
+    new = propose([family, narrow, rest], Knowledge(ids, ontology=ontology, propagated=propagated))
     assert [(c.status, c.match) for c in new] == [
         ("new", "GO:2"), ("existing", "GO:4"), ("existing", "GO:6"), ("new", "GO:2")
     ]  # fmt: skip
@@ -285,9 +285,9 @@ def test_members_that_carry_a_term_are_a_category_below_it(world):
     # Where a narrower term holds four fifths of them there is nothing to propose.
     for row in range(10):
         direct[row, ontology.row("GO:5")] = True
-    carried = propagate(direct.tocsr(), ontology)
-    assert [len(c.rows) for c in narrowed([family, narrow, rest], carried, ontology)] == [10]
-    again = propose([family, narrow, rest], Knowledge(ids, ontology=ontology, carried=carried))
+    propagated = propagate(direct.tocsr(), ontology)
+    assert [len(c.rows) for c in narrowed([family, narrow, rest], propagated, ontology)] == [10]
+    again = propose([family, narrow, rest], Knowledge(ids, ontology=ontology, propagated=propagated))
     assert len(again) == 3
 
 
@@ -299,15 +299,15 @@ def test_a_category_is_a_kind_of_terms_of_one_aspect():
         for letter, name in names.items()
         for i in (1, 2)
     )
-    carried = sparse.lil_array((200, len(ontology)), dtype=bool)
+    propagated = sparse.lil_array((200, len(ontology)), dtype=bool)
     for start, letter in zip((6, 20, 34), names, strict=True):
-        carried[:, ontology.row(f"{letter}:1")] = True
-        carried[[*range(6), *range(start, start + 14)], ontology.row(f"{letter}:2")] = True
+        propagated[:, ontology.row(f"{letter}:1")] = True
+        propagated[[*range(6), *range(start, start + 14)], ontology.row(f"{letter}:2")] = True
     found = [
         Category((0,), np.arange(6), (), 1.0),
         Category((1,), np.arange(20, 34), (0,), 1.0),
     ]
-    known = Knowledge([f"P{i}" for i in range(200)], ontology=ontology, carried=carried.tocsr())
+    known = Knowledge([f"P{i}" for i in range(200)], ontology=ontology, propagated=propagated.tocsr())
     new, process = propose(found, known)
     assert (new.status, process.match) == ("new", "P:2")
     assert set(new.parents) == {("is_a", "F:2"), ("part_of", "P:2"), ("part_of", "C:2")}
@@ -388,13 +388,13 @@ def test_page_keeps_its_other_parts_and_escapes(world, tmp_path):
     first = path.read_bytes()
     update_page(path, "ontology", ontology_part(made, known.ontology, [evil]))
     assert path.read_bytes() == first
-    table = enrich(labels, known.carried, known.ontology)
+    table = enrich(labels, known.propagated, known.ontology)
     update_page(path, "enrichment", enrichment_part(table, ["matched"]))
     html = path.read_text()
     assert evil not in html
     assert 'id="ontology"' in html
     assert 'id="enrichment"' in html
-    nothing = enrich(labels, known.carried, known.ontology, max_q=0.0)
+    nothing = enrich(labels, known.propagated, known.ontology, max_q=0.0)
     assert enrichment_part(nothing, [])["clusters"] == []
     assert not any(word in html for word in ('src="', "http://", "https://", "@import", "url("))
     assert "default-src &#39;none&#39;" in html

@@ -10,7 +10,7 @@ from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.audit import Audit, audit, corrupted, term_verdicts
 from seqscan.knowledge.ontology import Ontology, Term
 from seqscan.knowledge.support import FEATURES, Surroundings, nearest
-from seqscan.knowledge.weights import upward
+from seqscan.knowledge.weights import apply_true_path_rule
 from seqscan.store import unit
 
 N_FAMILIES, N_MEMBERS = 12, 20
@@ -71,8 +71,8 @@ def test_a_protein_does_not_speak_for_itself(world, ontology):
     alone = direct.copy().tolil()
     alone[0] = False
     alone[0, ontology.row("T:23")] = True
-    carried = propagate(alone.tocsr(), ontology)
-    evidence = around(family, points, np.ones(len(family), bool)).evidence(carried)
+    propagated = propagate(alone.tocsr(), ontology)
+    evidence = around(family, points, np.ones(len(family), bool)).evidence(propagated)
     rows, place = np.array([0]), np.array([0, 0])
     terms = np.array([ontology.row("T:23"), ontology.row("T:00")])
     features = evidence.features(rows, place, terms)
@@ -148,9 +148,9 @@ def test_too_few_annotations(world, ontology):
         audit(surroundings, few, ontology)
 
 
-def test_upward_takes_the_highest_of_the_descendants(ontology):
+def test_the_true_path_rule_takes_the_highest_of_the_descendants(ontology):
     terms = np.array([ontology.row("T:0"), ontology.row("T:00"), ontology.row("T:01")])
-    raised = upward(np.zeros(3, np.int64), terms, np.array([0.2, 0.7, 0.1]), ontology)
+    raised = apply_true_path_rule(np.zeros(3, np.int64), terms, np.array([0.2, 0.7, 0.1]), ontology)
     assert raised.tolist() == [0.7, 0.7, 0.1]
 
 

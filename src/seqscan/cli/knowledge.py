@@ -243,7 +243,7 @@ def ontology(
     if annotations is not None and ontology is not None:
         matched = _matched(annotations, ontology, known.ids)
         terms = matched.ontology
-        known = replace(known, ontology=terms, carried=matched.propagated)
+        known = replace(known, ontology=terms, propagated=matched.propagated)
         notes += matched.report()
     else:
         notes.append("no annotations were given: sequences alone")

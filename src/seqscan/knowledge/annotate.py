@@ -15,10 +15,10 @@ from scipy import sparse
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError
 from seqscan.knowledge.annotations import propagate
-from seqscan.knowledge.company import Company
+from seqscan.knowledge.cooccurrence import Cooccurrence
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
-from seqscan.knowledge.weights import Weights, upward
+from seqscan.knowledge.weights import Weights, apply_true_path_rule
 from seqscan.tables import write_tsv
 
 __all__ = ["PREDICTION_COLUMNS", "Predictions", "annotate", "marked_residues"]
@@ -123,18 +123,18 @@ def annotate(
     few of them is left out. For a term that a protein is not known to carry, the terms it is known to carry
     speak too. At last a term is raised to the most probable of its descendants, across aspects.
     """
-    carried = propagate(direct, ontology)
-    evidence = around.evidence(carried)
-    company = Company(carried, ontology)
+    propagated = propagate(direct, ontology)
+    evidence = around.evidence(propagated)
+    cooccurrence = Cooccurrence(propagated, ontology)
     learnt, left_out = [], []
     for aspect in range(len(ontology.namespaces)):
         columns = ((ontology.aspects == aspect) & ~ontology.roots).astype(np.float32)
-        own = (carried.astype(np.float32) @ sparse.diags_array(columns)).tocsr()
+        own = (propagated.astype(np.float32) @ sparse.diags_array(columns)).tocsr()
         own.eliminate_zeros()
         within = around.evidence(own.astype(bool))
         n_known = int(within.known.sum())
         if n_known >= MIN_ANNOTATED:
-            learnt.append(Weights.learn(within, company, direct, seed=seed))
+            learnt.append(Weights.learn(within, cooccurrence, direct, seed=seed))
         elif n_known:
             left_out.append(f"{ontology.namespaces[aspect]} ({n_known} proteins)")
     if not learnt:
@@ -160,7 +160,7 @@ def annotate(
         place, terms, p = (np.concatenate(part) for part in zip(*parts, strict=True))
         if negated is not None:
             p[_at_any(negated[rows], place, terms, ontology)] = 0.0
-        p = upward(place, terms, p, ontology)
+        p = apply_true_path_rule(place, terms, p, ontology)
         kept = p >= min_probability
         place, terms, p = place[kept], terms[kept], p[kept]
         order = np.lexsort((terms, -p, place))
@@ -168,7 +168,7 @@ def annotate(
     rows, terms, p = (np.concatenate(part) for part in zip(*found, strict=True)) if found else (
         np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     )  # fmt: skip
-    have = np.asarray(carried[rows, terms]).ravel().astype(bool) if len(rows) else np.empty(0, bool)
+    have = np.asarray(propagated[rows, terms]).ravel().astype(bool) if len(rows) else np.empty(0, bool)
     return Predictions(evidence, ontology, rows, terms, p, have)
 
 

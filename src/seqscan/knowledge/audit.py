@@ -200,7 +200,7 @@ def corrupted(
     """
     rows, terms = _annotations(direct, ontology)
     chosen = np.flatnonzero(generator.random(len(rows)) < share)
-    carried = propagate(direct, ontology)
+    propagated = propagate(direct, ontology)
     frequency = np.bincount(terms, minlength=len(ontology)).astype(float)
     parents: dict[int, list[int]] = {}
     for t in np.flatnonzero(frequency).tolist():
@@ -214,7 +214,7 @@ def corrupted(
     gone = np.zeros(len(rows), bool)
     for i in chosen.tolist():
         row, term = int(rows[i]), int(terms[i])
-        held = set(carried.indices[carried.indptr[row] : carried.indptr[row + 1]].tolist())
+        held = set(propagated.indices[propagated.indptr[row] : propagated.indptr[row + 1]].tolist())
         pool = of_aspect[ontology.aspects[term]]
         weights = frequency[pool] / frequency[pool].sum()
         if generator.random() < sibling_share:
@@ -281,9 +281,9 @@ def _alternatives(
 
     Of equal votes the deepest term: its ancestors come with it.
     """
-    votes = (evidence.vectors[unique] + evidence.alignments[unique]) @ evidence.carried.astype(np.float32)
+    votes = (evidence.vectors[unique] + evidence.alignments[unique]) @ evidence.propagated.astype(np.float32)
     votes.data /= 2.0 if evidence.alignments.nnz and evidence.vectors.nnz else 1.0
-    missing = (votes - votes.multiply(evidence.carried[unique].astype(np.float32))).tocoo()
+    missing = (votes - votes.multiply(evidence.propagated[unique].astype(np.float32))).tocoo()
     row, term, value = missing.coords[0], missing.coords[1].astype(np.int64), missing.data
     kept = (value > 1e-3) & ~ontology.roots[term]
     row, term, value = row[kept], term[kept], value[kept]
@@ -306,13 +306,13 @@ def _path_support(
 ) -> NDArray[np.float64]:
     """Return the support of the term's ancestors, rare ones counting more, (M,): branch or leaf?"""
     n_known = max(int(evidence.known.sum()), 1)
-    frequency = np.maximum(np.asarray(evidence.carried.sum(axis=0)).ravel() / n_known, 1e-9)
+    frequency = np.maximum(np.asarray(evidence.propagated.sum(axis=0)).ravel() / n_known, 1e-9)
     information = np.clip(-np.log(frequency), 0, None)
     weighted = sparse.csr_array(ontology.ancestors, dtype=np.float32) @ sparse.diags_array(
         information.astype(np.float32)
     )
     total = np.asarray(weighted.sum(axis=1)).ravel()
-    votes = evidence.vectors[unique] @ evidence.carried.astype(np.float32)
+    votes = evidence.vectors[unique] @ evidence.propagated.astype(np.float32)
     # (protein x ancestor votes) . (ancestor weights of the term), only for the pairs that are asked for.
     result = np.zeros(len(terms))
     for start in range(0, len(terms), 20_000):
@@ -349,7 +349,7 @@ def _together(
     return best, mean
 
 
-def term_verdicts(found: Audit, carried: Any, *, min_proteins: int = 5) -> list[tuple[object, ...]]:
+def term_verdicts(found: Audit, propagated: Any, *, min_proteins: int = 5) -> list[tuple[object, ...]]:
     """Return the terms that look too broad, too narrow or split, rows of `TERM_COLUMNS`.
 
     * too broad: carried by most members of several clusters, each of which has a narrower term of its own
@@ -358,12 +358,12 @@ def term_verdicts(found: Audit, carried: Any, *, min_proteins: int = 5) -> list[
       as frequent there as among all proteins
     """
     ontology, labels = found.ontology, found.evidence.around.labels
-    used = np.flatnonzero((np.diff(carried.indptr) > 0) & (labels >= 0))
+    used = np.flatnonzero((np.diff(propagated.indptr) > 0) & (labels >= 0))
     numbers, cluster = np.unique(labels[used], return_inverse=True)
     members = sparse.csr_array(
         (np.ones(len(used), np.float32), (cluster, np.arange(len(used)))), shape=(len(numbers), len(used))
     )
-    counts = (members @ carried[used].astype(np.float32)).tocsc()
+    counts = (members @ propagated[used].astype(np.float32)).tocsc()
     sizes = np.bincount(cluster).astype(float)
     usual = np.asarray(counts.sum(axis=0)).ravel() / len(used)
     mean = np.bincount(found.terms, found.suspicion, minlength=len(ontology)) / np.maximum(

@@ -34,7 +34,7 @@ class Knowledge:
         The rest of each FASTA header.
     sequences : N arrays of residue codes, optional
     ontology : Ontology, optional
-    carried : (N, T) sparse bool, optional
+    propagated : (N, T) sparse bool, optional
         Propagated annotations.
     representatives : dict of int to str
         Of each cluster.
@@ -44,7 +44,7 @@ class Knowledge:
     descriptions: Sequence[str] = ()
     sequences: Sequence[NDArray[np.uint8]] = ()
     ontology: Ontology | None = None
-    carried: Any = None
+    propagated: Any = None
     representatives: dict[int, str] = field(default_factory=dict)
 
 
@@ -115,9 +115,9 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
     ontology or another candidate has already gets the id added.
     """
     n_whole = len(found)
-    if known.ontology is not None and known.carried is not None:
-        found = [*found, *narrowed(found, known.carried, known.ontology)]
-        fits = fit(found, known.carried, known.ontology)
+    if known.ontology is not None and known.propagated is not None:
+        found = [*found, *narrowed(found, known.propagated, known.ontology)]
+        fits = fit(found, known.propagated, known.ontology)
     else:
         fits = [Fit()] * len(found)
     first: dict[str, int] = {}

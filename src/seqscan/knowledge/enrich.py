@@ -145,7 +145,7 @@ def enrich(
     sizes = np.bincount(cluster_of)
     totals = np.asarray(carries.sum(axis=0)).ravel()
     row, term, members = table.coords[0].astype(np.int64), table.coords[1].astype(np.int64), table.data
-    p = tail(members, n, totals[term], sizes[row])
+    p = hypergeometric_p(members, n, totals[term], sizes[row])
     q = false_discovery_control(p)
     kept = np.flatnonzero(q <= max_q)
     # Of equal p, the deepest term first: it says most.
@@ -158,7 +158,7 @@ def enrich(
     )  # fmt: skip
 
 
-def tail(
+def hypergeometric_p(
     members: Any, n: int | NDArray[Any], annotated: Any, sizes: Any, *, exact: bool = True
 ) -> NDArray[np.float64]:
     """Return P(X >= members) of the hypergeometric law, element by element; equal questions are asked once.
@@ -219,7 +219,7 @@ def _fold(
     explained = rest[0] * left <= drawn * rest[1]
     unsure = np.flatnonzero(~explained)
     explained[unsure] = (
-        tail(rest[0][unsure], left[unsure], rest[1][unsure], drawn[unsure], exact=False) > alpha
+        hypergeometric_p(rest[0][unsure], left[unsure], rest[1][unsure], drawn[unsure], exact=False) > alpha
     )
     lower, upper = lower[explained], upper[explained]
     # Written from the last to the first, so that the most significant explanation stays.

@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.stats import false_discovery_control
 
 from seqscan.knowledge.categories import Category
-from seqscan.knowledge.enrich import tail
+from seqscan.knowledge.enrich import hypergeometric_p
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import at, expand
 
@@ -77,20 +77,20 @@ class _Counts:
     totals: NDArray[np.int64]
 
     @classmethod
-    def of(cls, found: Sequence[Category], carried: Any, ontology: Ontology) -> _Counts:
+    def of(cls, found: Sequence[Category], propagated: Any, ontology: Ontology) -> _Counts:
         place = np.repeat(np.arange(len(found)), [len(c.rows) for c in found])
         rows = np.concatenate([c.rows for c in found]) if found else place
         members = sparse.csr_array(
-            (np.ones(len(rows), np.int32), (place, rows)), shape=(len(found), carried.shape[0])
+            (np.ones(len(rows), np.int32), (place, rows)), shape=(len(found), propagated.shape[0])
         )
-        counts = carried.astype(np.int32)
+        counts = propagated.astype(np.int32)
         table = (members @ counts).tocsr()
         table.sort_indices()
         names = np.arange(len(ontology.namespaces))
         in_aspect = (ontology.aspects[:, None] == names).astype(np.int32)
         has = (counts @ in_aspect > 0).astype(np.int32)
         return cls(
-            table, members @ (np.diff(carried.indptr) > 0).astype(np.int64), members @ has,
+            table, members @ (np.diff(propagated.indptr) > 0).astype(np.int64), members @ has,
             has.sum(axis=0), np.asarray(counts.sum(axis=0)).ravel(),
         )  # fmt: skip
 
@@ -100,17 +100,17 @@ class _Counts:
         return category, self.table.indices.astype(np.int64), self.table.data.astype(np.int64)
 
 
-def fit(found: Sequence[Category], carried: Any, ontology: Ontology) -> list[Fit]:
+def fit(found: Sequence[Category], propagated: Any, ontology: Ontology) -> list[Fit]:
     """Match categories to terms.
 
     Parameters
     ----------
     found : G Category
-    carried : (N, T) sparse bool
+    propagated : (N, T) sparse bool
         Propagated annotations.
     ontology : Ontology
     """
-    counts = _Counts.of(found, carried, ontology)
+    counts = _Counts.of(found, propagated, ontology)
     aspects, totals = ontology.aspects, counts.totals
     best: list[tuple[int, float, int]] = []
     for i in range(len(found)):
@@ -129,7 +129,7 @@ def fit(found: Sequence[Category], carried: Any, ontology: Ontology) -> list[Fit
     have = np.flatnonzero([term >= 0 for term, _, _ in best])
     if len(have):
         matched, overlap = (np.array([best[i][part] for i in have]) for part in (0, 2))
-        p[have] = tail(
+        p[have] = hypergeometric_p(
             overlap, counts.n[aspects[matched]], totals[matched], counts.sizes[have, aspects[matched]]
         )
     # Each best was chosen among all terms its members carry: as many tests as that.
@@ -154,7 +154,7 @@ def fit(found: Sequence[Category], carried: Any, ontology: Ontology) -> list[Fit
     return fits
 
 
-def narrowed(found: Sequence[Category], carried: Any, ontology: Ontology) -> list[Category]:
+def narrowed(found: Sequence[Category], propagated: Any, ontology: Ontology) -> list[Category]:
     """Cut categories down to the members that carry a term in which the category is enriched.
 
     Families take in proteins of other functions, and annotations have gaps, so that fewer than `MIN_SHARE` of
@@ -163,7 +163,7 @@ def narrowed(found: Sequence[Category], carried: Any, ontology: Ontology) -> lis
     Parameters
     ----------
     found : G Category
-    carried : (N, T) sparse bool
+    propagated : (N, T) sparse bool
         Propagated annotations.
     ontology : Ontology
 
@@ -173,10 +173,10 @@ def narrowed(found: Sequence[Category], carried: Any, ontology: Ontology) -> lis
         Their parents are places in `found`, or in `found` followed by this list. Left out is what a narrower
         term or a smaller category holds four fifths of.
     """
-    counts = _Counts.of(found, carried, ontology)
+    counts = _Counts.of(found, propagated, ontology)
     category, term, n = counts.entries()
     aspect = ontology.aspects[term]
-    p = tail(n, counts.n[aspect], counts.totals[term], counts.sizes[category, aspect])
+    p = hypergeometric_p(n, counts.n[aspect], counts.totals[term], counts.sizes[category, aspect])
     fits = (
         (false_discovery_control(p) <= MAX_Q)
         & (n >= MIN_NARROWED)
@@ -201,7 +201,7 @@ def narrowed(found: Sequence[Category], carried: Any, ontology: Ontology) -> lis
     kept = [(int(category[i]), int(term[i])) for i in np.flatnonzero(fits)]
     kept = [pair for pair in kept if pair not in told]
     place_of = {pair: len(found) + place for place, pair in enumerate(kept)}
-    by_term = carried.T.tocsr()
+    by_term = propagated.T.tocsr()
     made = []
     for c, t in kept:
         carriers = by_term.indices[by_term.indptr[t] : by_term.indptr[t + 1]]

@@ -84,7 +84,7 @@ class Reference:
         self,
         new: Sequence[Record],
         model: Model,
-        carried: Any,
+        propagated: Any,
         *,
         alignments: bool | None = None,
         threads: int = 2,
@@ -95,7 +95,7 @@ class Reference:
         ----------
         new : sequence of M Record
         model : Model
-        carried : (R + M, T) sparse bool
+        propagated : (R + M, T) sparse bool
             What is known of each; only annotated proteins become neighbors.
         alignments : bool, optional
             Also align; if not given, where MMseqs2 is installed and there are at most `MAX_ALIGNED` proteins.
@@ -112,7 +112,7 @@ class Reference:
             graph = aligned(
                 [*self.codes, *(AMINO.encode(record.sequence) for record in new)], threads=threads
             )
-        annotated = np.flatnonzero(np.diff(carried.indptr) > 0)
+        annotated = np.flatnonzero(np.diff(propagated.indptr) > 0)
         points = model.head.points(vectors)
         return Surroundings(ids, found.labels, found.probabilities, nearest(points, annotated), graph)
 

@@ -60,10 +60,12 @@ class Surroundings:
         if self.labels.shape != (n,) or self.neighbors.shape != (n, n) or self.alignments.shape != (n, n):
             raise ShapeMismatch(f"clusters, neighbors and alignments do not fit {n} proteins.")
 
-    def evidence(self, carried: Any) -> Evidence:
-        """Prepare the support for terms; `carried` (N, T) sparse bool marks what is known, propagated."""
-        known = np.diff(carried.indptr) > 0
-        return Evidence(self, carried, _votes(self.neighbors, known), _votes(self.alignments, known), known)
+    def evidence(self, propagated: Any) -> Evidence:
+        """Prepare the support for terms; `propagated` (N, T) sparse bool marks what is known."""
+        known = np.diff(propagated.indptr) > 0
+        return Evidence(
+            self, propagated, _votes(self.neighbors, known), _votes(self.alignments, known), known
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Evidence:
     Attributes
     ----------
     around : Surroundings
-    carried : (N, T) sparse bool
+    propagated : (N, T) sparse bool
     vectors, alignments : (N, N) sparse float32
         Votes of the neighbors that are annotated; each row sums to 1, or is empty.
     known : (N,), bool
@@ -81,19 +83,19 @@ class Evidence:
     """
 
     around: Surroundings
-    carried: Any
+    propagated: Any
     vectors: Any
     alignments: Any
     known: NDArray[np.bool_]
 
     def pairs(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the terms that anything around some proteins carries, as (places in `rows`, terms)."""
-        carried = self.carried.astype(np.float32)
+        propagated = self.propagated.astype(np.float32)
         # A term needs a tenth of the cluster, or each member of a large one would bring all its own.
         cluster = self._cluster_share(rows)
         cluster.data[cluster.data < 0.1] = 0
         cluster.eliminate_zeros()
-        sums = self.vectors[rows] @ carried + self.alignments[rows] @ carried + cluster
+        sums = self.vectors[rows] @ propagated + self.alignments[rows] @ propagated + cluster
         sums = sums.tocsr()
         sums.sort_indices()
         return np.repeat(np.arange(len(rows)), np.diff(sums.indptr)), sums.indices.astype(np.int64)
@@ -102,23 +104,23 @@ class Evidence:
         self, rows: NDArray[np.int64], place: NDArray[np.int64], terms: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return the figures `FEATURES` for pairs of a protein, `rows[place]`, and a term, (M, F)."""
-        carried = self.carried.astype(np.float32)
+        propagated = self.propagated.astype(np.float32)
         n_known = max(int(self.known.sum()), 1)
         first, cosine = _strongest(self.vectors[rows], self.around.neighbors[rows])
         aligned, bits = _strongest(self.alignments[rows], self.around.alignments[rows])
         labels = self.around.labels[rows]
         sizes = np.bincount(self.around.labels[self.known & (self.around.labels >= 0)], minlength=1)
         size = np.where(labels >= 0, sizes[np.clip(labels, 0, len(sizes) - 1)], 0)
-        frequency = np.asarray(carried.sum(axis=0)).ravel() / n_known
+        frequency = np.asarray(propagated.sum(axis=0)).ravel() / n_known
         columns = (
-            at(self.vectors[rows] @ carried, place, terms),
-            at(first @ carried, place, terms),
+            at(self.vectors[rows] @ propagated, place, terms),
+            at(first @ propagated, place, terms),
             cosine[place],
             at(self._cluster_share(rows), place, terms),
             np.log1p(size)[place],
             self.around.probabilities[rows][place],
-            at(self.alignments[rows] @ carried, place, terms),
-            at(aligned @ carried, place, terms),
+            at(self.alignments[rows] @ propagated, place, terms),
+            at(aligned @ propagated, place, terms),
             bits[place],
             np.log(np.maximum(frequency[terms], 1e-9)),
         )
@@ -138,7 +140,7 @@ class Evidence:
             near, value = matrix.indices[own], matrix.data[own]
             if not len(near):
                 continue
-            carries = np.asarray(self.carried[near][:, [term]].todense()).ravel()
+            carries = np.asarray(self.propagated[near][:, [term]].todense()).ravel()
             order = np.flatnonzero(carries)[np.argsort(-value[carries], kind="stable")][:limit]
             if len(order):
                 return [(self.around.ids[int(near[i])], float(value[i])) for i in order]
@@ -152,13 +154,13 @@ class Evidence:
         members = sparse.csr_array(
             (np.ones(len(used), np.float32), (labels[used], used)), shape=(n_clusters, len(labels))
         )
-        carried = self.carried.astype(np.float32)
+        propagated = self.propagated.astype(np.float32)
         own = np.flatnonzero(labels[rows] >= 0)
         pick = sparse.csr_array(
             (np.ones(len(own), np.float32), (own, labels[rows][own])), shape=(len(rows), n_clusters)
         )
         self_too = sparse.diags_array((labels[rows] >= 0).astype(np.float32))
-        counts = (pick @ (members @ carried) - self_too @ carried[rows]).tocsr()
+        counts = (pick @ (members @ propagated) - self_too @ propagated[rows]).tocsr()
         counts.eliminate_zeros()
         sizes = np.bincount(labels[used], minlength=n_clusters)
         size = np.where(labels[rows] >= 0, sizes[np.maximum(labels[rows], 0)] - self.known[rows], 0)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from seqscan.knowledge.annotations import propagate
-from seqscan.knowledge.company import COMPANY_FEATURES, Company, specific
+from seqscan.knowledge.cooccurrence import COOCCURRENCE_FEATURES, Cooccurrence, specific
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import FEATURES, Evidence, at, expand
 
-__all__ = ["MISSING_SHARE", "Weights", "upward"]
+__all__ = ["MISSING_SHARE", "Weights", "apply_true_path_rule"]
 
 MISSING_SHARE = 0.2
 """Of the terms of a protein that has some, so many are taken to be missing; nobody knows how many are."""
@@ -26,7 +26,8 @@ _N_FOLDS = 3
 _MAX_LEARNT_FROM = 4000
 _MAX_PAIRS = 300_000
 _SUPPORTING = {
-    "neighbors", "nearest", "cluster", "alignments", "best_alignment", "company_best", "company_mean",
+    "neighbors", "nearest", "cluster", "alignments", "best_alignment", "cooccurrence_best",
+    "cooccurrence_mean",
 }  # fmt: skip
 
 
@@ -38,7 +39,7 @@ class Weights:
     ----------
     evidence : Evidence
         Of the terms of the aspect alone: a protein without any says nothing about it.
-    company : Company
+    cooccurrence : Cooccurrence
         Of all terms.
     trees : function of features
         Gives raw values.
@@ -48,40 +49,40 @@ class Weights:
     """
 
     evidence: Evidence
-    company: Company
+    cooccurrence: Cooccurrence
     trees: Any
     calibrated: list[Any]
 
     @classmethod
-    def learn(cls, evidence: Evidence, company: Company, direct: Any, *, seed: int = 0) -> Weights:
+    def learn(cls, evidence: Evidence, cooccurrence: Cooccurrence, direct: Any, *, seed: int = 0) -> Weights:
         """Hide all, the aspect, or a share of each protein's annotations, and learn what betrays them.
 
         Parameters
         ----------
         evidence : Evidence
-        company : Company
+        cooccurrence : Cooccurrence
         direct : (N, T) sparse bool
             As annotated.
         seed : int
 
         Notes
         -----
-        Boosted trees on `support.FEATURES` and `company.COMPANY_FEATURES`; more support never speaks against
+        Boosted trees on `support.FEATURES` and `COOCCURRENCE_FEATURES`; more support never speaks against
         a term. What trees say of proteins of another fold is carried up the hierarchy and calibrated by
         isotonic regression; the trees that are kept have learnt from all folds.
         """
         generator = np.random.default_rng((seed, 61))
         rows = np.sort(generator.permutation(np.flatnonzero(evidence.known))[:_MAX_LEARNT_FROM])
         place, terms = evidence.pairs(rows)
-        truth = at(evidence.carried[rows], place, terms) > 0
+        truth = at(evidence.propagated[rows], place, terms) > 0
         base = evidence.features(rows, place, terms)
         fold_of = generator.permutation(len(rows)) % _N_FOLDS
-        ontology = company.ontology
+        ontology = cooccurrence.ontology
         views = []
         for held in _views(direct[rows], evidence, ontology, generator):
             # What follows from what is known is no question.
             open = at(propagate(held, ontology).astype(np.int32), place, terms) == 0
-            more = company.features(rows, held, place[open], terms[open])
+            more = cooccurrence.features(rows, held, place[open], terms[open])
             views.append((place[open], terms[open], np.hstack([base[open], more]), truth[open]))
         features = np.concatenate([view[2] for view in views])
         right = np.concatenate([view[3] for view in views])
@@ -94,8 +95,8 @@ class Weights:
         calibrated = []
         ends = np.cumsum([len(view[0]) for view in views])
         for (p, t, _, truth), part in zip(views, np.split(raw, ends[:-1]), strict=True):
-            calibrated.append(_isotonic(upward(p, t, part, ontology), truth))
-        return cls(evidence, company, _trees(features, right, generator, seed), calibrated)
+            calibrated.append(_isotonic(apply_true_path_rule(p, t, part, ontology), truth))
+        return cls(evidence, cooccurrence, _trees(features, right, generator, seed), calibrated)
 
     def probabilities(
         self, rows: NDArray[np.int64], place: NDArray[np.int64], terms: NDArray[np.int64]
@@ -105,24 +106,24 @@ class Weights:
         What a protein is known to carry speaks for the terms it is not known to carry; for those it carries
         only others speak.
         """
-        ontology = self.company.ontology
-        held = specific(self.company.carried[rows], ontology)
+        ontology = self.cooccurrence.ontology
+        held = specific(self.cooccurrence.propagated[rows], ontology)
         aspect = ontology.aspects[terms[0]] if len(terms) else 0
         row_of, term_of = held.nonzero()
         here = np.bincount(row_of[ontology.aspects[term_of] == aspect], minlength=len(rows)) > 0
         elsewhere = np.where(np.diff(held.indptr) > 0, _OTHER_ASPECTS_KNOWN, _NOTHING_KNOWN)
         view = np.where(here, _SOME_KNOWN, elsewhere)[place]
-        view[at(self.company.carried[rows], place, terms) > 0] = _NOTHING_KNOWN
+        view[at(self.cooccurrence.propagated[rows], place, terms) > 0] = _NOTHING_KNOWN
         nothing = sparse.csr_array(held.shape, dtype=bool)
         base = self.evidence.features(rows, place, terms)
         p = np.zeros(len(place))
         for number in np.unique(view):
             own = view == number
-            more = self.company.features(
+            more = self.cooccurrence.features(
                 rows, nothing if number == _NOTHING_KNOWN else held, place[own], terms[own]
             )
             features = np.hstack([base[own], more])
-            raw = upward(place[own], terms[own], self.trees(features), ontology)
+            raw = apply_true_path_rule(place[own], terms[own], self.trees(features), ontology)
             value = self.calibrated[number](raw)
             if number == _SOME_KNOWN:
                 # Of the terms that were not known when this was learnt, those missing already counted as
@@ -133,10 +134,13 @@ class Weights:
         return p
 
 
-def upward(
+def apply_true_path_rule(
     place: NDArray[np.int64], terms: NDArray[np.int64], p: NDArray[np.float64], ontology: Ontology
 ) -> NDArray[np.float64]:
-    """Raise each probability to the highest of the term's descendants in the same protein, (M,) -> (M,)."""
+    """Raise each probability to the highest of the term's descendants in the same protein, (M,) -> (M,).
+
+    GO's true path rule: what a term is said of, its ancestors are said of too.
+    """
     if not len(terms):
         return p.copy()
     lower, above = expand(ontology.ancestors, terms)
@@ -154,7 +158,7 @@ def upward(
 def _views(direct: Any, evidence: Evidence, ontology: Ontology, generator: np.random.Generator) -> list[Any]:
     """Return the most specific terms that count as known in each view, (R, T) sparse bool each."""
     row_of, term_of = direct.nonzero()
-    here = np.asarray(evidence.carried.sum(axis=0)).ravel()[term_of] > 0
+    here = np.asarray(evidence.propagated.sum(axis=0)).ravel()[term_of] > 0
     kept = (np.zeros(len(row_of), bool), ~here, generator.random(len(row_of)) >= _HIDDEN_SHARE)
     shown = [
         sparse.csr_array((np.ones(int(k.sum()), bool), (row_of[k], term_of[k])), shape=direct.shape)
@@ -176,7 +180,7 @@ def _trees(
     trees = HistGradientBoostingClassifier(
         max_iter=80, learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=50, l2_regularization=1.0,
         early_stopping=False, random_state=seed,
-        monotonic_cst=[int(name in _SUPPORTING) for name in (*FEATURES, *COMPANY_FEATURES)],
+        monotonic_cst=[int(name in _SUPPORTING) for name in (*FEATURES, *COOCCURRENCE_FEATURES)],
     )  # fmt: skip
     trees.fit(features[sample], truth[sample])
     return lambda features: trees.predict_proba(features)[:, 1] if len(features) else np.empty(0)

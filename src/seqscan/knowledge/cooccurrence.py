@@ -13,41 +13,41 @@ from scipy import sparse
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import at, expand
 
-__all__ = ["COMPANY_FEATURES", "Company", "specific"]
+__all__ = ["COOCCURRENCE_FEATURES", "Cooccurrence", "specific"]
 
-COMPANY_FEATURES = ("company_best", "company_mean", "n_held", "n_held_in_aspect")
+COOCCURRENCE_FEATURES = ("cooccurrence_best", "cooccurrence_mean", "n_held", "n_held_in_aspect")
 
 
-def specific(carried: Any, ontology: Ontology) -> Any:
+def specific(propagated: Any, ontology: Ontology) -> Any:
     """Drop from each protein's terms those that another one of them implies, (N, T) sparse bool."""
     links = ontology.ancestors.astype(np.int32)
     links = links - sparse.eye_array(len(ontology), dtype=np.int32, format="csr")
     links.eliminate_zeros()
-    carried = carried.astype(np.int32)
-    rest = (carried - carried.multiply(carried @ links > 0)).tocsr()
+    propagated = propagated.astype(np.int32)
+    rest = (propagated - propagated.multiply(propagated @ links > 0)).tocsr()
     rest.eliminate_zeros()
     rest.sort_indices()
     return rest.astype(bool)
 
 
 @dataclass(frozen=True)
-class Company:
+class Cooccurrence:
     """How often the carriers of one term carry another.
 
     Attributes
     ----------
-    carried : (N, T) sparse bool
-        What is known, propagated.
+    propagated : (N, T) sparse bool
+        What is known, with the ancestors of each term.
     ontology : Ontology
     """
 
-    carried: Any
+    propagated: Any
     ontology: Ontology
 
     @cached_property
     def _together(self) -> Any:
-        carried = self.carried.astype(np.float32)
-        return (carried.T.tocsr() @ carried).tocsr()
+        propagated = self.propagated.astype(np.float32)
+        return (propagated.T.tocsr() @ propagated).tocsr()
 
     def features(
         self,
@@ -56,7 +56,7 @@ class Company:
         place: NDArray[np.int64],
         terms: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """Return the figures `COMPANY_FEATURES` for pairs of a protein, `rows[place]`, and a term, (M, 4).
+        """Return `COOCCURRENCE_FEATURES` for pairs of a protein, `rows[place]`, and a term, (M, 4).
 
         Parameters
         ----------
@@ -73,8 +73,8 @@ class Company:
         best, mean = np.full(len(place), np.nan, np.float32), np.full(len(place), np.nan, np.float32)
         pair, given = expand(held, place)
         if len(pair):
-            own = at(self.carried[rows], place, terms) > 0
-            counts = np.asarray(self.carried.sum(axis=0)).ravel()
+            own = at(self.propagated[rows], place, terms) > 0
+            counts = np.asarray(self.propagated.sum(axis=0)).ravel()
             joint = at(self._together, given, terms[pair]) - own[pair]
             # One carrier more that lacks the term, so that a single protein proves nothing.
             share = (joint / np.maximum(counts[given], 1)).astype(np.float32)

@@ -6,7 +6,7 @@ from scipy import sparse
 
 from seqscan.knowledge.annotate import annotate
 from seqscan.knowledge.annotations import propagate
-from seqscan.knowledge.company import COMPANY_FEATURES, Company, specific
+from seqscan.knowledge.cooccurrence import COOCCURRENCE_FEATURES, Cooccurrence, specific
 from seqscan.knowledge.ontology import Ontology, Term
 from seqscan.knowledge.support import Surroundings
 
@@ -43,15 +43,17 @@ def test_specific_drops_what_is_implied(ontology):
 def test_shares_leave_the_protein_out(ontology):
     rows = [["x:00", "y:00"], ["x:00", "y:00"], ["x:00", "y:11"], ["x:00", "x:01", "y:11"], ["x:11", "y:00"]]
     direct = table(ontology, rows)
-    company = Company(propagate(direct, ontology), ontology)
+    cooccurrence = Cooccurrence(propagate(direct, ontology), ontology)
     held = table(ontology, [["x:00"], ["x:00"], [], ["x:01", "x:00"]])
     terms = np.array([ontology.row("y:00"), ontology.row("y:11"), ontology.row("y:00"), ontology.row("y:11")])
     place = np.array([0, 1, 2, 3])
-    found = dict(zip(COMPANY_FEATURES, company.features(np.arange(4), held, place, terms).T, strict=True))
+    found = dict(
+        zip(COOCCURRENCE_FEATURES, cooccurrence.features(np.arange(4), held, place, terms).T, strict=True)
+    )
     # Four carry x:00: besides protein 0 one more has y:00, besides protein 1 two have y:11.
-    assert found["company_best"].tolist() == pytest.approx([1 / 4, 2 / 4, np.nan, 1 / 4], nan_ok=True)
+    assert found["cooccurrence_best"].tolist() == pytest.approx([1 / 4, 2 / 4, np.nan, 1 / 4], nan_ok=True)
     # The only carrier of x:01 is protein 3 itself.
-    assert found["company_mean"][3] == pytest.approx((1 / 4 + 0) / 2)
+    assert found["cooccurrence_mean"][3] == pytest.approx((1 / 4 + 0) / 2)
     assert np.expm1(found["n_held"]).round().tolist() == [1, 1, 0, 2]
     assert found["n_held_in_aspect"].tolist() == [0, 0, 0, 0]
 
