@@ -185,9 +185,9 @@ def measure(
         encoder.settle()
     figures: dict[str, Any] = {
         "config": asdict(config),
-        "steps": trainer.place.step,
-        "cpu_minutes": trainer.place.seconds / 60,
-        "million_residues": trainer.place.residues / 1e6,
+        "steps": trainer.state.step,
+        "cpu_minutes": trainer.state.seconds / 60,
+        "million_residues": trainer.state.residues / 1e6,
         "parameters": sum(p.numel() for p in encoder.parameters()) / 1e6,
         # Without its term in the loss the layer that guesses has learned nothing.
         "masked": float(np.mean(masked[-20:])) if config.masked_weight else None,

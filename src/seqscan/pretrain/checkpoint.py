@@ -10,7 +10,7 @@ from typing import Any
 from seqscan.artifact import write_atomically
 from seqscan.checkpoint import Checkpoint, write_checkpoint
 from seqscan.errors import ArtifactError
-from seqscan.pretrain.config import Place
+from seqscan.pretrain.config import TrainerState
 from seqscan.pretrain.trainer import Trainer
 
 __all__ = ["cut_log", "load_checkpoint", "save_checkpoint"]
@@ -42,7 +42,7 @@ def save_checkpoint(
         tensors["prototypes.weight"] = trainer.prototypes.weight
     metadata = {
         "config": json.dumps(asdict(trainer.config)),
-        "state": json.dumps(asdict(trainer.place)),
+        "state": json.dumps(asdict(trainer.state)),
         "encoder": json.dumps(encoder),
         "corpus": corpus,
         "homologs": json.dumps(homologs, sort_keys=True),
@@ -88,10 +88,10 @@ def load_checkpoint(
     if trainer.prototypes is not None:
         trainer.prototypes.load_state_dict(checkpoint.part("prototypes"))
     checkpoint.restore(trainer.optimizer)
-    place = Place(**json.loads(metadata["state"]))
+    state = TrainerState(**json.loads(metadata["state"]))
     if any(name in CYCLE for name in changed):
-        place.cycle_step, place.cycle_seconds = place.step, place.seconds
-    trainer.begin(place)
+        state.cycle_step, state.cycle_seconds = state.step, state.seconds
+    trainer.begin(state)
 
 
 def cut_log(path: Path, step: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from seqscan.errors import InvalidParameter
 
-__all__ = ["Place", "PretrainConfig", "learning_rate", "progress"]
+__all__ = ["PretrainConfig", "TrainerState", "learning_rate", "progress"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class PretrainConfig:
 
 
 @dataclass
-class Place:
+class TrainerState:
     """How far a training has come.
 
     Attributes
@@ -116,28 +116,28 @@ class Place:
     cycle_seconds: float = 0.0
 
 
-def progress(place: Place, config: PretrainConfig) -> float:
+def progress(state: TrainerState, config: PretrainConfig) -> float:
     """Return the share of the present cycle that is done; 1 or more when the training is."""
     if config.max_steps is not None:
-        done, whole = float(place.step - place.cycle_step), float(config.max_steps - place.cycle_step)
+        done, whole = float(state.step - state.cycle_step), float(config.max_steps - state.cycle_step)
     else:
         assert config.minutes is not None
-        done = place.seconds - place.cycle_seconds
-        whole = 60.0 * config.minutes - place.cycle_seconds
+        done = state.seconds - state.cycle_seconds
+        whole = 60.0 * config.minutes - state.cycle_seconds
     return done / whole if whole > 0 else 1.0
 
 
-def learning_rate(place: Place, config: PretrainConfig) -> float:
+def learning_rate(state: TrainerState, config: PretrainConfig) -> float:
     """Return the rate of the next step.
 
     Examples
     --------
     >>> config = PretrainConfig(max_steps=300, warmup_steps=10, learning_rate=1.0)
-    >>> [round(learning_rate(Place(step=step), config), 2) for step in (0, 9, 150, 300)]
+    >>> [round(learning_rate(TrainerState(step=step), config), 2) for step in (0, 9, 150, 300)]
     [0.1, 1.0, 0.53, 0.05]
-    >>> round(learning_rate(Place(step=300, cycle_step=200), config), 2)  # a longer run began a new cycle
+    >>> round(learning_rate(TrainerState(step=300, cycle_step=200), config), 2)  # in a new cycle
     0.05
     """
-    decay = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress(place, config))))
-    warm = min(1.0, (place.step - place.cycle_step + 1) / max(1, config.warmup_steps))
+    decay = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress(state, config))))
+    warm = min(1.0, (state.step - state.cycle_step + 1) / max(1, config.warmup_steps))
     return config.learning_rate * decay * warm

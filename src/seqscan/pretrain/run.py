@@ -135,9 +135,9 @@ def _pretrain(
             "config": asdict(config),
             "corpus": {"n_proteins": len(corpus), "n_residues": int(corpus.offsets[-1]),
                        "checksum": origin["corpus"]},
-            "steps": trainer.place.step,
-            "residues": trainer.place.residues,
-            "hours": round(trainer.place.seconds / 3600, 3),
+            "steps": trainer.state.step,
+            "residues": trainer.state.residues,
+            "hours": round(trainer.state.seconds / 3600, 3),
         } | ancestry  # fmt: skip
         save_encoder(encoder, output, provenance=provenance, half=half)
     wait_for_all()
@@ -199,12 +199,12 @@ def _train(
     least_seconds = _least_seconds_per_residue(trainer)  # measured before the trainer's clock starts
     if checkpoint.exists():
         load_checkpoint(checkpoint, trainer, **origin)
-        logger.info("resuming after step %d", trainer.place.step)
+        logger.info("resuming after step %d", trainer.state.step)
     else:
         trainer.begin()
     if rank() == 0:
         # Also without a checkpoint: a run that was killed before its first one has left rows as well.
-        cut_log(log, trainer.place.step)
+        cut_log(log, trainer.state.step)
 
     def save() -> None:
         save_checkpoint(checkpoint, trainer, **origin)
@@ -217,7 +217,7 @@ def _train(
         if rank() > 0:
             continue
         due = time.monotonic() - saved_at > CHECKPOINT_SECONDS
-        if due or trainer.place.step % VALIDATION_STEPS == 0 or trainer.progress >= 1.0:
+        if due or trainer.state.step % VALIDATION_STEPS == 0 or trainer.progress >= 1.0:
             row |= _validate(encoder, validation, config)
         with log.open("a") as handle:
             handle.write(json.dumps({key: round(value, 6) for key, value in row.items()}) + "\n")

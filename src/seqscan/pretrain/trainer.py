@@ -16,7 +16,7 @@ from seqscan.distributed import n_ranks, rank, sum_over_ranks
 from seqscan.encoder import AbstractEncoder, fast_dtype
 from seqscan.losses import contrastive_loss, masked_residue_loss, prototype_loss
 from seqscan.pretrain.communities import Communities
-from seqscan.pretrain.config import Place, PretrainConfig, learning_rate, progress
+from seqscan.pretrain.config import PretrainConfig, TrainerState, learning_rate, progress
 from seqscan.pretrain.pairs import PairSampler, ViewBatch, join_views
 
 __all__ = ["Prototypes", "Trainer", "community_recall", "mean_losses", "recall"]
@@ -107,7 +107,7 @@ class Trainer:
     ----------
     prototypes : Prototypes or None
         None if the sampler draws from no communities, or they do not count.
-    place : Place
+    state : TrainerState
     optimizer : torch.optim.AdamW
     """
 
@@ -131,18 +131,18 @@ class Trainer:
     @property
     def progress(self) -> float:
         """Share of the present cycle that is done; 1 or more when the training is."""
-        return progress(self.place, self.config)
+        return progress(self.state, self.config)
 
-    def begin(self, place: Place | None = None) -> None:
-        """Begin, or go on from the place of a checkpoint that was loaded; the clock starts now."""
-        if place is None and self.prototypes is not None:
+    def begin(self, state: TrainerState | None = None) -> None:
+        """Begin, or go on from the state of a checkpoint that was loaded; the clock starts now."""
+        if state is None and self.prototypes is not None:
             self.prototypes.begin(self.encoder, self.sampler)
-        self.place, self._last = place or Place(), self._clock()
+        self.state, self._last = state or TrainerState(), self._clock()
 
     def step(self) -> dict[str, float]:
         """Draw a batch, learn from it, and return a row of the log."""
-        config, place = self.config, self.place
-        rate = learning_rate(place, config)
+        config, state = self.config, self.state
+        rate = learning_rate(state, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         parts, n_pairs = self._draw()
@@ -150,23 +150,23 @@ class Trainer:
         others = np.empty(0, dtype=np.int64)
         if self.prototypes is not None:
             n = len(self.prototypes.weight)
-            chance = np.random.default_rng((config.seed, 7, place.step))
+            chance = np.random.default_rng((config.seed, 7, state.step))
             others = chance.integers(n, size=config.n_negatives) if n > config.n_negatives else np.arange(n)
         row = _backward(self.encoder, self.prototypes, others, parts, n_pairs, config, self.dtype)
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        place.step += 1
-        place.residues += int(row["residues"])
+        state.step += 1
+        state.residues += int(row["residues"])
         now = self._clock()
         seconds, self._last = now - self._last, now
         if n_ranks() > 1:
             # The first process's clock counts, so that all follow one schedule.
             seconds = float(sum_over_ranks(torch.tensor([seconds if rank() == 0 else 0.0]))[0])
-        place.seconds += seconds
+        state.seconds += seconds
         return row | {
-            "step": place.step,
-            "seconds": place.seconds,
+            "step": state.step,
+            "seconds": state.seconds,
             "learning_rate": rate,
             "residues_per_second": row["residues"] / max(seconds, 1e-9),
         }
@@ -174,10 +174,10 @@ class Trainer:
     def _draw(self) -> tuple[list[ViewBatch], int]:
         """Draw this process's parts of the next batch; also return how many pairs all have together."""
         config = self.config
-        generator = np.random.default_rng((config.seed, 1, self.place.step))
+        generator = np.random.default_rng((config.seed, 1, self.state.step))
         length = int(generator.choice(config.crop_lengths))
         n_pairs = max(2, config.batch_residues // (2 * length))
-        key = (config.seed, 4, self.place.step)
+        key = (config.seed, 4, self.state.step)
         if config.n_candidates > 1:
             drawn = self.sampler.draw_alike(
                 n_pairs, config.n_candidates, length, config.homolog_fraction, key
