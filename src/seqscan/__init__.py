@@ -1,5 +1,8 @@
 """seqscan: find the functional categories of proteins with no labels at all.
 
+`read_fasta` yields the `Record` of each protein. `SeqSCAN` finds the clusters of records and assigns new
+ones; `SCANClusterer` does so with vectors from anywhere. What goes wrong is a `seqscan.errors.SeqscanError`.
+
 >>> from seqscan import read_fasta
 >>> from seqscan.datasets import pfam10_sequences
 >>> next(read_fasta(pfam10_sequences())).id

@@ -24,6 +24,7 @@ from seqscan.results import Assignments
 from seqscan.scan import ScanConfig, discover
 from seqscan.scan.heads import spread_points
 from seqscan.stages import StageLog
+from seqscan.threads import threads_kept
 
 __all__ = ["SCANClusterer", "SeqSCAN"]
 
@@ -141,28 +142,42 @@ def _seed(random_state: int | np.random.RandomState | None) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-class SeqSCAN:
+class SeqSCAN(ClusterMixin, BaseEstimator):
     """Find the functional categories of proteins, with no labels.
+
+    What it takes are records, not a matrix; otherwise it is an estimator as scikit-learn's are.
 
     Parameters
     ----------
-    n_clusters : int, optional
-        Found from the data if not given.
+    n_clusters : int or None
+        2 or more; None finds the number.
     neighbors : str
-        "auto", "embedding" or "mmseqs2".
+        Where the neighbors that clusters are made of come from: "embedding", the encoder's vectors;
+        "mmseqs2", alignments; "auto", both if MMseqs2 is installed.
     finetune : bool
         Train the encoder together with the clusters.
     encoder : str
-        "default" or the path of an encoder artifact.
-    random_state : int
+        "default", the path of an encoder artifact, or "lm:" and the folder or hub name of a language model.
+    random_state : int, RandomState or None
+        None draws a new seed at each fit.
     threads : int
+        In which `fit` computes.
 
     Attributes
     ----------
     model_ : Model
         After `fit` or `load`.
     labels_ : (N,), int32
-        Of the records it was fitted on.
+        Clusters of the records it was fitted on; 0 is the largest. Not after `load`.
+
+    Examples
+    --------
+    >>> from seqscan import read_fasta
+    >>> from seqscan.datasets import pfam10_sequences
+    >>> records = list(read_fasta(pfam10_sequences()))
+    >>> model = SeqSCAN(n_clusters=10).fit(records)  # doctest: +SKIP
+    >>> found = model.assign(records)  # doctest: +SKIP
+    >>> found.write("assignments.tsv")  # doctest: +SKIP
     """
 
     def __init__(
@@ -172,31 +187,66 @@ class SeqSCAN:
         neighbors: str = "auto",
         finetune: bool = True,
         encoder: str = "default",
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
         threads: int = 2,
     ) -> None:
-        self.config = DiscoveryConfig(
-            n_clusters=n_clusters,
-            neighbors=neighbors,
-            finetune=finetune,
-            encoder=encoder,
-            seed=random_state,
-            threads=threads,
+        self.n_clusters = n_clusters
+        self.neighbors = neighbors
+        self.finetune = finetune
+        self.encoder = encoder
+        self.random_state = random_state
+        self.threads = threads
+
+    @property
+    def config(self) -> DiscoveryConfig:
+        """What the parameters stand for; raises `InvalidParameter` if one cannot work."""
+        return DiscoveryConfig(
+            n_clusters=self.n_clusters,
+            neighbors=self.neighbors,
+            finetune=self.finetune,
+            encoder=self.encoder,
+            seed=_seed(self.random_state),
+            threads=self.threads,
         )
 
-    def fit(self, records: Iterable[Record]) -> SeqSCAN:
-        """Find the clusters of records; takes no labels."""
-        with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+    def fit(self, records: Iterable[Record], y: object = None) -> SeqSCAN:
+        """Find the clusters of records; `y` is ignored.
+
+        Parameters
+        ----------
+        records : iterable of Record
+            Four or more, no id twice.
+
+        Raises
+        ------
+        InvalidParameter
+            If a parameter cannot work, or there are too few records.
+        InvalidSequence, DuplicateId
+            If a record is no protein sequence, or has the id of another.
+        """
+        config = self.config
+        with tempfile.TemporaryDirectory(prefix="seqscan-") as name, threads_kept():
             folder = Path(name)
             corpus = write_corpus(folder / "corpus", records)
             (folder / "stages").mkdir()
-            found = discover_categories(corpus, "", folder, self.config, StageLog(folder / "stages"))
+            found = discover_categories(corpus, "", folder, config, StageLog(folder / "stages"))
             self.model_ = found.model
             self.labels_ = found.model.head.assign(corpus.ids, found.vectors).labels
         return self
 
     def assign(self, records: Iterable[Record]) -> Assignments:
-        """Return the cluster of each record, new or known, in constant time for each."""
+        """Return the cluster of each record, new or known, in constant time for each.
+
+        Parameters
+        ----------
+        records : iterable of Record
+            One or more.
+
+        Raises
+        ------
+        InvalidParameter
+            If there is no record, or nothing was fitted.
+        """
         blocks = list(self._fitted().assign(records))
         if not blocks:
             raise InvalidParameter("records", [], "there is none")
@@ -209,12 +259,12 @@ class SeqSCAN:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the model, which the command line reads too."""
+        """Write the model as a folder, which the command line's `--model` reads too."""
         self._fitted().save(path)
 
     @classmethod
     def load(cls, path: str | Path) -> SeqSCAN:
-        """Read a model that `save` or `seqscan run` wrote."""
+        """Read a model that `save` or `seqscan run` wrote; raises `ArtifactError` if `path` is none."""
         model = Model.load(path)
         config = model.content.get("config", {})
         names = ("n_clusters", "neighbors", "finetune", "encoder", "threads")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from threadpoolctl import threadpool_limits
 
-__all__ = ["use_threads"]
+__all__ = ["threads_kept", "use_threads"]
 
 
 def use_threads(n: int) -> None:
@@ -16,3 +19,14 @@ def use_threads(n: int) -> None:
     """
     torch.set_num_threads(n)
     threadpool_limits(n)
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Let what is in the block compute with any number of threads; afterwards it is as it was before."""
+    before = torch.get_num_threads()
+    try:
+        with threadpool_limits():  # without a limit it only puts back what it finds
+            yield
+    finally:
+        torch.set_num_threads(before)

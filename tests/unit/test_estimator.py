@@ -4,16 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info
 
 from seqscan import SCANClusterer, SeqSCAN
 from seqscan.encoder import save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.finetune import FinetuneConfig
 from seqscan.scan import ScanConfig
+from seqscan.threads import use_threads
 
 GENERATOR = np.random.default_rng(0)
 TRUTH = np.repeat([0, 1, 2], [20, 14, 8])
@@ -97,16 +100,22 @@ def test_few_vectors_get_no_fewer_clusters_than_asked_for(n):
     assert small(None).fit_predict(vectors).shape == (n,)
 
 
+class Quick(SeqSCAN):
+    """With few steps."""
+
+    @property
+    def config(self):
+        return replace(
+            super().config,
+            scan=ScanConfig(n_heads=2, n_steps=20),
+            joint=FinetuneConfig(n_steps=3, batch_residues=512, crop_lengths=(16,)),
+        )
+
+
 @pytest.fixture
 def unfitted(tiny_encoder, tmp_path):
     save_encoder(tiny_encoder, tmp_path / "encoder")
-    model = SeqSCAN(3, neighbors="embedding", encoder=str(tmp_path / "encoder"), random_state=1, threads=1)
-    model.config = replace(
-        model.config,
-        scan=ScanConfig(n_heads=2, n_steps=20),
-        joint=FinetuneConfig(n_steps=3, batch_residues=512, crop_lengths=(16,)),
-    )
-    return model
+    return Quick(3, neighbors="embedding", encoder=str(tmp_path / "encoder"), random_state=1, threads=1)
 
 
 def test_proteins_in_clusters_out(unfitted, family_records, tmp_path):
@@ -122,17 +131,15 @@ def test_proteins_in_clusters_out(unfitted, family_records, tmp_path):
     again = loaded.assign(family_records)
     np.testing.assert_array_equal(again.labels, found.labels)
     np.testing.assert_array_equal(again.probabilities, found.probabilities)
-    assert loaded.config.n_clusters == 3
-    assert loaded.config.seed == 1
+    assert loaded.get_params() == unfitted.get_params()
 
     refitted = unfitted.fit(family_records).assign(family_records)
     np.testing.assert_array_equal(refitted.probabilities, found.probabilities)
 
 
 def test_frozen_encoder_stays(unfitted, family_records, tiny_encoder):
-    unfitted.config = replace(unfitted.config, finetune=False)
     before = tiny_encoder.state_dict()
-    after = unfitted.fit(family_records).model_.encoder.state_dict()
+    after = unfitted.set_params(finetune=False).fit(family_records).model_.encoder.state_dict()
     assert all(bool((before[name] == after[name]).all()) for name in before)
 
 
@@ -146,7 +153,29 @@ def test_nothing_fitted_or_nothing_given(unfitted, family_records, tmp_path):
         SeqSCAN.load(tmp_path / "none")
 
 
-@pytest.mark.parametrize("options", [{"neighbors": "blast"}, {"n_clusters": 1}, {"threads": 0}])
-def test_impossible_options_of_seqscan(options):
-    with pytest.raises(InvalidParameter):
-        SeqSCAN(**options)
+@pytest.mark.parametrize(
+    "options", [{"neighbors": "blast"}, {"n_clusters": 1}, {"threads": 0}, {"random_state": -1}]
+)
+def test_impossible_options_of_seqscan(options, family_records):
+    (name,) = options
+    with pytest.raises(InvalidParameter, match=name):
+        SeqSCAN(**options).fit(family_records)
+
+
+def test_an_estimator_of_records(unfitted, family_records):
+    fitted = clone(unfitted).set_params(n_clusters=2, finetune=False)
+    assert unfitted.n_clusters == 3
+    assert "n_clusters=2" in repr(fitted)
+    labels = fitted.fit_predict(iter(family_records))
+    assert set(labels) == {0, 1}
+    assert not hasattr(clone(fitted), "labels_")
+
+
+def test_fit_leaves_the_threads_of_the_process_as_they_were(unfitted, family_records):
+    use_threads(3)
+    try:
+        unfitted.set_params(finetune=False).fit(family_records)
+        assert torch.get_num_threads() == 3
+        assert {pool["num_threads"] for pool in threadpool_info()} == {3}
+    finally:
+        use_threads(1)

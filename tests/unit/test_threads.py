@@ -8,7 +8,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from seqscan.threads import use_threads
+from seqscan.threads import threads_kept, use_threads
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +25,20 @@ def test_every_library_computes_with_as_many_threads(n):
     pools = threadpool_info()
     assert any(pool["user_api"] == "blas" for pool in pools)
     assert {pool["num_threads"] for pool in pools} == {n}
+
+
+@threads_kept()
+def killed():
+    use_threads(1)
+    raise KeyboardInterrupt
+
+
+def test_threads_are_put_back_whatever_happens():
+    use_threads(3)
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    assert torch.get_num_threads() == 3
+    assert {pool["num_threads"] for pool in threadpool_info()} == {3}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the runtime that prints its settings is GNU's")
