@@ -236,11 +236,11 @@ def run_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, dic
     graph = found.pop("graph")
     config = ScanConfig(**change.config)
     with change.applied():
-        fit, _, notes = discover(inputs.store.vectors(), graph, None, config, seed=seed, **found)
-    figures = {"agreement": fit.agreement}
-    if "hidden_pieces_found" in notes:  # pieces teach
-        figures["hidden_pieces_found"] = notes["hidden_pieces_found"]
-    return fit.head, figures
+        chosen = discover(inputs.store.vectors(), graph, None, config, seed=seed, **found)
+    figures = {"agreement": chosen.fit.agreement}
+    if "hidden_pieces_found" in chosen.notes:  # pieces teach
+        figures["hidden_pieces_found"] = chosen.notes["hidden_pieces_found"]
+    return chosen.fit.head, figures
 
 
 def scan_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, dict[str, float]]:

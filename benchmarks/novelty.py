@@ -99,7 +99,7 @@ def _figures(found: Found, tested: list[Record]) -> tuple[dict[str, np.ndarray],
     model = found.model
     vectors = model.encoder.embed([AMINO.encode(record.sequence) for record in tested])
     logits = model.head.logits(vectors)
-    probabilities = model.head.probabilities(vectors).max(axis=1)
+    probabilities = model.head.sureness(vectors)
     center = model.head.center
     train = unit(found.vectors - center)
     nearest = [1.0 - (block @ train.T).max(axis=1) for block in np.array_split(unit(vectors - center), 20)]

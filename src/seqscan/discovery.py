@@ -23,6 +23,7 @@ from seqscan.embed import embed_corpus
 from seqscan.encoder import AbstractEncoder, TrainableEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
+from seqscan.head import ClusterHead
 from seqscan.model import Model, load_head, save_head
 from seqscan.neighbors import (
     AlignmentNeighbors,
@@ -31,13 +32,14 @@ from seqscan.neighbors import (
     combine,
     fill,
     find_pieces,
+    held_out_proteins,
     label_pieces,
     mine_neighbors,
     pieces_suffice,
     sensible_n_neighbors,
     vector_neighbors,
 )
-from seqscan.novelty import calibration_rows, fit_novelty
+from seqscan.novelty import Novelty, fit_novelty
 from seqscan.prior import DomainPrior
 from seqscan.residues.domains import learn_prior
 from seqscan.scan import (
@@ -170,9 +172,9 @@ class _Job:
         return {"corpus": self.corpus_key, "threads": self.config.threads, "device": self.device.type}
 
     @property
-    def calibrates(self) -> NDArray[np.int64]:
-        """Rows of the proteins that joint learning does not see, to tell from them what is novel."""
-        return calibration_rows(len(self.corpus), seed=self.config.seed)
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which proteins, (N,), joint learning does not see."""
+        return held_out_proteins(len(self.corpus), seed=self.config.seed)
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,6 @@ def discover_categories(
         pieces = held_together(aligned.divided, embedded.store, config.n_clusters)
         aligned = replace(aligned, pieces=pieces)
     clustered = _cluster(job, FIRST, embedded, aligned)
-    first_notes = read_manifest(clustered.head, "head").content["notes"]
     curves: list[dict[str, Any]] = []
     if config.finetune:
         encoder, curve, key = _finetune(job, encoder, weights, clustered, aligned)
@@ -290,9 +291,6 @@ def discover_categories(
         "mmseqs2": mmseqs_version() if aligns else None,
         "number_format": str(fast_dtype(device)).removeprefix("torch."),
     }
-    if "hidden_pieces_found" in first_notes:
-        # Joint learning is taught the pieces of all proteins: afterwards none of them is hidden.
-        notes["hidden_pieces_found"] = first_notes["hidden_pieces_found"]
     graph = clustered.graph if aligned.graph is None else combine(aligned.graph, clustered.graph)
     held_out = order[np.load(clustered.head / "held_out.npy")]
     place = np.argsort(order)  # where each protein of the input stands
@@ -453,7 +451,7 @@ def _fit_heads(
             curve.clear()
         curve.append(row)
 
-    fit, held_out, notes = discover(
+    chosen = discover(
         store.vectors(),
         _neighbors(graph, aligned, config),
         config.n_clusters,
@@ -463,10 +461,11 @@ def _fit_heads(
         pieces=aligned.pieces,
         on_step=step,
     )
-    notes |= {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}
+    fit = chosen.fit
+    notes = chosen.notes | {"loss": fit.loss, "agreement": fit.agreement, "clusters_used": fit.clusters_used}
     if config.n_clusters is not None and fit.clusters_used < config.n_clusters:
         logger.warning("%d of %d clusters are in use", fit.clusters_used, config.n_clusters)
-    save_head(path, fit.head, curve=curve, notes=notes, held_out=held_out)
+    save_head(path, fit.head, curve=curve, notes=notes, held_out=chosen.held_out, sureness=chosen.sureness)
 
 
 def _begins_from_pieces(aligned: _Aligned, config: DiscoveryConfig) -> bool:
@@ -493,9 +492,8 @@ def _finetune(
     begin = load_head(clustered.head)
     joint = asdict(config.joint)
     del joint["checkpoint_seconds"]  # may be changed between a kill and the next call
-    unseen = np.zeros(len(job.corpus), dtype=bool)
-    unseen[job.calibrates] = True
-    depends = job.base | {"from": clustered.key, "joint": joint, "n_unseen": int(unseen.sum())}
+    held_out = job.held_out
+    depends = job.base | {"from": clustered.key, "joint": joint, "held_out": int(held_out.sum())}
     path, checkpoint = job.folder / "encoder", job.folder / "finetune.checkpoint"
 
     def learn() -> None:
@@ -513,7 +511,7 @@ def _finetune(
             encoder,
             job.corpus,
             begin,
-            graph.without_proteins(unseen),
+            graph.without_proteins(held_out),
             config.joint,
             seed=config.seed,
             labels=None if pieces is None else label_pieces(begin, clustered.store.vectors(), pieces),
@@ -544,7 +542,7 @@ def _model(
         encoder,
         head,
         content,
-        fit_novelty(clustered.store.gather, labels, head, job.calibrates, seed=config.seed),
+        _novelty(job, clustered, head, labels),
     )
     path = job.folder / "prior.safetensors"
 
@@ -555,3 +553,13 @@ def _model(
 
     key = job.log.run("prior", {"from": clustered.key}, [path], learn)
     return replace(model, prior=DomainPrior.read(path)), key
+
+
+def _novelty(
+    job: _Job, clustered: _Clustered, head: ClusterHead, labels: NDArray[np.int32]
+) -> Novelty | None:
+    """Learn what is novel to a head that gives the corpus `labels`, (N,)."""
+    gather, rows, kept = clustered.store.gather, np.flatnonzero(job.held_out), clustered.head / "sureness.npy"
+    # In shards no head was trained without these proteins.
+    sureness = np.load(kept) if kept.exists() else head.sureness(gather(rows))
+    return fit_novelty(gather, labels, head.center, rows, sureness, seed=job.config.seed)

@@ -66,7 +66,7 @@ def grow(
     nearest = replace(near, indices=near.indices[:, :k], distances=near.distances[:, :k])
     points = head.points(vectors)
     try:
-        fit, _, _ = discover(
+        found = discover(
             vectors,
             nearest,
             None,
@@ -76,7 +76,7 @@ def grow(
             pieces=None if pieces is None else pieces.enough_for(None, partial(group_means, points)),
             whitening=Whitening(head.center, head.projection),
         )
-        prototypes = unit(fit.head.prototypes)
+        prototypes = unit(found.fit.head.prototypes)
     except OneCluster:
         prototypes = unit(points.mean(axis=0, keepdims=True))
     cluster = (points @ np.concatenate([unit(head.prototypes), prototypes]).T).argmax(axis=1)

@@ -162,6 +162,7 @@ def save_head(
     curve: list[dict[str, float]],
     notes: dict[str, Any],
     held_out: NDArray[np.int64] | None = None,
+    sureness: NDArray[np.float32] | None = None,
 ) -> None:
     """Write a head artifact: what a training of heads leaves, before there is a model.
 
@@ -175,12 +176,16 @@ def save_head(
         How the head was chosen, JSON values.
     held_out : (M, 2), optional
         The pairs it was judged by.
+    sureness : (H,), optional
+        Of the proteins that the choice was made by; see `ChosenHead`.
     """
     content = {"temperature": head.temperature, "curve": curve, "notes": notes}
     with write_artifact(path, "head", content) as directory:
         _write_head(head, directory / "head.safetensors")
         if held_out is not None:
             np.save(directory / "held_out.npy", held_out)
+        if sureness is not None:
+            np.save(directory / "sureness.npy", sureness)
 
 
 def load_head(path: Path) -> ClusterHead:

@@ -16,18 +16,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from seqscan.errors import InvalidParameter, ShapeMismatch
-from seqscan.head import ClusterHead
 from seqscan.store import unit
 
-__all__ = ["Novelty", "calibration_rows", "fit_novelty"]
+__all__ = ["Novelty", "fit_novelty"]
 
 N_LANDMARKS = 8
 MEMBERS_PER_CLUSTER = 256
 """Members, at most, from which the landmarks of a cluster are made."""
-CALIBRATION_SHARE = 0.1
-"""Of the proteins, to calibrate on."""
 N_CALIBRATION = 10_000
-"""They are no more than this."""
+"""Held-out proteins, at most, to calibrate on."""
 SPREAD_PRIOR = 5.0
 """Members' worth of the overall spread in the spread of a landmark."""
 BLOCK_DISTANCES = 1 << 25
@@ -137,17 +134,12 @@ class Novelty:
         return cls(**(arrays | {"landmarks": arrays["landmarks"].astype(np.float32)}))
 
 
-def calibration_rows(n: int, *, seed: int) -> NDArray[np.int64]:
-    """Return which of n proteins are kept for `fit_novelty` to calibrate on, ascending."""
-    order = np.random.default_rng((seed, 51)).permutation(n)
-    return np.sort(order[: min(int(CALIBRATION_SHARE * n), N_CALIBRATION)])
-
-
 def fit_novelty(
     gather: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     labels: NDArray[np.int32],
-    head: ClusterHead,
+    center: NDArray[np.float32],
     held_out: NDArray[np.int64],
+    sureness: NDArray[np.float32],
     *,
     seed: int,
 ) -> Novelty | None:
@@ -160,10 +152,12 @@ def fit_novelty(
         at a time, and for no more than `MEMBERS_PER_CLUSTER` of it.
     labels : (N,)
         What the head says of the training proteins, -1 for unassigned; no label of a person.
-    head : ClusterHead
+    center : (P,)
     held_out : (H,)
-        Rows to calibrate on, from `calibration_rows`; the encoder must not have been trained on the clusters
-        with them, or the known proteins it meets later look more novel than they do.
+        Rows to calibrate on. An encoder that was trained on the clusters with them makes them look more known
+        than the proteins it meets later.
+    sureness : (H,), probability
+        Of each one's likeliest cluster; best from a head that was trained without them.
     seed : int
 
     Returns
@@ -171,16 +165,16 @@ def fit_novelty(
     novelty : Novelty, optional
         None if there are too few proteins to calibrate with.
     """
-    held = held_out[labels[held_out] >= 0]
+    order = np.random.default_rng((seed, 51)).permutation(np.flatnonzero(labels[held_out] >= 0))
+    asked = np.sort(order[:N_CALIBRATION])
+    held = held_out[asked]
     known = labels.copy()
     known[held] = -1
     if len(held) < 2 or known.max() < 0:
         return None
-    landmarks, spreads = _landmarks(lambda rows: unit(gather(rows) - head.center), known, seed=seed)
-    novelty = Novelty(landmarks, spreads, head.center, np.zeros(1, np.float32))
-    vectors = gather(held)
-    sure = head.assign(held.astype(str).tolist(), vectors).probabilities
-    return replace(novelty, calibration=np.sort(novelty.scores(vectors, sure)))
+    landmarks, spreads = _landmarks(lambda rows: unit(gather(rows) - center), known, seed=seed)
+    novelty = Novelty(landmarks, spreads, center, np.zeros(1, np.float32))
+    return replace(novelty, calibration=np.sort(novelty.scores(gather(held), sureness[asked])))
 
 
 def _landmarks(

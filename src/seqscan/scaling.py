@@ -22,8 +22,8 @@ from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.head import ClusterHead, Whitening
 from seqscan.hierarchy import join_clusters
 from seqscan.model import Model, load_head
-from seqscan.neighbors import NeighborGraph, index_recall, mine_neighbors
-from seqscan.novelty import calibration_rows, fit_novelty
+from seqscan.neighbors import NeighborGraph, held_out_proteins, index_recall, mine_neighbors
+from seqscan.novelty import fit_novelty
 from seqscan.results import Assignments
 from seqscan.scan import StoreScan, StreamConfig, on_first_rank, stream_whitening
 from seqscan.stages import Stage, StageLog
@@ -202,7 +202,7 @@ def _mine(job: _Job, center: NDArray[np.float32], on_progress: Callable[[int, in
 def _assign(job: _Job, head: ClusterHead) -> None:
     """Write the cluster of each protein, what each cluster is and, with an encoder, the model."""
     store, tally = job.store, ClusterTally(head)
-    labels = []
+    labels, sureness = [], []
     with (
         write_atomically(job.output / "assignments.tsv") as temporary,
         temporary.open("w", newline="") as out,
@@ -213,12 +213,20 @@ def _assign(job: _Job, head: ClusterHead) -> None:
             found.append(writer)
             tally.add(found, block, store.lengths[part])
             labels.append(found.labels)
+            sureness.append(found.probabilities)
     tree = join_clusters(head.prototypes, tally.sizes)
     write_clusters(job.output, tally.summaries(tree), tree)
     if job.encoder is None:
         return
     seed = job.config.seed
-    held_out = calibration_rows(len(store), seed=seed)
-    novelty = fit_novelty(store.gather, np.concatenate(labels), head, held_out, seed=seed)
+    held_out = np.flatnonzero(held_out_proteins(len(store), seed=seed))
+    novelty = fit_novelty(
+        store.gather,
+        np.concatenate(labels),
+        head.center,
+        held_out,
+        np.concatenate(sureness)[held_out],
+        seed=seed,
+    )
     content = {"n_proteins": len(store), "encoder": None, "config": {"seed": seed}}
     Model(job.encoder, head, content, novelty).save(job.output / "model")

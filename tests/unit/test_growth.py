@@ -6,7 +6,8 @@ import pytest
 from seqscan.growth import grow
 from seqscan.head import ClusterHead, fit_whitening, whiten
 from seqscan.model import Model
-from seqscan.novelty import calibration_rows, fit_novelty
+from seqscan.neighbors import held_out_proteins
+from seqscan.novelty import fit_novelty
 from seqscan.store import unit
 
 N_KNOWN = 4
@@ -28,8 +29,9 @@ def known():
     points = whiten(vectors, center, projection)
     means = unit(np.stack([points[labels == label].mean(axis=0) for label in range(N_KNOWN)]))
     head = ClusterHead(means, center, projection, 0.1)
-    held_out = calibration_rows(len(vectors), seed=0)
-    novelty = fit_novelty(lambda rows: vectors[rows], labels, head, held_out, seed=0)
+    rows = np.flatnonzero(held_out_proteins(len(vectors), seed=0))
+    sureness = head.probabilities(vectors[rows]).max(axis=1)
+    novelty = fit_novelty(lambda rows: vectors[rows], labels, center, rows, sureness, seed=0)
     return Model(None, head, novelty=novelty), directions[N_KNOWN:]
 
 

@@ -123,7 +123,8 @@ def test_novelty_columns_are_there_when_asked_for(model, family_records, tmp_pat
     vectors = model.encoder.embed([module.AMINO.encode(record.sequence) for record in family_records])
     labels = np.repeat(np.arange(3, dtype=np.int32), 12)
     held_out = np.arange(0, 36, 2)
-    novelty = fit_novelty(lambda rows: vectors[rows], labels, model.head, held_out, seed=0)
+    sureness = model.head.probabilities(vectors[held_out]).max(axis=1)
+    novelty = fit_novelty(lambda rows: vectors[rows], labels, model.head.center, held_out, sureness, seed=0)
     replace(model, novelty=novelty).save(tmp_path / "model")
     loaded = Model.load(tmp_path / "model")
     # The usual columns are as they were.

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from seqscan import novelty as module
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.head import ClusterHead
-from seqscan.novelty import N_CALIBRATION, N_LANDMARKS, Novelty, calibration_rows, fit_novelty
+from seqscan.neighbors import held_out_proteins
+from seqscan.novelty import N_LANDMARKS, Novelty, fit_novelty
 
 CENTERS = np.random.default_rng(3).normal(size=(12, 16))
 HEAD = ClusterHead(
@@ -20,14 +22,18 @@ def proteins(n, clusters, seed):
     return vectors.astype(np.float32), labels
 
 
-def fitted(vectors, labels):
-    held_out = calibration_rows(len(vectors), seed=0)
-    return fit_novelty(lambda rows: vectors[rows], labels, HEAD, held_out, seed=0)
+def sureness(vectors):
+    return HEAD.probabilities(vectors).max(axis=1)
+
+
+def fitted(vectors, labels, gather=None):
+    rows = np.flatnonzero(held_out_proteins(len(vectors), seed=0))
+    gather = gather or (lambda rows: vectors[rows])
+    return fit_novelty(gather, labels, HEAD.center, rows, sureness(vectors[rows]), seed=0)
 
 
 def scores(novelty, vectors):
-    sure = HEAD.assign([str(row) for row in range(len(vectors))], vectors).probabilities
-    return novelty.scores(vectors, sure)
+    return novelty.scores(vectors, sureness(vectors))
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +89,7 @@ def test_landmarks_are_few_whatever_the_number_of_members(novelty):
     assert len(novelty.landmarks) <= 8 * N_LANDMARKS
     asked = []
     vectors, labels = proteins(4000, 2, 0)
-    held_out = calibration_rows(4000, seed=0)
-    fit_novelty(lambda rows: asked.append(len(rows)) or vectors[rows], labels, HEAD, held_out, seed=0)
+    fitted(vectors, labels, gather=lambda rows: asked.append(len(rows)) or vectors[rows])
     assert max(asked[:-1]) <= 256
 
 
@@ -103,9 +108,19 @@ def test_too_few_to_calibrate():
     assert fitted(vectors, labels) is None
 
 
-def test_a_tenth_calibrates_and_no_more_than_needed():
-    rows = calibration_rows(500, seed=0)
-    assert len(set(rows.tolist())) == 50
-    assert rows.max() < 500
-    assert len(calibration_rows(10**6, seed=0)) == N_CALIBRATION
-    assert calibration_rows(500, seed=1).tolist() != rows.tolist()
+def test_no_more_calibrate_than_needed(monkeypatch):
+    monkeypatch.setattr(module, "N_CALIBRATION", 30)
+    assert len(fitted(*proteins(4000, 8, 0)).calibration) == 30
+
+
+def test_sureness_is_that_of_the_proteins_that_calibrate():
+    """Each of the held-out ones is as sure as its row says, whichever of them calibrate."""
+    vectors, labels = proteins(400, 8, 0)
+    rows = np.arange(0, 400, 10)
+    labels[rows[::2]] = -1
+    given = (1 / (2.0 + rows)).astype(np.float32)
+    found = fit_novelty(lambda rows: vectors[rows], labels, HEAD.center, rows, given, seed=0)
+    calibrate = rows[1::2]
+    np.testing.assert_allclose(
+        found.calibration, np.sort(found.distances(vectors[calibrate]) + np.log(2.0 + calibrate)), rtol=1e-5
+    )

@@ -9,7 +9,7 @@ import torch
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead, Whitening
 from seqscan.losses import scan_loss
-from seqscan.neighbors import ExactNeighbors, NeighborGraph
+from seqscan.neighbors import ExactNeighbors, NeighborGraph, held_out_proteins
 from seqscan.scan import ScanConfig, discover, over_provision
 from seqscan.scan import heads as module
 from seqscan.scan.heads import (
@@ -274,11 +274,14 @@ class TestDiscover:
     @pytest.mark.parametrize("n_clusters", [3, None])
     def test_clear_clusters_are_found_and_numbered_by_size(self, n_clusters):
         vectors, truth = corners([15, 40, 25])
-        fit, held_out, notes = discover(vectors, near(vectors), n_clusters, SMALL, seed=0)
+        found = discover(vectors, near(vectors), n_clusters, SMALL, seed=0)
+        fit, notes = found.fit, found.notes
         labels = fit.head.logits(vectors).argmax(axis=1)
         assert same_partition(labels, truth)
         assert np.bincount(labels).tolist() == [40, 25, 15]
-        assert held_out.shape[1] == 2
+        assert found.held_out.shape[1] == 2
+        assert len(found.sureness) == held_out_proteins(80, seed=0).sum() == 8
+        assert ((found.sureness > 1 / 3) & (found.sureness <= 1)).all()
         assert notes["began_from"] in notes["excess_agreement"]
         assert fit.modularity == pytest.approx(0.62, abs=0.05)
 
@@ -287,7 +290,8 @@ class TestDiscover:
         own = np.arange(80)
         chain = np.where(np.roll(truth, -1) == truth, np.roll(own, -1), -1).astype(np.int32)[:, None]
         trusted = NeighborGraph(chain, np.where(chain < 0, np.inf, 0).astype(np.float32), "alignment")
-        fit, _, notes = discover(vectors, near(vectors), 3, SMALL, seed=0, trusted=trusted, pieces=truth)
+        found = discover(vectors, near(vectors), 3, SMALL, seed=0, trusted=trusted, pieces=truth)
+        fit, notes = found.fit, found.notes
         assert notes["began_from"] == "alignment"
         assert list(notes["excess_agreement"])[:2] == ["alignment", "alignment, temperature 0.05"]
         assert len(notes["excess_agreement"]) == 2, "the sharper one was no better"
@@ -298,8 +302,9 @@ class TestDiscover:
         vectors, _ = blobs([15, 40, 25], spread=0.5)
         graph = near(vectors)
         first, second = (discover(vectors, graph, 3, SMALL, seed=5) for _ in range(2))
-        np.testing.assert_array_equal(first[0].head.prototypes, second[0].head.prototypes)
-        assert first[2] == second[2]
+        np.testing.assert_array_equal(first.fit.head.prototypes, second.fit.head.prototypes)
+        np.testing.assert_array_equal(first.sureness, second.sureness)
+        assert first.notes == second.notes
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,13 @@ from seqscan.neighbors.backends import (
     nearest_rows,
     vector_neighbors,
 )
-from seqscan.neighbors.graph import NeighborGraph, combine, fill, sensible_n_neighbors
+from seqscan.neighbors.graph import (
+    NeighborGraph,
+    combine,
+    fill,
+    held_out_proteins,
+    sensible_n_neighbors,
+)
 from seqscan.neighbors.mining import index_recall, mine_neighbors
 from seqscan.neighbors.pieces import (
     Pieces,
@@ -35,6 +41,7 @@ __all__ = [
     "fill",
     "find_pieces",
     "group_means",
+    "held_out_proteins",
     "index_recall",
     "label_pieces",
     "mine_neighbors",

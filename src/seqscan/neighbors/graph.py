@@ -19,6 +19,7 @@ __all__ = [
     "best_hits",
     "combine",
     "fill",
+    "held_out_proteins",
     "sensible_n_neighbors",
 ]
 
@@ -99,26 +100,6 @@ class NeighborGraph:
         own = np.minimum(anchors, neighbors) * len(self) + np.maximum(anchors, neighbors)
         return self._without(np.isin(own, keys) & (neighbors >= 0)), chosen
 
-    def hold_out_proteins(
-        self, fraction: float, *, seed: int
-    ) -> tuple[NeighborGraph, NDArray[np.int64], NDArray[np.bool_]]:
-        """Take all pairs of a random share of the proteins out, of one protein at least.
-
-        Returns
-        -------
-        rest : NeighborGraph
-            In which those proteins have no neighbors and are none.
-        pairs : (M, 2), int64
-            With one of those proteins, or two.
-        chosen : (N,), bool
-            Which proteins.
-        """
-        chosen = np.zeros(len(self), dtype=bool)
-        generator = np.random.default_rng((seed, 12))
-        chosen[generator.permutation(len(self))[: max(1, int(fraction * len(self)))]] = True
-        edges = self.edges()
-        return self.without_proteins(chosen), edges[chosen[edges].any(axis=1)], chosen
-
     def without_proteins(self, chosen: NDArray[np.bool_]) -> NeighborGraph:
         """Return the graph in which chosen proteins, (N,), have no neighbors and are none."""
         return self._without((chosen[:, None] | chosen[self.indices]) & (self.indices >= 0))
@@ -141,6 +122,17 @@ class NeighborGraph:
         indices = np.load(Path(path) / "indices.npy", mmap_mode=mode)
         distances = np.load(Path(path) / "distances.npy", mmap_mode=mode)
         return cls(indices, distances, manifest.content["metric"])
+
+
+def held_out_proteins(n: int, *, seed: int) -> NDArray[np.bool_]:
+    """Return which of n proteins, (N,), are kept out of training until the last one: a tenth, one at least.
+
+    They choose how sharp clusters are, and say how new members of known families will look.
+    """
+    chosen = np.zeros(n, dtype=bool)
+    generator = np.random.default_rng((seed, 12))
+    chosen[generator.permutation(n)[: max(1, n // 10)]] = True
+    return chosen
 
 
 def best_hits(

@@ -6,7 +6,7 @@ Self-labelling comes last and is kept only if nothing gets worse.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seqscan.errors import OneCluster
 from seqscan.head import Whitening, fit_whitening, fully_whitened, whiten
-from seqscan.neighbors.graph import NeighborGraph, combine
+from seqscan.neighbors.graph import NeighborGraph, combine, held_out_proteins
 from seqscan.neighbors.joining import linked_groups
 from seqscan.neighbors.pieces import (
     MERGE_COSINE,
@@ -34,7 +34,7 @@ from seqscan.scan.heads import (
     self_label,
 )
 
-__all__ = ["discover"]
+__all__ = ["ChosenHead", "discover"]
 
 LOWEST_TEMPERATURE = 0.005
 """Heads are tried at half the temperature again and again while their loss on unseen proteins falls."""
@@ -49,6 +49,29 @@ N_JOINED = 64
 """Directions in which pieces are compared, those of largest variance; as many as pieces if those are more."""
 
 
+@dataclass(frozen=True)
+class ChosenHead:
+    """The head that was chosen, and what says how good it is.
+
+    Attributes
+    ----------
+    fit : HeadFit
+        Clusters are numbered by size.
+    held_out : (M, 2)
+        The pairs it is judged by.
+    sureness : (H,), float32, probability
+        Of the likeliest cluster of each of `held_out_proteins`, from a head that was trained without them.
+    notes : dict
+        How the candidates fared; where pieces teach, `hidden_pieces_found` is the share of the held-out
+        proteins, of those in a piece with others, that came to their own piece.
+    """
+
+    fit: HeadFit
+    held_out: NDArray[np.int64]
+    sureness: NDArray[np.float32]
+    notes: dict[str, Any]
+
+
 def discover(
     vectors: NDArray[np.float32],
     graph: NeighborGraph,
@@ -60,7 +83,7 @@ def discover(
     pieces: NDArray[np.int64] | None = None,
     whitening: Whitening | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
-) -> tuple[HeadFit, NDArray[np.int64], dict[str, float]]:
+) -> ChosenHead:
     """Find the clusters of vectors (N, P).
 
     Heads begin from pieces: those of the alignments if there are enough, else the clusters of
@@ -84,16 +107,6 @@ def discover(
         In which cosines are taken; `fit_whitening` of them by default.
     on_step : callable, optional
         Called every 20 steps of each training with the losses; the last training is that of the result.
-
-    Returns
-    -------
-    fit : HeadFit
-        Clusters are numbered by size.
-    held_out : (M, 2)
-        The pairs it was chosen by.
-    notes : dict
-        How the candidates fared; where pieces teach, `hidden_pieces_found` is the share of proteins, of those
-        that were kept out while a temperature was chosen, that came to their own piece.
 
     Raises
     ------
@@ -138,7 +151,9 @@ def discover(
 
     # What is chosen is judged by proteins that were not trained on: the sharper a head, the better it fits
     # those that were.
-    trial, judges, unseen = pairs.hold_out_proteins(0.1, seed=seed)
+    unseen = held_out_proteins(len(vectors), seed=seed)
+    trial, edges = pairs.without_proteins(unseen), pairs.edges()
+    judges = edges[unseen[edges].any(axis=1)]
 
     def hidden(groups: NDArray[np.int64]) -> NDArray[np.bool_]:
         return unseen & (groups >= 0) & np.isin(groups, groups[~unseen])
@@ -164,7 +179,8 @@ def discover(
     if teach and asked.any():
         given = chosen.head.logits(vectors[asked]).argmax(axis=1)
         notes["hidden_pieces_found"] = float((given == groups[asked]).mean())
-    return held_out_scores(in_use, vectors, held_out), held_out, notes
+    sureness = chosen.head.sureness(vectors[unseen])
+    return ChosenHead(held_out_scores(in_use, vectors, held_out), held_out, sureness, notes)
 
 
 def _join(
