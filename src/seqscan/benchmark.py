@@ -18,6 +18,7 @@ from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.baselines import kmeans_on_pca, leiden, run_baselines, shuffled
 from seqscan.corpus import Corpus, write_corpus
+from seqscan.device import best_device
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
 from seqscan.encoder import load_encoder
 from seqscan.errors import InvalidParameter
@@ -190,7 +191,7 @@ def _baselines(corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Seq
         corpus,
         config.n_clusters,
         seeds=seeds,
-        vectors=load_encoder(config.encoder).embed(corpus),
+        vectors=load_encoder(config.encoder).to(best_device()).embed(corpus),
         graph=(graph.indices, (graph.indices >= 0).astype(np.float32)),
         threads=config.threads,
     )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from seqscan.alignment import find_mmseqs, mmseqs_version
 from seqscan.artifact import read_manifest, remove_leftovers, write_atomically
 from seqscan.corpus import Corpus
+from seqscan.device import best_device
 from seqscan.embed import embed_corpus
 from seqscan.encoder import AbstractEncoder, TrainableEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
@@ -265,7 +266,7 @@ def discover_categories(
     _check_size(len(corpus), config)
     # All that follows sees one order of the proteins, so that the clusters do not depend on the input's.
     order = corpus.canonical_order()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     job = _Job(corpus.reordered(order), corpus_key, folder, config, log, device, on_progress)
     aligns = _aligns(config)
     encoder = _load_encoder(config).to(device)

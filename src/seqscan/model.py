@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from seqscan.alphabet import AMINO
 from seqscan.artifact import read_manifest, write_artifact
+from seqscan.device import best_device
 from seqscan.encoder import AbstractEncoder, load_encoder, save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.fasta import Record, check_record
@@ -69,14 +71,28 @@ class Model:
                 self.prior.write(directory / "prior.safetensors")
 
     @classmethod
-    def load(cls, path: str | Path) -> Model:
-        """Read a model artifact and check every file of it; raises `ArtifactError`."""
+    def load(cls, path: str | Path, *, device: torch.device | str | None = None) -> Model:
+        """Read a model artifact and check every file of it.
+
+        Parameters
+        ----------
+        path : path
+        device : torch.device or str, optional
+            Where its encoder computes; by default on the GPU, if there is one. Results differ between
+            devices by the rounding of their number formats (`seqscan.encoder.fast_dtype`).
+
+        Raises
+        ------
+        ArtifactError
+            If there is no model, or it is damaged.
+        """
         path = Path(path)
         content = dict(read_manifest(path, "model", verify=True).content)
         encoder = load_encoder(path / "encoder")
         head = _read_head(path / "head.safetensors", float(content["temperature"]))
         if head.center.shape != (encoder.n_dimensions,):
             raise ArtifactError(str(path), "its head and its encoder do not fit", remedy="Make it again.")
+        encoder.to(best_device() if device is None else device)
         known, prior = path / "novelty.safetensors", path / "prior.safetensors"
         return cls(
             encoder,

@@ -30,6 +30,7 @@ TORCH = {
     "benchmark",
     "checkpoint",
     "cli",
+    "device",
     "discovery",
     "distributed",
     "embed",

@@ -128,10 +128,9 @@ def embed(
     import shutil
     from contextlib import nullcontext
 
-    import torch
-
     from seqscan.artifact import check_replaceable, read_manifest
     from seqscan.corpus import Corpus, write_corpus
+    from seqscan.device import best_device
     from seqscan.distributed import process_group, rank, wait_for_all
     from seqscan.embed import embed_corpus
     from seqscan.encoder import load_encoder
@@ -145,9 +144,7 @@ def embed(
     # Beside the store, not in the machine's temporary folder: every process must see it.
     path = output.with_name(f"{output.name}.corpus")
     with process_group(), kept_ledger(rejected) if rank() == 0 else nullcontext() as ledger:
-        network = load_encoder(encoder)
-        if torch.cuda.is_available():
-            network.to(torch.device("cuda", torch.cuda.current_device()))
+        network = load_encoder(encoder).to(best_device())
         if ledger is not None:
             write_corpus(path, read_fasta(source, rejected=ledger, max_length=max_length))
         wait_for_all()

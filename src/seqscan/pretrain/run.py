@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from seqscan.allocator import freed_memory_kept
 from seqscan.artifact import read_manifest
 from seqscan.corpus import Corpus
+from seqscan.device import best_device
 from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
 from seqscan.encoder import (
     AbstractEncoder,
@@ -124,8 +125,7 @@ def _pretrain(
     folder = _begin_folder(output, resume)
     training, validation, origin = _samplers(corpus, folder, homologs, config, threads)
     encoder, ancestry = _begin(encoder_config, parent, config.seed)
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
-    encoder.to(device)
+    encoder.to(best_device())
     trainer = Trainer(encoder, training, config)
     _train(trainer, validation, folder, origin | {"encoder": asdict(encoder.config)}, on_step)
     if isinstance(encoder, WordEncoder):

@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from seqscan.artifact import write_atomically
+from seqscan.device import best_device
 from seqscan.distributed import mean_over_ranks, n_ranks, rank, wait_for_all
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead, Whitening, whiten
@@ -263,7 +264,7 @@ def stream_head(
     # The digest tells other vectors of the same number, as another encoder gives them.
     digest = hashlib.sha256(initial.tobytes()).hexdigest()
     recipe = repr((len(store), initial.shape, digest, made_from, config, seed, n_ranks()))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # what the ranks' engine expects
+    device = best_device()  # what the ranks' engine expects
     state = _begin(initial, checkpoint, recipe).to(device)
     held_out = held_out_pairs(graph, seed)
     batch = max(1, config.batch_size // n_ranks())
