@@ -100,8 +100,14 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     Raises
     ------
     InvalidParameter
-        If the memory cannot suffice, or the input is too small for a short run.
+        If the memory cannot suffice, the input is too small for a short run, or whole proteins are to be cut:
+        in a sample they have fewer relatives, so that it has fewer segments for each protein, if any.
     """
+    if config.segment:
+        raise InvalidParameter(
+            "segment", True, "how many segments there will be is not known before all proteins are aligned",
+            remedy="Leave --dry-run out: a run that is stopped goes on where it was.",
+        )  # fmt: skip
     encoder = load_encoder(config.discovery.encoder)
     discovery, needed = fitted_to_memory(len(corpus), config.discovery, encoder, config.memory_bytes)
     n = len(corpus)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from seqscan import plan as module
+from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig
+from seqscan.errors import InvalidParameter
 from seqscan.neighbors import AlignmentNeighbors
+from seqscan.pipeline import RunConfig
 
 
 @pytest.mark.parametrize("n", [60, 2000])
@@ -19,3 +22,9 @@ def test_alignments_take_a_start_and_a_time_for_each_query(monkeypatch, n):
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     seconds = module._align_seconds([None] * n, np.arange(n), DiscoveryConfig())
     assert seconds == pytest.approx(5.0 + 0.01 * n)
+
+
+def test_segments_that_nobody_has_counted_are_not_predicted(family_records, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", family_records)
+    with pytest.raises(InvalidParameter, match="how many segments"):
+        module.plan(corpus, RunConfig(segment=True))

@@ -63,7 +63,10 @@ def run(
         ),
     ] = "8GB",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it will take, from a short run on a sample.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what it will take, from a short run on a sample; not with --segment."
+        ),
     ] = False,
 ) -> None:
     """Find clusters: every stage from FASTA to report. A killed run goes on where it was."""
