@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ from seqscan.errors import ShapeMismatch
 from seqscan.results import Assignments
 from seqscan.store import unit
 
-__all__ = ["ClusterHead", "Whitening", "fit_whitening", "fully_whitened", "whiten"]
+__all__ = ["BLOCK_LOGITS", "ClusterHead", "Whitening", "fit_whitening", "fully_whitened", "whiten"]
 
 BLOCK_LOGITS = 1 << 24
-"""Logits that are in memory at once when proteins are assigned."""
+"""Logits that are computed at once, 64 MB, and pass away again."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,18 @@ class ClusterHead:
             )
         return self.points(vectors) @ unit(self.prototypes).T / np.float32(self.temperature)
 
+    def blocks(self, n: int) -> Iterator[slice]:
+        """Cut N proteins into parts that have no more than `BLOCK_LOGITS`."""
+        size = max(1, BLOCK_LOGITS // self.n_clusters)
+        return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+    def labels(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the cluster of each vector, (N, P) -> (N,)."""
+        found = np.empty(len(vectors), dtype=np.int64)
+        for part in self.blocks(len(vectors)):
+            found[part] = self.logits(vectors[part]).argmax(axis=1)
+        return found
+
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability (N, C) of each cluster."""
         logits = self.logits(vectors)
@@ -103,9 +115,7 @@ class ClusterHead:
         n = len(vectors)
         first, second = np.empty(n, np.int32), np.full(n, -1, np.int32)
         best, second_best = np.empty(n, np.float32), np.zeros(n, np.float32)
-        block = max(1, BLOCK_LOGITS // self.n_clusters)
-        for start in range(0, n, block):
-            part = slice(start, min(start + block, n))
+        for part in self.blocks(n):
             probabilities = self.probabilities(vectors[part])
             rows = np.arange(len(probabilities))
             first[part] = probabilities.argmax(axis=1)
@@ -119,7 +129,7 @@ class ClusterHead:
 
     def ordered_by_size(self, vectors: NDArray[np.float32]) -> ClusterHead:
         """Drop the prototypes that no vector (N, P) points to and number the others by size."""
-        sizes = np.bincount(self.logits(vectors).argmax(axis=1), minlength=self.n_clusters)
+        sizes = np.bincount(self.labels(vectors), minlength=self.n_clusters)
         order = np.argsort(-sizes, kind="stable")
         used = order[: int((sizes > 0).sum())]
         return replace(self, prototypes=self.prototypes[used].copy())

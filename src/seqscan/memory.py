@@ -7,7 +7,9 @@ from dataclasses import replace
 from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
 from seqscan.encoder import AbstractEncoder
 from seqscan.errors import InvalidParameter
+from seqscan.head import BLOCK_LOGITS
 from seqscan.scan import n_prototypes, over_provision
+from seqscan.scan.heads import HELD_LOGITS
 
 __all__ = ["fitted_to_memory", "needed_bytes"]
 
@@ -15,6 +17,10 @@ BASE_BYTES = 1_000_000_000
 """Libraries and a batch; measured on 6,000 domains."""
 TRAINING_BYTES = 500_000_000
 """Activations of joint learning; measured on 6,000 domains."""
+LOGIT_BYTES = 32
+"""What judging, assigning and self-labelling hold of each logit of a block; 28 were measured."""
+TRAINED_LOGIT_BYTES = 64
+"""What training holds of each logit of a batch, gradients included; 55 were measured."""
 LINK_BYTES = 20_000
 """A prototype before clusters are joined, what trains it, and its links to others."""
 
@@ -23,8 +29,9 @@ def needed_bytes(n: int, config: DiscoveryConfig, encoder: AbstractEncoder, *, s
     """Return the highest memory of a run on n proteins, bytes.
 
     In memory: vectors in single precision, centered and whitened a few times over, both graphs and the pairs
-    made of them, and the logits of every protein. In shards: vectors once for the tables, the alignments, the
-    pairs, and prototypes with what trains and joins them.
+    made of them, logits, and prototypes, of which alignments may give one for every three proteins. In
+    shards: vectors once for the tables, the alignments, the pairs, and prototypes with what trains and joins
+    them. The tree of clusters, 8 bytes for each pair of them, is counted in neither.
     """
     n_clusters = over_provision(n, config.n_clusters) if n >= 6 else 2
     weights = sum(tensor.nbytes for tensor in encoder.state_dict().values())
@@ -34,7 +41,13 @@ def needed_bytes(n: int, config: DiscoveryConfig, encoder: AbstractEncoder, *, s
     if streamed:
         prototypes = LINK_BYTES * n_prototypes(n, config.n_clusters) + 16 * vector * n_clusters
         return fixed + n * (2 * vector + pairs) + prototypes
-    return fixed + n * (6 * vector + 2 * pairs + 3 * 4 * n_clusters)
+    aligned = config.neighbors != "embedding" and config.n_clusters is None
+    n_pieces = n // 3 if aligned else 0
+    most = max(n_clusters, n_pieces)
+    batch = config.scan.batch_size * max(config.scan.n_heads * n_clusters, n_pieces)
+    logits = 4 * min(n * most, HELD_LOGITS)
+    logits += max(LOGIT_BYTES * min(n * most, BLOCK_LOGITS), TRAINED_LOGIT_BYTES * batch)
+    return fixed + n * (6 * vector + 2 * pairs) + logits + 16 * vector * most
 
 
 def fitted_to_memory(

@@ -1,11 +1,21 @@
 """The memory a run needs, and the way of working that keeps within a budget."""
 
+import tracemalloc
+
+import numpy as np
 import pytest
 
+from seqscan import head as head_module
 from seqscan.discovery import DiscoveryConfig
 from seqscan.encoder import WordEncoder, WordEncoderConfig, load_encoder
 from seqscan.errors import InvalidParameter
+from seqscan.head import ClusterHead
 from seqscan.memory import fitted_to_memory, needed_bytes
+from seqscan.neighbors import pieces
+from seqscan.neighbors.pieces import join_pieces, label_pieces
+from seqscan.scan import heads
+from seqscan.scan.heads import HeadFit, held_out_scores, self_label
+from seqscan.store import unit
 
 CONFIG = DiscoveryConfig()
 ENCODER = load_encoder()
@@ -48,3 +58,43 @@ def test_longer_vectors_and_heavier_weights_take_more():
         needed = [needed_bytes(10**6, CONFIG, encoder, streamed=streamed) for encoder in (small, wide, heavy)]
         assert needed[1] - needed[0] > 10**6 * 2 * 4 * 1272
         assert needed[2] - needed[0] > 4 * 20**3 * 248 * 4
+
+
+@pytest.fixture
+def many():
+    """4,000 vectors of 1,000 clusters: their logits take 16 MB, and so do the pairs of 2,000 pieces."""
+    generator = np.random.default_rng(0)
+    directions = unit(generator.normal(size=(1000, 8)).astype(np.float32))
+    vectors = directions[np.arange(4000) % 1000] + 0.05 * generator.normal(size=(4000, 8)).astype(np.float32)
+    return vectors, ClusterHead(directions, np.zeros(8, np.float32), np.eye(8, dtype=np.float32), 0.005)
+
+
+@pytest.mark.parametrize("step", ["assign", "order", "judge", "self-label", "join", "label pieces"])
+def test_no_step_holds_what_many_clusters_say_of_all_proteins(many, step, monkeypatch):
+    vectors, head = many
+    pairs = np.stack([np.arange(3000), np.arange(1000, 4000)], axis=1)
+    fit = HeadFit(head, 0.0, 0.0, 0.0, 0)
+    work = {
+        "assign": lambda: head.assign([""] * 4000, vectors).labels,
+        "order": lambda: head.ordered_by_size(vectors).prototypes,
+        "judge": lambda: np.array(held_out_scores(head, vectors, pairs).loss),
+        "self-label": lambda: self_label(fit, vectors, pairs, seed=0, n_steps=2)[0].head.prototypes,
+        "join": lambda: join_pieces(unit(vectors), np.arange(4000) % 2000, None, min_cosine=0.999),
+        "label pieces": lambda: label_pieces(head, vectors, np.arange(4000) % 2000),
+    }[step]
+    whole = work()
+    for module, name in ((heads, "HELD_LOGITS"), (heads, "BLOCK_LOGITS"), (head_module, "BLOCK_LOGITS"),
+                         (pieces, "BLOCK_COSINES")):  # fmt: skip
+        monkeypatch.setattr(module, name, 1 << 17)
+    tracemalloc.start()
+    in_blocks = work()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(in_blocks, whole, atol=1e-5)
+    assert peak < 8e6
+
+
+def test_a_cluster_for_every_three_proteins_is_counted_on():
+    by_vectors = DiscoveryConfig(neighbors="embedding")
+    aligned, alone = (needed_bytes(10**5, config, ENCODER, streamed=False) for config in (CONFIG, by_vectors))
+    assert aligned - alone > 33_333 * 1024 * 64  # the logits of a batch that is trained on

@@ -82,6 +82,9 @@ MERGE_COSINE = 0.5
 SAME_PART_COSINE = 0.8
 """The same for parts of the alignments: that no profile connects them speaks against joining them."""
 
+BLOCK_COSINES = 1 << 24
+"""Cosines of pairs of pieces that are in memory at once."""
+
 MeansOf = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """From groups of proteins (N,), numbered from 0, to the directions of their vectors' means, (G, Q)."""
 
@@ -443,8 +446,13 @@ def label_pieces(
     labels = np.full(len(pieces), -1, dtype=np.int64)
     used = pieces >= 0
     if used.any():
-        means = group_means(head.points(vectors), pieces)
-        labels[used] = (means @ unit(head.prototypes).T).argmax(axis=1)[pieces[used]]
+        means, prototypes = group_means(head.points(vectors), pieces), unit(head.prototypes)
+        size = max(1, BLOCK_COSINES // len(prototypes))
+        cluster_of = [
+            (means[start : start + size] @ prototypes.T).argmax(axis=1)
+            for start in range(0, len(means), size)
+        ]
+        labels[used] = np.concatenate(cluster_of)[pieces[used]]
     return labels
 
 
@@ -481,13 +489,22 @@ def join_pieces(
     used, index = np.unique(pieces[pieces >= 0], return_inverse=True)
     sums = _sums(points[pieces >= 0], index)
     means = unit(sums)
-    cosine = (means @ means.T).astype(np.float32)
-    np.fill_diagonal(cosine, -np.inf)
-    # The nearest of each, kept up to date, so that a step looks at one row and not at all of them.
-    nearest = cosine.argmax(axis=1)
-    value = cosine[np.arange(len(used)), nearest]
     alive = np.ones(len(used), dtype=bool)
     joined = np.arange(len(used))
+    # The nearest of each, kept up to date, so that a step looks at few pieces, and never at all pairs.
+    nearest, value = np.zeros(len(used), np.int64), np.full(len(used), -np.inf, np.float32)
+    size = max(1, BLOCK_COSINES // max(1, len(used)))
+
+    def look_again(rows: slice | NDArray[np.int64]) -> None:
+        cosine = (means[rows] @ means.T).astype(np.float32)
+        cosine[:, ~alive] = -np.inf
+        places = np.arange(len(cosine))
+        cosine[places, np.arange(len(used))[rows]] = -np.inf
+        nearest[rows] = cosine.argmax(axis=1)
+        value[rows] = cosine[places, nearest[rows]]
+
+    for start in range(0, len(used), size):
+        look_again(slice(start, start + size))
     for _ in range(len(used) - (n_clusters or 1)):
         a = int(value.argmax())
         b = int(nearest[a])
@@ -498,15 +515,14 @@ def join_pieces(
         alive[b] = False
         joined[joined == b] = a
         means[a] = unit(sums[a : a + 1])[0]
+        value[b] = -np.inf
         row = np.where(alive, means @ means[a], -np.inf)
         row[a] = -np.inf
-        cosine[a], cosine[:, a] = row, row
-        cosine[b], cosine[:, b] = -np.inf, -np.inf
-        for changed in (a, *np.flatnonzero((nearest == a) | (nearest == b)).tolist()):
-            nearest[changed] = cosine[changed].argmax()
         nearer = row > value
-        nearest[nearer] = a
-        value = np.where(alive, cosine[np.arange(len(used)), nearest], -np.inf)
+        changed = np.append(np.flatnonzero(alive & ((nearest == a) | (nearest == b))), a)
+        for start in range(0, len(changed), size):
+            look_again(changed[start : start + size])
+        nearest[nearer], value[nearer] = a, row[nearer]
     groups = np.full(len(pieces), -1, dtype=np.int64)
     groups[pieces >= 0] = np.unique(joined, return_inverse=True)[1][index]
     return groups

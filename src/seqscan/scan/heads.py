@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqscan.errors import InvalidParameter
-from seqscan.head import ClusterHead, Whitening, fit_whitening, whiten
+from seqscan.head import BLOCK_LOGITS, ClusterHead, Whitening, fit_whitening, whiten
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors.graph import NeighborGraph
 
@@ -34,7 +34,9 @@ __all__ = [
 
 
 BLOCK_ROWS = 8192
-"""Proteins or pairs whose probabilities are in memory at once."""
+"""Proteins or pairs whose probabilities are in memory at once, or fewer: those of `BLOCK_LOGITS`."""
+HELD_LOGITS = 1 << 28
+"""So many logits, 1 GB, are kept while pairs look them up; of more, each pair's are computed."""
 
 
 @dataclass(frozen=True)
@@ -229,22 +231,35 @@ def _train(
 
 def held_out_scores(head: ClusterHead, vectors: NDArray[np.float32], held_out: NDArray[np.int64]) -> HeadFit:
     """Judge a head by pairs (M, 2) it was not trained on; never by labels."""
-    logits = torch.from_numpy(head.logits(vectors))
-    labels = logits.argmax(dim=1).numpy()
-    pairs = held_out if len(held_out) else np.zeros((1, 2), dtype=np.int64)
-    shares = torch.zeros(head.n_clusters)
-    for part in logits.split(BLOCK_ROWS):
-        shares += torch.softmax(part, dim=1).sum(dim=0)
-    shares /= len(logits)
-    loss = 0.0
+    n, size = len(vectors), _block_rows(head)
     # There are many more pairs than proteins.
-    for block in torch.from_numpy(pairs).split(BLOCK_ROWS):
-        terms = scan_loss(logits[block[:, 0]], logits[block[:, 1]], entropy_weight=1.0, mean=lambda _: shares)
-        loss += float(terms.total) * len(block) / len(pairs)
+    held = torch.from_numpy(head.logits(vectors)) if n * head.n_clusters <= HELD_LOGITS else None
+
+    def logits(rows: slice | NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(head.logits(vectors[rows])) if held is None else held[rows]
+
+    labels = np.empty(n, dtype=np.int64)
+    shares = torch.zeros(head.n_clusters)
+    for start in range(0, n, size):
+        part = logits(slice(start, start + size))
+        labels[start : start + size] = part.argmax(dim=1).numpy()
+        shares += torch.softmax(part, dim=1).sum(dim=0)
+    shares /= n
+    pairs = held_out if len(held_out) else np.zeros((1, 2), dtype=np.int64)
+    loss = 0.0
+    for start in range(0, len(pairs), size):
+        anchors, neighbors = pairs[start : start + size].T
+        terms = scan_loss(logits(anchors), logits(neighbors), entropy_weight=1.0, mean=lambda _: shares)
+        loss += float(terms.total) * len(anchors) / len(pairs)
     agreement = float((labels[pairs[:, 0]] == labels[pairs[:, 1]]).mean())
-    sizes = np.bincount(labels) / len(labels)
+    sizes = np.bincount(labels) / n
     modularity = agreement - float((sizes**2).sum())
     return HeadFit(head, loss, agreement, modularity, int((sizes > 0).sum()))
+
+
+def _block_rows(head: ClusterHead) -> int:
+    """Return of how many proteins or pairs the logits of a head are taken at once."""
+    return min(BLOCK_ROWS, max(1, BLOCK_LOGITS // head.n_clusters))
 
 
 def self_label(
@@ -268,22 +283,30 @@ def self_label(
     kept : bool
     """
     head = fit.head
-    probabilities = head.probabilities(vectors)
-    confident = probabilities.max(axis=1) >= threshold
+    surest, labels = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.int64)
+    for part in head.blocks(len(vectors)):
+        probabilities = head.probabilities(vectors[part])
+        surest[part], labels[part] = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    confident = surest >= threshold
     if not confident.any():
         return fit, False
     x = torch.from_numpy(head.points(vectors[confident]))
-    target = torch.from_numpy(probabilities[confident].argmax(axis=1))
+    target = torch.from_numpy(labels[confident])
     generator = np.random.default_rng((seed, 23))
     prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone())
     optimizer = torch.optim.Adam([prototypes], lr=learning_rate)
+    size = _block_rows(head)
     for _ in range(n_steps):
         rows = torch.arange(len(x))
         if len(x) > BLOCK_ROWS:
             rows = torch.from_numpy(generator.choice(len(x), BLOCK_ROWS, replace=False))
-        logits = x[rows] @ F.normalize(prototypes, dim=-1).T / head.temperature
+        # `self_label_loss`, block by block: all logits of thousands of clusters would take gigabytes.
+        weights = 1.0 / torch.bincount(target[rows])[target[rows]].float()
         optimizer.zero_grad()
-        self_label_loss(logits, target[rows]).backward()
+        for own, weight in zip(rows.split(size), weights.split(size), strict=True):
+            logits = x[own] @ F.normalize(prototypes, dim=-1).T / head.temperature
+            losses = F.cross_entropy(logits, target[own], reduction="none")
+            ((weight * losses).sum() / weights.sum()).backward()
         optimizer.step()
     trained = F.normalize(prototypes.detach(), dim=-1).numpy()
     new = held_out_scores(replace(head, prototypes=trained), vectors, held_out)

@@ -131,7 +131,7 @@ def discover(
         fine = train(rest, held_out, over_provision(len(vectors), n_clusters), config)[:N_CANDIDATES]
         smallest = smallest_part(len(vectors), n_clusters)
         divisions = {
-            f"head {i}": linked_groups(rest, one.head.logits(vectors).argmax(axis=1), n_clusters, smallest)
+            f"head {i}": linked_groups(rest, one.head.labels(vectors), n_clusters, smallest)
             for i, one in enumerate(fine)
         }
         min_cosine = MERGE_COSINE
@@ -177,7 +177,7 @@ def discover(
     }
     asked = hidden(groups)
     if teach and asked.any():
-        given = chosen.head.logits(vectors[asked]).argmax(axis=1)
+        given = chosen.head.labels(vectors[asked])
         notes["hidden_pieces_found"] = float((given == groups[asked]).mean())
     sureness = chosen.head.sureness(vectors[unseen])
     return ChosenHead(held_out_scores(in_use, vectors, held_out), held_out, sureness, notes)

@@ -329,12 +329,10 @@ def stream_head(
 
 def stream_labels(head: ClusterHead, store: EmbeddingStore) -> Iterator[tuple[slice, NDArray[np.int32]]]:
     """Yield the clusters of a store's proteins, some thousand at a time, with the rows they are."""
-    size = max(1, (1 << 24) // head.n_clusters)
     for part, block in store.blocks():
-        for start in range(0, len(block), size):
-            logits = head.logits(block[start : start + size])
-            rows = slice(part.start + start, part.start + start + len(logits))
-            yield rows, logits.argmax(axis=1).astype(np.int32)
+        for own in head.blocks(len(block)):
+            rows = slice(part.start + own.start, part.start + own.stop)
+            yield rows, head.logits(block[own]).argmax(axis=1).astype(np.int32)
 
 
 def used_clusters(head: ClusterHead, store: EmbeddingStore) -> ClusterHead:
