@@ -86,10 +86,11 @@ class OneCluster(InvalidParameter):
         super().__init__(
             "clusters",
             "auto" if n_clusters is None else n_clusters,
-            "all proteins are alike: they make one cluster",
+            "all proteins come into one cluster, as those of one family do; with no other to tell them from, "
+            "there is no model to make",
             remedy="Give "
-            + ("a number of clusters, or " if n_clusters is None else "")
-            + "more, or less similar, proteins.",
+            + ("a number of clusters to divide a family by, or " if n_clusters is None else "")
+            + "proteins of other families too.",
         )
 
 

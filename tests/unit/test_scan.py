@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqscan.errors import InvalidParameter
+from seqscan.errors import InvalidParameter, OneCluster
 from seqscan.head import ClusterHead, Whitening
 from seqscan.losses import scan_loss
 from seqscan.neighbors import ExactNeighbors, NeighborGraph, held_out_proteins
@@ -297,6 +297,11 @@ class TestDiscover:
         assert len(notes["excess_agreement"]) == 2, "the sharper one was no better"
         assert notes["hidden_pieces_found"] == 1.0
         assert same_partition(fit.head.logits(vectors).argmax(axis=1), truth)
+
+    def test_one_family_is_an_error_that_says_what_to_do(self):
+        vectors, _ = blobs([30, 30])
+        with pytest.raises(OneCluster, match=r"one cluster.*Give a number of clusters.*other families"):
+            discover(vectors, near(vectors), None, SMALL, seed=0, pieces=np.zeros(60, dtype=np.int64))
 
     def test_same_seed_same_result(self):
         vectors, _ = blobs([15, 40, 25], spread=0.5)

@@ -97,7 +97,7 @@ def test_same_after_kills(scan, monkeypatch, tmp_path):
 
 
 def test_all_alike(scan):
-    with pytest.raises(InvalidParameter, match="all proteins are alike"):
+    with pytest.raises(InvalidParameter, match="all proteins come into one cluster"):
         scan(pieces=np.zeros(N, np.int64))
 
 
