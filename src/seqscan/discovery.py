@@ -241,6 +241,7 @@ def discover_categories(
     config: DiscoveryConfig,
     log: StageLog,
     *,
+    encoder: AbstractEncoder | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Find the clusters of a corpus. No label is read.
@@ -254,6 +255,8 @@ def discover_categories(
         For what the stages leave; a stage that was done is skipped.
     config : DiscoveryConfig
     log : StageLog
+    encoder : AbstractEncoder, optional
+        That of `config`, if it is loaded already.
     on_progress : callable, optional
         Called with the work done and in all, within a stage.
 
@@ -269,7 +272,7 @@ def discover_categories(
     device = best_device()
     job = _Job(corpus.reordered(order), corpus_key, folder, config, log, device, on_progress)
     aligns = _aligns(config)
-    encoder = _load_encoder(config).to(device)
+    encoder = _usable(encoder or load_encoder(config.encoder), config).to(device)
     weights = encoder.checksum()
 
     aligned = _align(job) if aligns else _Aligned()
@@ -328,9 +331,8 @@ def _aligns(config: DiscoveryConfig) -> bool:
     return False
 
 
-def _load_encoder(config: DiscoveryConfig) -> AbstractEncoder:
-    """Read the encoder; refuse one that cannot be trained where that is asked for."""
-    encoder = load_encoder(config.encoder)
+def _usable(encoder: AbstractEncoder, config: DiscoveryConfig) -> AbstractEncoder:
+    """Return the encoder; refuse one that cannot be trained where that is asked for."""
     if config.finetune and not isinstance(encoder, TrainableEncoder):
         raise InvalidParameter(
             "encoder", config.encoder, "joint learning trains the package's own networks alone",

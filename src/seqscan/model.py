@@ -23,7 +23,7 @@ from seqscan.novelty import Novelty
 from seqscan.prior import DomainPrior
 from seqscan.results import Assignments
 
-__all__ = ["Model", "load_head", "record_blocks", "save_head"]
+__all__ = ["Model", "load_clusters", "load_head", "record_blocks", "save_head"]
 
 _BLOCK_RECORDS = 4096
 _BLOCK_RESIDUES = 1 << 20
@@ -54,7 +54,7 @@ class Model:
     @property
     def tied(self) -> NDArray[np.int64]:
         """Pairs of clusters that profiles tie, (T, 2)."""
-        return np.array(self.content.get("tied", []), dtype=np.int64).reshape(-1, 2)
+        return _tied(self.content)
 
     def save(self, path: str | Path) -> None:
         """Write a model artifact; replaces `path` if it is a model."""
@@ -157,6 +157,23 @@ class Model:
             known_shares=self.novelty.known_shares(scores),
             novel=novel,
         )
+
+
+def load_clusters(path: str | Path) -> tuple[ClusterHead, NDArray[np.int64]]:
+    """Read a model's head and the pairs of clusters that profiles tie, (T, 2), without its encoder.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no model, or it is damaged.
+    """
+    content = read_manifest(path, "model", verify=True).content
+    head = _read_head(Path(path) / "head.safetensors", float(content["temperature"]))
+    return head, _tied(content)
+
+
+def _tied(content: dict[str, Any]) -> NDArray[np.int64]:
+    return np.array(content.get("tied", []), dtype=np.int64).reshape(-1, 2)
 
 
 def _write_head(head: ClusterHead, path: Path) -> None:

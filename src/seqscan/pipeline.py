@@ -18,7 +18,7 @@ from seqscan.artifact import VERSION, file_checksum, write_atomically
 from seqscan.baselines import aggregate, run_baselines
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
-from seqscan.encoder import load_encoder
+from seqscan.encoder import AbstractEncoder, load_encoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import Record, RejectionLedger, read_fasta
@@ -145,10 +145,13 @@ def run(
 
     proteins, key = _read(job)
     corpus, key = _cut(job, proteins, key) if config.segment else (proteins, key)
-    job, needed = _fitted(job, len(corpus))
+    encoder = load_encoder(config.discovery.encoder)
+    job, needed = _fitted(job, len(corpus), encoder)
     if truth is not None:
         check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
-    found = discover_categories(corpus, key, work, job.config.discovery, log, on_progress=on_progress)
+    found = discover_categories(
+        corpus, key, work, job.config.discovery, log, encoder=encoder, on_progress=on_progress
+    )
     partition = _assign(proteins, corpus, found, config.min_probability)
     key = _write_tables(job, partition)
     key = _write_domains(job, partition, key)
@@ -322,10 +325,10 @@ def cut_records(
         yield Record(f"{proteins.ids[row]}/{start + 1}-{end}", proteins.descriptions[row], text)
 
 
-def _fitted(job: _Job, n: int) -> tuple[_Job, int]:
+def _fitted(job: _Job, n: int, encoder: AbstractEncoder) -> tuple[_Job, int]:
     """Return the job with the way of working that keeps within the memory, and the bytes n records need."""
     asked = job.config.discovery
-    discovery, needed = fitted_to_memory(n, asked, load_encoder(asked.encoder), job.config.memory_bytes)
+    discovery, needed = fitted_to_memory(n, asked, encoder, job.config.memory_bytes)
     if discovery.streamed and not asked.streamed:
         logger.warning("working in shards to keep within %.1f GB of memory", job.config.memory_bytes / 1e9)
     if job.config.segment:

@@ -10,7 +10,7 @@ from seqscan.artifact import write_artifact
 from seqscan.encoder import save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
 from seqscan.head import ClusterHead
-from seqscan.model import Model, record_blocks
+from seqscan.model import Model, load_clusters, record_blocks
 from seqscan.novelty import fit_novelty
 from seqscan.results import ASSIGNMENT_COLUMNS, NOVELTY_COLUMNS
 
@@ -141,3 +141,15 @@ def test_novelty_columns_are_there_when_asked_for(model, family_records, tmp_pat
     assert 0 < sum(row[-1] == "novel" for row in rows) < 36
     unsure = table(loaded, family_records, tmp_path / "d.tsv", false_alarm_rate=0.01, min_probability=0.9)
     assert b"\tnot sure\n" in unsure
+
+
+def test_what_a_model_knows_of_its_clusters_is_read_without_its_encoder(model, tmp_path, monkeypatch):
+    replace(model, content={"tied": [[0, 2]]}).save(tmp_path / "model")
+    monkeypatch.setattr(module, "load_encoder", None)
+    head, tied = load_clusters(tmp_path / "model")
+    np.testing.assert_array_equal(head.prototypes, model.head.prototypes)
+    assert head.temperature == 0.2
+    assert tied.tolist() == [[0, 2]]
+    (tmp_path / "model" / "head.safetensors").unlink()
+    with pytest.raises(ArtifactError, match="missing"):
+        load_clusters(tmp_path / "model")

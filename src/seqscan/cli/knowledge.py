@@ -228,7 +228,6 @@ def ontology(
     from seqscan.knowledge.export import SUFFIXES, write_members, write_ontology
     from seqscan.knowledge.finished import categories_of_run
     from seqscan.knowledge.page import ontology_part, update_page
-    from seqscan.model import Model
 
     page = _page(page, output)
     members = output.with_name(f"{output.stem}.members.tsv")
@@ -237,7 +236,7 @@ def ontology(
         raise InvalidParameter(
             "annotations", str(annotations), "go together with --ontology: give both or none"
         )
-    found, known = categories_of_run(run, Model.load(run / "model"))
+    found, known = categories_of_run(run)
     notes = [f"{len(found)} categories from {sum(len(c.clusters) == 1 for c in found)} clusters"]
     terms = None
     if annotations is not None and ontology is not None:

@@ -21,7 +21,7 @@ from seqscan.errors import ArtifactError, InputError
 from seqscan.knowledge.candidates import Knowledge
 from seqscan.knowledge.categories import Category, categories, cluster_means, covariance_within
 from seqscan.knowledge.support import MAX_ALIGNED, Surroundings, aligned, nearest
-from seqscan.model import Model
+from seqscan.model import load_clusters
 from seqscan.results import Assignments
 from seqscan.store import EmbeddingStore, unit
 from seqscan.tables import Table
@@ -125,21 +125,19 @@ def surroundings(
     if alignments is None:
         alignments = n <= MAX_ALIGNED and find_mmseqs() is not None
     graph = aligned([run.corpus[int(row)] for row in rows], threads=threads) if alignments else nothing
-    points = Model.load(Path(path).parent / "model").head.points(run.store.vectors())
-    near = nearest(points[rows], annotated)
+    head, _ = load_clusters(Path(path).parent / "model")
+    near = nearest(head.points(run.store.vectors())[rows], annotated)
     how = "clusters and neighbors by the run's vectors" + (", and alignments" if alignments else "")
     return Surroundings(table.ids, table.labels, table.probabilities, near, graph), how
 
 
-def categories_of_run(output: str | Path, model: Model) -> tuple[list[Category], Knowledge]:
+def categories_of_run(output: str | Path) -> tuple[list[Category], Knowledge]:
     """Build the graph of categories of a run, from its tables and, if they are there, its vectors.
 
     Parameters
     ----------
     output : path
-        Its folder.
-    model : Model
-        Says which clusters are tied; its prototypes stand in for the vectors if `work` is gone.
+        Its folder. The prototypes of the model stand in for the vectors if `work` is gone.
 
     Returns
     -------
@@ -149,19 +147,22 @@ def categories_of_run(output: str | Path, model: Model) -> tuple[list[Category],
 
     Raises
     ------
+    ArtifactError
+        If there is no model, or it is damaged.
     InputError
         If no protein has a cluster, or a table does not fit the model.
     """
+    head, tied = load_clusters(Path(output) / "model")
     path = Path(output) / "assignments.tsv"
     table = Assignments.read(path)
     numbers = np.unique(table.labels[table.assigned])
     if not len(numbers):
         raise InputError(str(path), "no protein has a cluster")
-    if numbers[-1] >= model.head.n_clusters:
-        reason = f"names cluster {numbers[-1]}, the model has {model.head.n_clusters}"
+    if numbers[-1] >= head.n_clusters:
+        reason = f"names cluster {numbers[-1]}, the model has {head.n_clusters}"
         raise InputError(str(path), reason, remedy="Run again.")
     run = find_run(output)
-    means: NDArray[np.floating] = unit(model.head.prototypes)[numbers]
+    means: NDArray[np.floating] = unit(head.prototypes)[numbers]
     covariance = None
     known = Knowledge(table.ids)
     if run is not None:
@@ -175,7 +176,7 @@ def categories_of_run(output: str | Path, model: Model) -> tuple[list[Category],
             table.ids, [texts[int(row)] for row in rows], [run.corpus[int(row)] for row in rows]
         )
     known = replace(known, representatives=_representatives(Path(output) / "clusters.tsv"))
-    return categories(table.labels, means, numbers, covariance=covariance, tied=model.tied), known
+    return categories(table.labels, means, numbers, covariance=covariance, tied=tied), known
 
 
 def _representatives(path: Path) -> dict[int, str]:
