@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ import pyarrow.csv as pc
 from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
+from seqscan.artifact import scratch_folder
 from seqscan.errors import MissingDependency, SeqscanError
 
 __all__ = [
@@ -159,8 +159,7 @@ def align_all(
         If there is no MMseqs2.
     """
     rows = np.arange(len(sequences)) if rows is None else rows
-    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         targets = folder / "in.fasta"
         write_rows(sequences, rows, targets)
         wanted = targets
@@ -228,8 +227,7 @@ def align_to(
     MissingDependency
         If there is no MMseqs2.
     """
-    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         write_rows(sequences, np.arange(len(sequences)), folder / "all.fasta")
         write_rows(sequences, np.array(targets, dtype=np.int64), folder / "targets.fasta")
         _mmseqs(
@@ -286,8 +284,7 @@ def _representative(
     sequences: Sequence[NDArray[np.uint8]], command: str, options: Sequence[str], threads: int
 ) -> NDArray[np.int64]:
     """Return the row of each sequence's representative, (N,); its own for one that the program leaves out."""
-    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         write_rows(sequences, np.arange(len(sequences)), folder / "in.fasta")
         _mmseqs(command, folder / "in.fasta", folder / "out", folder / "tmp", *options, "--threads", threads)
         pairs = np.loadtxt(folder / "out_cluster.tsv", dtype=np.int64, delimiter="\t", ndmin=2)

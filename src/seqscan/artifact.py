@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ __all__ = [
     "file_checksum",
     "read_manifest",
     "remove_leftovers",
+    "scratch_folder",
     "write_artifact",
     "write_atomically",
 ]
@@ -246,6 +248,30 @@ def remove_leftovers(path: Path, *, but: Path | None = None) -> None:
                     left.unlink()
             finally:
                 os.close(descriptor)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder in the system's scratch, gone afterwards; also remove those that killed processes left.
+
+    Examples
+    --------
+    >>> with scratch_folder() as folder:
+    ...     _ = (folder / "hits.tsv").write_text("")
+    >>> folder.exists()
+    False
+    """
+    # Of this machine alone: where machines share a folder, not all see each other's locks.
+    place = Path(tempfile.gettempdir()) / f"scratch-{platform.node()}"
+    remove_leftovers(place)
+    folder = Path(tempfile.mkdtemp(prefix=_hidden(place)))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _with_article(noun: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
-from seqscan.artifact import write_atomically
+from seqscan.artifact import scratch_folder, write_atomically
 from seqscan.baselines import kmeans_on_pca, leiden, run_baselines, shuffled
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.device import best_device
@@ -88,8 +87,7 @@ def benchmark(
     say = on_line or (lambda line: None)
     seeds = range(config.seed, config.seed + n_seeds)
     runs: list[_Run] = []
-    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         corpus = write_corpus(folder / "corpus", read_fasta(source, rejected=RejectionLedger()))
         mixed = _shuffled(corpus, folder / "mixed", config.seed)
         for run in chain(

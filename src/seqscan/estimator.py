@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from numbers import Integral
 from pathlib import Path
@@ -13,6 +12,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from seqscan.artifact import scratch_folder
 from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.errors import InvalidParameter
@@ -225,8 +225,7 @@ class SeqSCAN(ClusterMixin, BaseEstimator):
             If a record is no protein sequence, or has the id of another.
         """
         config = self.config
-        with tempfile.TemporaryDirectory(prefix="seqscan-") as name, threads_kept():
-            folder = Path(name)
+        with scratch_folder() as folder, threads_kept():
             corpus = write_corpus(folder / "corpus", records)
             (folder / "stages").mkdir()
             found = discover_categories(corpus, "", folder, config, StageLog(folder / "stages"))

@@ -8,7 +8,6 @@ sample a protein has few relatives: a part of the proteins searches through all.
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seqscan.artifact import scratch_folder
 from seqscan.corpus import Corpus
 from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
 from seqscan.encoder import load_encoder
@@ -159,10 +159,10 @@ def _probe(
         ),
     )
     done: list[Stage] = []
-    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
-        fasta = Path(name) / "sample.fasta"
+    with scratch_folder() as folder:
+        fasta = folder / "sample.fasta"
         fasta.write_text("".join(f">p{row}\n{corpus.residues(int(row))}\n" for row in rows))
-        output = Path(name) / "out"
+        output = folder / "out"
         scores = run(fasta, output, few, on_end=done.append)
         fixed = {
             "finetune": _size(output / "work" / "encoder"),

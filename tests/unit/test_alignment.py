@@ -182,7 +182,7 @@ def test_a_run_that_is_told_to_end_leaves_no_program_and_no_scratch(tmp_path, nu
         stderr=subprocess.DEVNULL,
     ) as run:
         until = time.monotonic() + 120
-        while not _commands_with(f"{scratch}/seqscan-") and time.monotonic() < until:
+        while not _commands_with(f"{scratch}/.scratch-") and time.monotonic() < until:
             time.sleep(0.05)
         assert run.poll() is None
         run.send_signal(number)

@@ -13,7 +13,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from seqscan import artifact
-from seqscan.artifact import Manifest, file_checksum, read_manifest, write_artifact, write_atomically
+from seqscan.artifact import (
+    Manifest,
+    file_checksum,
+    read_manifest,
+    scratch_folder,
+    write_artifact,
+    write_atomically,
+)
 from seqscan.errors import ArtifactError
 
 
@@ -191,6 +198,29 @@ def test_what_a_live_process_writes_is_left_alone(tmp_path):
             pass
         slow.write_text("slow")
     assert names(tmp_path) == ["a", "store"]
+
+
+WAITING = """
+import time
+from seqscan.artifact import scratch_folder
+
+with scratch_folder() as folder:
+    (folder / "hits.tsv").write_text("")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_scratch_of_a_live_process_stays_and_that_of_a_killed_one_goes():
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True) as other:
+        theirs = Path(other.stdout.readline().strip())
+        with scratch_folder() as mine:
+            assert mine.is_dir()
+            assert (theirs / "hits.tsv").exists()
+        other.kill()
+    assert theirs.exists()
+    with scratch_folder():
+        assert not theirs.exists()
 
 
 def test_permissions_follow_the_umask(example, tmp_path):

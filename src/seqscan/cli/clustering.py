@@ -97,15 +97,14 @@ def run(
 
 
 def say_plan(source: str, config: RunConfig) -> None:
-    import tempfile
-
+    from seqscan.artifact import scratch_folder
     from seqscan.corpus import write_corpus
     from seqscan.fasta import RejectionLedger, read_fasta
     from seqscan.plan import plan
 
-    with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
+    with scratch_folder() as folder:
         records = read_fasta(source, rejected=RejectionLedger(), max_length=config.max_length)
-        expected = plan(write_corpus(Path(name) / "corpus", records), config)
+        expected = plan(write_corpus(folder / "corpus", records), config)
     typer.echo(f"{expected.n_proteins} proteins, {expected.n_residues} residues")
     typer.echo(f"{'stage':<16} {'seconds':>10} {'disk, MB':>10}")
     for stage in expected.stages:
