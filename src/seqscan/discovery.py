@@ -90,6 +90,8 @@ class DiscoveryConfig:
     threads : int
     streamed : bool
         Mine neighbors and train heads from the store, in shards: less memory, and no choice among heads.
+    max_pieces : int, optional
+        Work like that too if alignments hold the proteins together in more pieces than this.
     scan : ScanConfig
     joint : FinetuneConfig
     """
@@ -102,6 +104,7 @@ class DiscoveryConfig:
     seed: int = 0
     threads: int = 2
     streamed: bool = False
+    max_pieces: int | None = None
     scan: ScanConfig = field(default_factory=ScanConfig)
     joint: FinetuneConfig = field(default_factory=FinetuneConfig)
 
@@ -280,6 +283,10 @@ def discover_categories(
     if aligned.divided is not None:
         pieces = held_together(aligned.divided, embedded.store, config.n_clusters)
         aligned = replace(aligned, pieces=pieces)
+        if config.max_pieces is not None and int(pieces.max()) >= config.max_pieces and not config.streamed:
+            logger.warning("working in shards: %d pieces need more memory than was given", pieces.max() + 1)
+            config = replace(config, streamed=True)
+            job = replace(job, config=config)
     clustered = _cluster(job, FIRST, embedded, aligned)
     curves: list[dict[str, Any]] = []
     if config.finetune:

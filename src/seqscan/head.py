@@ -94,11 +94,10 @@ class ClusterHead:
 
     def sureness(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability (N,) of the likeliest cluster of each vector (N, P)."""
-        block = max(1, BLOCK_LOGITS // self.n_clusters)
-        parts = [vectors[start : start + block] for start in range(0, len(vectors), block)]
-        return np.concatenate(
-            [self.probabilities(part).max(axis=1) for part in parts] or [np.empty(0, np.float32)]
-        )
+        found = np.empty(len(vectors), dtype=np.float32)
+        for part in self.blocks(len(vectors)):
+            found[part] = self.probabilities(vectors[part]).max(axis=1)
+        return found
 
     def assign(
         self, ids: Sequence[str], vectors: NDArray[np.float32], *, min_probability: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 
 from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
@@ -21,17 +22,21 @@ LOGIT_BYTES = 32
 """What judging, assigning and self-labelling hold of each logit of a block; 28 were measured."""
 TRAINED_LOGIT_BYTES = 64
 """What training holds of each logit of a batch, gradients included; 55 were measured."""
+PROTEINS_PER_PIECE = 20
+"""Expected; `pfam_all_dev` has a hundred. A run that finds too many for its memory goes on in shards."""
 LINK_BYTES = 20_000
 """A prototype before clusters are joined, what trains it, and its links to others."""
 
 
-def needed_bytes(n: int, config: DiscoveryConfig, encoder: AbstractEncoder, *, streamed: bool) -> int:
+def needed_bytes(
+    n: int, config: DiscoveryConfig, encoder: AbstractEncoder, *, streamed: bool, n_pieces: int | None = None
+) -> int:
     """Return the highest memory of a run on n proteins, bytes.
 
     In memory: vectors in single precision, centered and whitened a few times over, both graphs and the pairs
-    made of them, logits, and prototypes, of which alignments may give one for every three proteins. In
-    shards: vectors once for the tables, the alignments, the pairs, and prototypes with what trains and joins
-    them. The tree of clusters, 8 bytes for each pair of them, is counted in neither.
+    made of them, logits, and a prototype for each of the pieces that alignments give, `n_pieces` if they are
+    known. In shards: vectors once for the tables, the alignments, the pairs, and prototypes with what trains
+    and joins them. The tree of clusters, 8 bytes for each pair of them, is counted in neither.
     """
     n_clusters = over_provision(n, config.n_clusters) if n >= 6 else 2
     weights = sum(tensor.nbytes for tensor in encoder.state_dict().values())
@@ -41,13 +46,22 @@ def needed_bytes(n: int, config: DiscoveryConfig, encoder: AbstractEncoder, *, s
     if streamed:
         prototypes = LINK_BYTES * n_prototypes(n, config.n_clusters) + 16 * vector * n_clusters
         return fixed + n * (2 * vector + pairs) + prototypes
-    aligned = config.neighbors != "embedding" and config.n_clusters is None
-    n_pieces = n // 3 if aligned else 0
+    if n_pieces is None:
+        n_pieces = n // PROTEINS_PER_PIECE if config.neighbors != "embedding" else 0
     most = max(n_clusters, n_pieces)
     batch = config.scan.batch_size * max(config.scan.n_heads * n_clusters, n_pieces)
     logits = 4 * min(n * most, HELD_LOGITS)
     logits += max(LOGIT_BYTES * min(n * most, BLOCK_LOGITS), TRAINED_LOGIT_BYTES * batch)
     return fixed + n * (6 * vector + 2 * pairs) + logits + 16 * vector * most
+
+
+def most_pieces(n: int, config: DiscoveryConfig, encoder: AbstractEncoder, budget: int) -> int:
+    """Return how many pieces the alignments of n proteins may give to a run in memory of so many bytes."""
+
+    def too_many(n_pieces: int) -> bool:
+        return needed_bytes(n, config, encoder, streamed=False, n_pieces=n_pieces) > budget
+
+    return bisect_left(range(n + 1), True, key=too_many) - 1
 
 
 def fitted_to_memory(
@@ -71,7 +85,8 @@ def fitted_to_memory(
     for streamed in sorted({config.streamed, True}):
         needed = needed_bytes(n, config, encoder, streamed=streamed)
         if needed <= budget:
-            return replace(config, streamed=streamed), needed
+            most = None if streamed else most_pieces(n, config, encoder, budget)
+            return replace(config, streamed=streamed, max_pieces=most), needed
     raise InvalidParameter(
         "memory",
         budget,

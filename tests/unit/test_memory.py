@@ -1,6 +1,7 @@
 """The memory a run needs, and the way of working that keeps within a budget."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,13 +24,13 @@ ENCODER = load_encoder()
 
 def test_plenty_of_memory_changes_nothing():
     fitted, needed = fitted_to_memory(6000, CONFIG, ENCODER, 8 * 10**9)
-    assert fitted == CONFIG
+    assert fitted == replace(CONFIG, max_pieces=6000)
     assert 1.4e9 < needed < 3e9
 
 
 def test_less_memory_works_in_shards():
     whole, shards = (needed_bytes(10**6, CONFIG, ENCODER, streamed=streamed) for streamed in (False, True))
-    assert shards < whole / 3
+    assert shards < whole / 2
     fitted, needed = fitted_to_memory(10**6, CONFIG, ENCODER, (whole + shards) // 2)
     assert fitted.streamed
     assert needed == shards
@@ -94,7 +95,12 @@ def test_no_step_holds_what_many_clusters_say_of_all_proteins(many, step, monkey
     assert peak < 8e6
 
 
-def test_a_cluster_for_every_three_proteins_is_counted_on():
-    by_vectors = DiscoveryConfig(neighbors="embedding")
-    aligned, alone = (needed_bytes(10**5, config, ENCODER, streamed=False) for config in (CONFIG, by_vectors))
-    assert aligned - alone > 33_333 * 1024 * 64  # the logits of a batch that is trained on
+def test_as_many_pieces_as_the_budget_holds():
+    budget = 8_000_000_000
+    fitted, needed = fitted_to_memory(10**5, CONFIG, ENCODER, budget)
+    most = fitted.max_pieces
+    assert needed < budget
+    assert needed_bytes(10**5, CONFIG, ENCODER, streamed=False, n_pieces=most) <= budget
+    assert needed_bytes(10**5, CONFIG, ENCODER, streamed=False, n_pieces=most + 1) > budget
+    # The logits of a batch that is trained on.
+    assert budget - needed_bytes(10**5, CONFIG, ENCODER, streamed=False, n_pieces=0) < most * 1024 * 128
