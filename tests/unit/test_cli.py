@@ -155,6 +155,25 @@ def test_embed(seqscan, folder, model, family_records):
     np.testing.assert_allclose(store.vectors(), expected, atol=2e-3, rtol=2e-3)
 
 
+def test_embed_does_not_replace_the_store_of_other_proteins_or_another_encoder(seqscan, folder):
+    store = ("-o", folder / "store", "--threads", 1)
+    encoder = ("--encoder", folder / "encoder")
+    assert seqscan("embed", folder / "in.fasta", *store, *encoder)[0] == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "other.fasta").write_text(">a\nMKVLAT\n>bad\nMK1L\n>worse\n1\n")
+    code, _, err = seqscan("embed", folder / "other.fasta", *store, *encoder)
+    assert code == 2
+    assert "store': holds vectors of other proteins, made from " in err
+    code, _, err = seqscan("embed", folder / "in.fasta", *store)
+    assert code == 2
+    assert "store': holds vectors by another encoder, made from " in err
+    (folder / "other.fasta").unlink()
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    # The same proteins under another name are the same store.
+    (folder / "in.fasta").rename(folder / "renamed.fasta")
+    assert seqscan("embed", folder / "renamed.fasta", *store, *encoder)[0] == 0
+
+
 def test_embed_does_not_go_on_with_shards_of_other_proteins(seqscan, folder, monkeypatch):
     from seqscan import store as module
     from seqscan.encoder import ConvEncoder

@@ -149,11 +149,21 @@ def embed(
             write_corpus(path, read_fasta(source, rejected=ledger, max_length=max_length))
         wait_for_all()
         corpus = Corpus.open(path)
+        # The checksums, not the name: parts are used again only for the same proteins.
+        files = read_manifest(corpus.path, "corpus").files
+        content = {"encoder": network.checksum(), "input": source, "corpus": files}
+        held = read_manifest(output, "store").content if (output / "manifest.json").exists() else content
+        wait_for_all()  # every process has looked
+        if any(held.get(name) != content[name] for name in ("encoder", "corpus")):
+            if ledger is not None:
+                shutil.rmtree(path)
+            others = "by another encoder" if held.get("corpus") == files else "of other proteins"
+            raise InvalidParameter(
+                "output", str(output), f"holds vectors {others}, made from {held.get('input')}",
+                remedy="Give another folder, or remove this one first.",
+            )  # fmt: skip
         with progress_bars() as (on_start, _, on_progress):
             on_start("embed")
-            # The checksums, not the name: parts are used again only for the same proteins.
-            files = read_manifest(corpus.path, "corpus").files
-            content = {"encoder": network.checksum(), "input": source, "corpus": files}
             store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
         if ledger is not None:
             shutil.rmtree(path)
