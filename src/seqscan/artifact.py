@@ -128,6 +128,7 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
     """
     path = Path(path)
     check_replaceable(path, kind)
+    made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
     descriptor = os.open(temporary, os.O_RDONLY)
@@ -152,6 +153,9 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(descriptor)
+        for folder in made:  # what is empty, the block having failed
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def check_replaceable(path: str | Path, kind: str) -> None:

@@ -56,7 +56,7 @@ from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.threads import use_threads
 
-__all__ = ["DiscoveryConfig", "Found", "discover_categories", "held_together"]
+__all__ = ["DiscoveryConfig", "Found", "chosen_encoder", "discover_categories", "held_together"]
 
 logger = logging.getLogger(__name__)
 
@@ -275,7 +275,7 @@ def discover_categories(
     device = best_device()
     job = _Job(corpus.reordered(order), corpus_key, folder, config, log, device, on_progress)
     aligns = _aligns(config)
-    encoder = _usable(encoder or load_encoder(config.encoder), config).to(device)
+    encoder = (encoder or chosen_encoder(config)).to(device)
     weights = encoder.checksum()
 
     aligned = _align(job) if aligns else _Aligned()
@@ -338,8 +338,9 @@ def _aligns(config: DiscoveryConfig) -> bool:
     return False
 
 
-def _usable(encoder: AbstractEncoder, config: DiscoveryConfig) -> AbstractEncoder:
-    """Return the encoder; refuse one that cannot be trained where that is asked for."""
+def chosen_encoder(config: DiscoveryConfig) -> AbstractEncoder:
+    """Load the encoder; raises `InvalidParameter` if it cannot be trained and that is asked for."""
+    encoder = load_encoder(config.encoder)
     if config.finetune and not isinstance(encoder, TrainableEncoder):
         raise InvalidParameter(
             "encoder", config.encoder, "joint learning trains the package's own networks alone",

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqscan.alignment import find_mmseqs, mmseqs_version
+from seqscan.alignment import find_mmseqs, mmseqs_version, require_mmseqs
 from seqscan.alphabet import AMINO
 from seqscan.artifact import VERSION, file_checksum, write_atomically
 from seqscan.baselines import aggregate, run_baselines
 from seqscan.corpus import Corpus, write_corpus
-from seqscan.discovery import DiscoveryConfig, Found, discover_categories
-from seqscan.encoder import AbstractEncoder, load_encoder
+from seqscan.discovery import DiscoveryConfig, Found, chosen_encoder, discover_categories
+from seqscan.encoder import AbstractEncoder
 from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import Record, RejectionLedger, read_fasta
@@ -136,16 +136,17 @@ def run(
     _check_options(config)
     truth = read_truth(config.truth, config.truth_column) if config.truth else None
     context = input_checksum(Path(config.context)) if config.context else None
+    if config.segment or config.discovery.neighbors == "mmseqs2":
+        require_mmseqs()
+    encoder = chosen_encoder(config.discovery)
     source = kept_input(source, work)
     checksum = input_checksum(source)
     _check_not_of_another(output, checksum)
     log = StageLog(work / "stages", on_start, on_end)
-    log.folder.mkdir(parents=True, exist_ok=True)
     job = _Job(source, checksum, context, truth, output, config, command, log)
 
     proteins, key = _read(job)
     corpus, key = _cut(job, proteins, key) if config.segment else (proteins, key)
-    encoder = load_encoder(config.discovery.encoder)
     job, needed = _fitted(job, len(corpus), encoder)
     if truth is not None:
         check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it

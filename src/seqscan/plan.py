@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from seqscan.artifact import scratch_folder
 from seqscan.corpus import Corpus
-from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig
-from seqscan.encoder import load_encoder
+from seqscan.discovery import N_ALIGNED, N_NEIGHBORS, DiscoveryConfig, chosen_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.memory import fitted_to_memory
 from seqscan.neighbors import AlignmentNeighbors
@@ -108,7 +107,7 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
             "segment", True, "how many segments there will be is not known before all proteins are aligned",
             remedy="Leave --dry-run out: a run that is stopped goes on where it was.",
         )  # fmt: skip
-    encoder = load_encoder(config.discovery.encoder)
+    encoder = chosen_encoder(config.discovery)
     discovery, needed = fitted_to_memory(len(corpus), config.discovery, encoder, config.memory_bytes)
     n = len(corpus)
     sizes = [size for size in SAMPLES if size < n] or [n]

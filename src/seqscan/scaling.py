@@ -119,7 +119,6 @@ def cluster_store(
     use_threads(config.threads)
     first = rank() == 0
     log = StageLog(Path(output, "work", "stages"), on_start if first else None, on_end if first else None)
-    log.folder.mkdir(parents=True, exist_ok=True)
     job = _begin(store, Path(output), config)
     base: dict[str, Any] = {"store": read_manifest(store.path, "store").files, "seed": config.seed}
     search = base | {"k": config.n_neighbors, "n_probe": config.n_probe}

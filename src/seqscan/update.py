@@ -115,7 +115,6 @@ def update(
     use_threads(config.threads)
     work = output / "work"
     log = StageLog(work / "stages", on_start, on_end)
-    log.folder.mkdir(parents=True, exist_ok=True)
     source = kept_input(source, work)
     old_table = before / "assignments.tsv"
     for table in (old_table, before / "clusters.tsv"):

@@ -63,6 +63,13 @@ def test_nothing_is_left_when_the_block_fails(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_folders_made_for_an_artifact_go_when_the_block_fails(tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ValueError, match="no"), write_artifact(tmp_path / "there/new/deep/a", "store", {}):
+        raise ValueError("no")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
 def test_old_artifact_stays_when_the_block_fails(example):
     with pytest.raises(RuntimeError), write_artifact(example, "store", {"seed": 2}):
         raise RuntimeError

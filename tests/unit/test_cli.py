@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from seqscan import __version__, discovery
+from seqscan import __version__, alignment, discovery
 from seqscan.alphabet import AMINO
 from seqscan.cli.options import size
 from seqscan.encoder import save_encoder
@@ -15,7 +15,7 @@ from seqscan.head import ClusterHead
 from seqscan.model import Model
 from seqscan.prior import N_PARTS, DomainPrior
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments
-from seqscan.store import EmbeddingStore
+from seqscan.store import EmbeddingStore, write_store
 
 
 @pytest.fixture
@@ -202,6 +202,7 @@ def test_embed_does_not_go_on_with_shards_of_other_proteins(seqscan, folder, mon
 
 MISTAKES = {
     "missing input": ("run none.fasta -o out", "none.fasta: there is no such file"),
+    "missing context": ("run in.fasta -o out --segment --context none", "none: there is no such file"),
     "folder as input": ("run model -o out", "is a directory"),
     "empty input": ("run empty.fasta -o out", "the file holds no record"),
     "no FASTA": ("run truth.tsv -o out", "neither FASTA nor FASTQ"),
@@ -212,6 +213,7 @@ MISTAKES = {
     "no number of clusters": ("run in.fasta -o out --clusters many", "whole number or 'auto'"),
     "no source of neighbors": ("run in.fasta -o out --neighbors blast", "Choose from"),
     "no encoder": ("run in.fasta -o out --encoder none", "none: is not a seqscan encoder"),
+    "model as encoder": ("run in.fasta -o out --encoder model", "model: is a model, not an encoder"),
     "output is a file": ("run in.fasta -o truth.tsv", "truth.tsv: is a file"),
     "little memory": ("run in.fasta -o out --memory 1GB", "Give --memory"),
     "no size": ("run in.fasta -o out --memory much", "is not a size"),
@@ -246,6 +248,8 @@ MISTAKES = {
         "is the folder that is updated",
     ),
     "update: output is in the model": ("update in.fasta --model model -o model/new", "is the folder that is"),
+    "scan: no encoder": ("scan store -o out --encoder none", "none: is not a seqscan encoder"),
+    "scan: one cluster": ("scan store -o out --clusters 1", "must be at least 2"),
     "update: output is a file": ("update in.fasta --model model -o truth.tsv", "truth.tsv: is a file"),
     "assign: one file for both tables": (
         "assign in.fasta --model model -o new.tsv --rejected new.tsv",
@@ -277,6 +281,7 @@ def test_mistakes_are_one_line_and_exit_code_2(seqscan, folder, monkeypatch, com
     (folder / "cut.fasta.gz").write_bytes(gzip.compress((folder / "in.fasta").read_bytes())[:200])
     (folder / "other.tsv").write_text("id\tpfam\nsomeone\tPF1\n")
     (folder / "found.tsv").write_text("id\tcluster\nf0m0\t0\nf1m0\t1\n")
+    write_store(folder / "store", ["a", "b"], np.array([1, 1]), lambda rows: np.eye(2, 8)[rows], {})
     monkeypatch.setattr(discovery, "finetune", None)  # training would take minutes
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     code, out, err = seqscan(*command.split())
@@ -289,6 +294,16 @@ def test_mistakes_are_one_line_and_exit_code_2(seqscan, folder, monkeypatch, com
     # What was there is still there, and no stage that costs time was begun.
     assert {path: path.read_bytes() for path in before} == before
     assert not (folder / "out" / "work" / "stages" / "embed.json").exists()
+    # No folder is left, unless records were read: the ledger is in it.
+    assert not (folder / "out").exists() or (folder / "out" / "rejected.tsv").exists()
+
+
+@pytest.mark.parametrize("options", ["--encoder none", "--neighbors mmseqs2"])
+def test_run_tells_what_is_missing_before_it_reads(seqscan, folder, monkeypatch, options):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(alignment, "find_mmseqs", lambda: None)
+    assert seqscan("run", "in.fasta", "-o", "out", *options.split())[0] == 2
+    assert not (folder / "out").exists()
 
 
 @pytest.mark.parametrize(("text", "expected"), [("8GB", 8e9), ("1.5 gb", 1.5e9), ("2KB", 2e3), ("1TB", 1e12)])

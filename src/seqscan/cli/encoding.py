@@ -104,9 +104,7 @@ def _read_corpus(sources: list[str], path: Path) -> None:
 
     ledgers = [RejectionLedger() for _ in sources]
     readers = (read_fasta(name, rejected=ledger) for name, ledger in zip(sources, ledgers, strict=True))
-    notes = path.parent / "stages"
-    notes.mkdir(parents=True, exist_ok=True)
-    StageLog(notes).run(
+    StageLog(path.parent / "stages").run(
         "read",
         {"inputs": [file_checksum(name) for name in sources]},
         [path],
