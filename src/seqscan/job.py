@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
 
 from seqscan.artifact import file_checksum, write_atomically
-from seqscan.errors import InputError
+from seqscan.errors import InputError, InvalidParameter
 
-__all__ = ["check_folder", "input_checksum", "kept_input"]
+__all__ = ["check_folder", "check_not_of_another", "input_checksum", "kept_input"]
+
+NOTES = ("run.json", "update.json")
+"""What a finished run and a finished update say of themselves."""
 
 
 def check_folder(output: Path) -> None:
@@ -36,3 +40,33 @@ def input_checksum(source: Path) -> str:
         raise InputError(str(source), "there is no such file") from None
     except IsADirectoryError:
         raise InputError(str(source), "is a directory", remedy="Give a FASTA file.") from None
+
+
+def check_not_of_another(output: Path, own: str, checksum: str) -> None:
+    """Refuse the folder of another finished run or update.
+
+    Parameters
+    ----------
+    output : Path
+    own : str
+        Which of `NOTES` the caller writes.
+    checksum : str
+        Of the caller's input.
+    """
+    for note in (output / name for name in NOTES):
+        if not note.exists():
+            continue
+        try:
+            of = json.loads(note.read_text())["input"]
+            name, same = of["name"], note.name == own and of["sha256"] == checksum
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                str(note),
+                f"is not of a seqscan {note.stem}",
+                remedy="Give another folder, or remove the file.",
+            ) from None
+        if not same:
+            raise InvalidParameter(
+                "output", str(output), f"holds another {note.stem}, of {name}",
+                remedy="Give another folder, or remove this one first.",
+            )  # fmt: skip

@@ -23,7 +23,7 @@ from seqscan.errors import InputError, InvalidParameter
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import Record, RejectionLedger, read_fasta
 from seqscan.hierarchy import Hierarchy
-from seqscan.job import check_folder, input_checksum, kept_input
+from seqscan.job import check_folder, check_not_of_another, input_checksum, kept_input
 from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
 from seqscan.report import Architecture, Part, ReportData, project_to_plane, write_report
@@ -141,7 +141,7 @@ def run(
     encoder = chosen_encoder(config.discovery)
     source = kept_input(source, work)
     checksum = input_checksum(source)
-    _check_not_of_another(output, checksum)
+    check_not_of_another(output, "run.json", checksum)
     log = StageLog(work / "stages", on_start, on_end)
     job = _Job(source, checksum, context, truth, output, config, command, log)
 
@@ -236,25 +236,6 @@ def _check_options(config: RunConfig) -> None:
         raise InvalidParameter(
             "context", config.context, "helps to cut whole proteins", remedy="Add --segment."
         )
-
-
-def _check_not_of_another(output: Path, checksum: str) -> None:
-    """Refuse the folder of a finished run on another input."""
-    note = output / "run.json"
-    if not note.exists():
-        return
-    try:
-        of = json.loads(note.read_text())["input"]
-        name, same = of["name"], of["sha256"] == checksum
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            str(note), "is not of a seqscan run", remedy="Give another folder, or remove the file."
-        ) from None
-    if not same:
-        raise InvalidParameter(
-            "output", str(output), f"holds the run of another input, {name}",
-            remedy="Give another folder, or remove this one first.",
-        )  # fmt: skip
 
 
 def _read(job: _Job) -> tuple[Corpus, str]:

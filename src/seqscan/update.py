@@ -26,7 +26,7 @@ from seqscan.errors import InvalidParameter, NoUsableRecord
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
 from seqscan.growth import grow
 from seqscan.hierarchy import HIERARCHY_COLUMNS
-from seqscan.job import check_folder, input_checksum, kept_input
+from seqscan.job import check_folder, check_not_of_another, input_checksum, kept_input
 from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors, Pieces, find_pieces
 from seqscan.residues.domains import learn_prior
@@ -97,7 +97,12 @@ def update(
     Returns
     -------
     counts : dict
-        What `update.json` holds.
+        What `update.json` holds: counts, and what they were made from.
+
+    Raises
+    ------
+    InputError, InvalidParameter
+        If the input or an option cannot work, or the folder holds a run or another update.
     """
     model_path, output = Path(model_path), Path(output)
     before = model_path.parent
@@ -116,17 +121,19 @@ def update(
     work = output / "work"
     log = StageLog(work / "stages", on_start, on_end)
     source = kept_input(source, work)
+    checksum = input_checksum(source)
+    check_not_of_another(output, "update.json", checksum)
     old_table = before / "assignments.tsv"
     for table in (old_table, before / "clusters.tsv"):
         if not table.exists():
             logger.warning("%s is not there: the new one speaks of the new proteins alone", table)
     base = {
         "model": read_manifest(model_path, "model").files,
-        "before": file_checksum(old_table) if old_table.exists() else None,
+        "assignments": file_checksum(old_table) if old_table.exists() else None,
     }
     key = log.run(
         "read",
-        base | {"input": input_checksum(source), "max_length": config.max_length},
+        base | {"input": checksum, "max_length": config.max_length},
         [work / "corpus", output / "rejected.tsv"],
         lambda: _read(source, before, work / "corpus", output / "rejected.tsv", config.max_length),
     )
@@ -138,11 +145,12 @@ def update(
         [store],
         lambda: embed_corpus(model.encoder, corpus, store, {"from": key}, on_progress=on_progress),
     )
+    made_from = {"input": {"name": source.name, "sha256": checksum}, "before": base}
     log.run(
         "grow",
         {"from": key, "config": asdict(config), "mmseqs2": mmseqs_version() if config.align else None},
         [output / name for name in OUTPUTS],
-        lambda: _grow_and_write(model, before, corpus, EmbeddingStore.open(store), output, config),
+        lambda: _grow_and_write(model, before, corpus, EmbeddingStore.open(store), output, config, made_from),
     )
     return json.loads((output / "update.json").read_text())
 
@@ -175,7 +183,13 @@ def _records(corpus: Corpus) -> Iterator[Record]:
 
 
 def _grow_and_write(
-    model: Model, before: Path, corpus: Corpus, store: EmbeddingStore, output: Path, config: UpdateConfig
+    model: Model,
+    before: Path,
+    corpus: Corpus,
+    store: EmbeddingStore,
+    output: Path,
+    config: UpdateConfig,
+    made_from: dict[str, Any],
 ) -> None:
     parts = []
     row = 0
@@ -222,6 +236,7 @@ def _grow_and_write(
     n_pooled_before = read_manifest(corpus.path, "corpus").content["n_pooled_before"]
     counts = {
         "seqscan": VERSION,
+        **made_from,
         "n_new": len(corpus) - n_pooled_before,
         "n_pooled_before": n_pooled_before,
         "n_assigned_to_old_clusters": int(((labels >= 0) & ~new_members).sum()),
@@ -232,6 +247,7 @@ def _grow_and_write(
         "n_old_lines_kept": n_kept,
         "false_alarm_rate": config.false_alarm_rate,
         "configuration": asdict(config),
+        "mmseqs2": mmseqs_version() if config.align else None,
     }
     with write_atomically(output / "update.json") as temporary:
         temporary.write_text(json.dumps(counts, indent=1) + "\n")

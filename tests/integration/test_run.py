@@ -216,7 +216,7 @@ def test_second_call_skips_every_stage(undisturbed, server):
 def test_run_of_another_input_is_not_replaced(undisturbed, folder):
     (folder / "other.fasta").write_text(">a\nMKV\n")
     before = (undisturbed / "assignments.tsv").read_bytes()
-    with pytest.raises(InvalidParameter, match=r"holds the run of another input, in\.fasta\.gz"):
+    with pytest.raises(InvalidParameter, match=r"holds another run, of in\.fasta\.gz"):
         run(folder / "other.fasta", undisturbed, RunConfig())
     assert (undisturbed / "assignments.tsv").read_bytes() == before
     (folder / "foreign").mkdir()

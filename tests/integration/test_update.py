@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from seqscan.artifact import file_checksum, read_manifest
 from seqscan.datasets import pfam10_labels, pfam10_sequences
 from seqscan.discovery import DiscoveryConfig
 from seqscan.errors import InvalidParameter, NoUsableRecord
@@ -149,6 +150,23 @@ def test_same_bytes_and_resumed(folder, counts):
     assert done == ["skipped"] * 3
 
 
+def test_update_says_what_it_was_made_from(folder, counts):
+    assert counts["input"] == {"name": "new.fasta", "sha256": file_checksum(folder / "new.fasta")}
+    assert counts["before"]["model"] == read_manifest(folder / "before" / "model", "model").files
+    assert counts["before"]["assignments"] == file_checksum(folder / "before" / "assignments.tsv")
+
+
+@pytest.mark.parametrize(("output", "held"), [("after", "update, of new"), ("other", "run, of old")])
+def test_folder_of_another_run_or_update_is_not_replaced(folder, counts, tmp_path, output, held):
+    shutil.copytree(folder / "before", folder / "other", dirs_exist_ok=True)
+    record = next(iter(read_fasta(folder / "old.fasta")))
+    (tmp_path / "one.fasta").write_text(f">one d\n{record.sequence}\n")
+    before = (folder / output / "assignments.tsv").read_bytes()
+    with pytest.raises(InvalidParameter, match=f"holds another {held}"):
+        update(folder / "before" / "model", tmp_path / "one.fasta", folder / output, CONFIG)
+    assert (folder / output / "assignments.tsv").read_bytes() == before
+
+
 def test_the_folder_itself_is_not_written_to(folder):
     with pytest.raises(InvalidParameter, match="new folder"):
         update(folder / "before" / "model", folder / "new.fasta", folder / "before", CONFIG)
@@ -165,7 +183,8 @@ def test_grown_model_knows_what_its_new_domains_look_like(folder, counts):
 def test_standard_input_gives_what_the_file_gives(folder, counts, tmp_path, monkeypatch):
     with (folder / "new.fasta").open("rb") as handle:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=handle))
-        assert update(folder / "before" / "model", "-", tmp_path / "piped", CONFIG) == counts
+        piped = update(folder / "before" / "model", "-", tmp_path / "piped", CONFIG)
+    assert piped == counts | {"input": {"name": "input", "sha256": file_checksum(folder / "new.fasta")}}
     assert lines(tmp_path / "piped" / "assignments.tsv") == lines(folder / "after" / "assignments.tsv")
 
 

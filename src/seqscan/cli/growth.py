@@ -35,6 +35,10 @@ def update(
     for name, value in counts.items():
         if name.startswith("n_"):
             typer.echo(f"{name[2:].replace('_', ' ')}: {value}")
+    typer.echo(
+        f"all proteins, old and new: {output / 'assignments.tsv'}; clusters: {output / 'clusters.tsv'}; "
+        f"grown model: {output / 'model'}; there is no report"
+    )
 
 
 def scan(
