@@ -384,12 +384,12 @@ def test_page_keeps_its_other_parts_and_escapes(world, tmp_path):
     path = tmp_path / "knowledge.html"
     evil = "<script>alert(1)</script>"
     made = propose(found, known)
-    update_page(path, "ontology", ontology_part(made, known.ontology, [evil]))
+    update_page(path, "ontology", ontology_part(made, known.ontology, [evil]), {"Output": evil})
     first = path.read_bytes()
-    update_page(path, "ontology", ontology_part(made, known.ontology, [evil]))
+    update_page(path, "ontology", ontology_part(made, known.ontology, [evil]), {"Output": evil})
     assert path.read_bytes() == first
     table = enrich(labels, known.propagated, known.ontology)
-    update_page(path, "enrichment", enrichment_part(table, ["matched"]))
+    update_page(path, "enrichment", enrichment_part(table, ["matched"]), {"Output": "e.tsv"})
     html = path.read_text()
     assert evil not in html
     assert 'id="ontology"' in html
@@ -401,7 +401,7 @@ def test_page_keeps_its_other_parts_and_escapes(world, tmp_path):
     broken = tmp_path / "other.html"
     broken.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="no page of seqscan"):
-        update_page(broken, "ontology", {})
+        update_page(broken, "ontology", {}, {"Output": "c.obo"})
 
 
 def test_json_of_an_empty_proposal():

@@ -1,5 +1,7 @@
 """The commands that read annotations: files in, files out, and one clear line for each mistake."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -196,6 +198,18 @@ def test_one_page_holds_what_each_command_found(seqscan, out, tmp_path):
     assert 'id="enrichment"' in page
     assert 'id="ontology"' in page
     assert 'id="audit"' not in page
+
+
+def test_page_says_what_each_part_is_from_and_which_is_replaced(seqscan, out, tmp_path, caplog):
+    assert seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv")[0] == 0
+    assert seqscan("ontology", out, "-o", "c.obo")[0] == 0
+    shown = re.sub("<[^>]*>", "", (tmp_path / "knowledge.html").read_text())
+    assert "Clusters: OUT/assignments.tsv · Annotations: a.tsv · Ontology: t.obo · Output: e.tsv" in shown
+    assert "Clusters: OUT/assignments.tsv · Output: c.obo" in shown
+    assert seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv")[0] == 0
+    assert "takes the place" not in caplog.text
+    assert seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "f.tsv")[0] == 0
+    assert "the enrichment of f.tsv takes the place of that of e.tsv" in caplog.text
 
 
 COMMANDS = ("enrich", "annotate", "audit", "ontology")

@@ -64,7 +64,8 @@ def enrich(
     matched = _matched(annotations, ontology, table.ids)
     found = test(table.labels, matched.propagated, matched.ontology, background=background, max_q=max_q)
     found.write(output)
-    update_page(page, "enrichment", enrichment_part(found, matched.report()))
+    part = enrichment_part(found, matched.report())
+    update_page(page, "enrichment", part, _source(assignments, annotations, ontology, output))
     named = len({int(cluster) for cluster in found.clusters})
     typer.echo(
         f"{len(found)} pairs of cluster and term at q <= {max_q}, of {found.n_tests} tested; "
@@ -200,7 +201,8 @@ def audit(
     verdicts = term_verdicts(found, matched.propagated)
     write_tsv(TERM_COLUMNS, verdicts, summary)
     notes = [*matched.report(), f"evidence: {how}"]
-    update_page(page, "audit", audit_part(found, verdicts, notes))
+    part = audit_part(found, verdicts, notes)
+    update_page(page, "audit", part, _source(assignments, annotations, ontology, output))
     n_suspect = int((found.suspicion >= 0.5).sum())
     typer.echo(
         f"{len(found)} annotations ranked; suspicion is 0.5 or more for {n_suspect}; "
@@ -249,7 +251,8 @@ def ontology(
     candidates = propose(found, known)
     write_ontology(candidates, output, ontology=terms)
     write_members(candidates, known.ids, members)
-    update_page(page, "ontology", ontology_part(candidates, terms, notes))
+    part = ontology_part(candidates, terms, notes)
+    update_page(page, "ontology", part, _source(run / "assignments.tsv", annotations, ontology, output))
     if terms is None:
         typer.echo(f"{len(candidates)} categories from sequences alone")
         return
@@ -264,6 +267,17 @@ def _page(page: Path | None, output: Path) -> Path:
     from seqscan.knowledge.page import PAGE_NAME
 
     return page or output.with_name(PAGE_NAME)
+
+
+def _source(
+    assignments: Path, annotations: Path | None, ontology: Path | None, output: Path
+) -> dict[str, str]:
+    """Return what a part of the page is from, as its reader knows the files: without folders above."""
+    clusters = assignments.resolve()
+    files = {"Annotations": annotations, "Ontology": ontology, "Output": output}
+    return {"Clusters": f"{clusters.parent.name}/{clusters.name}"} | {
+        what: file.name for what, file in files.items() if file is not None
+    }
 
 
 def _check_targets(

@@ -8,8 +8,9 @@ network for nothing, and whatever comes from a file is only ever set as text.
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from seqscan.offline import content_policy, script_json, script_of, template
 
 __all__ = ["PAGE_NAME", "audit_part", "enrichment_part", "ontology_part", "read_page", "update_page"]
 
+logger = logging.getLogger(__name__)
+
 PAGE_NAME = "knowledge.html"
 PARTS = ("enrichment", "audit", "ontology")
 MAX_CLUSTERS = 1000
@@ -37,7 +40,7 @@ MAX_CATEGORIES = 20_000
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 
 
-def update_page(path: str | Path, part: str, content: dict[str, Any]) -> None:
+def update_page(path: str | Path, part: str, content: dict[str, Any], source: Mapping[str, str]) -> None:
     """Write one part of a page, atomically, and keep its others.
 
     Parameters
@@ -47,6 +50,9 @@ def update_page(path: str | Path, part: str, content: dict[str, Any]) -> None:
         One of `PARTS`.
     content : dict
         From `enrichment_part`, `audit_part` or `ontology_part`; JSON values.
+    source : dict of str to str
+        Names of the files that the part is from, by what they are, and of its "Output". A warning says that
+        the part of another output is replaced.
 
     Raises
     ------
@@ -54,7 +60,14 @@ def update_page(path: str | Path, part: str, content: dict[str, Any]) -> None:
         If the file is there and is no such page; it is left alone.
     """
     path = Path(path)
-    parts = read_page(path) | {part: content}
+    parts = read_page(path)
+    replaced = parts.get(part, {}).get("source", {}).get("Output", source["Output"])
+    if replaced != source["Output"]:
+        logger.warning(
+            "%s: the %s of %s takes the place of that of %s; another --page keeps both",
+            path, part, source["Output"], replaced,
+        )  # fmt: skip
+    parts |= {part: content | {"source": dict(source)}}
     parts = {name: parts[name] for name in PARTS if name in parts}
     style, script = template("report.css") + template("knowledge.css"), script_of("knowledge.js")
     environment = Environment(
