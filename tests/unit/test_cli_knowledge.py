@@ -200,6 +200,18 @@ def test_one_page_holds_what_each_command_found(seqscan, out, tmp_path):
     assert 'id="audit"' not in page
 
 
+def test_folder_of_a_run_stands_for_its_table(seqscan, out, tmp_path):
+    assert seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv", "--page", "p.html")[0] == 0
+    assert seqscan("enrich", out, *FILES, "-o", "f.tsv")[0] == 0
+    assert rows_of(tmp_path / "f.tsv") == rows_of(tmp_path / "e.tsv")
+
+
+@pytest.mark.parametrize("inside", ["model", "assignments.tsv"])
+def test_ontology_of_what_is_in_the_folder_of_a_run(seqscan, out, inside):
+    code, _, err = seqscan("ontology", out / inside, "-o", "c.obo")
+    assert f"Give {out}." in said_once(code, err)
+
+
 def test_page_says_what_each_part_is_from_and_which_is_replaced(seqscan, out, tmp_path, caplog):
     assert seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv")[0] == 0
     assert seqscan("ontology", out, "-o", "c.obo")[0] == 0

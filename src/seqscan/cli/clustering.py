@@ -13,6 +13,7 @@ import typer
 from seqscan.cli.console import console, progress_bars, say_rejected, say_scores
 from seqscan.cli.options import (
     N_THREADS,
+    AssignmentTable,
     Clusters,
     Encoder,
     FalseAlarmRate,
@@ -170,7 +171,7 @@ def assign(
 
 
 def evaluate(
-    assignments: Annotated[Path, typer.Argument(metavar="assignments.tsv")],
+    assignments: AssignmentTable,
     truth: Annotated[Path, typer.Option(help="Table with the columns id and --truth-column.")],
     truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqscan.cli.console import console
-from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Seed, Threads, check_outputs
+from seqscan.cli.options import (
+    N_THREADS,
+    AssignmentTable,
+    Input,
+    MaxLength,
+    ModelPath,
+    Seed,
+    Threads,
+    check_outputs,
+)
 from seqscan.errors import InvalidParameter
 
 if TYPE_CHECKING:
@@ -18,9 +27,6 @@ if TYPE_CHECKING:
 
     from seqscan.knowledge.annotations import Matched
 
-AssignmentTable = Annotated[
-    Path, typer.Argument(metavar="assignments.tsv", help="Table with the columns id and cluster.")
-]
 AnnotationFile = Annotated[
     Path, typer.Option("--annotations", metavar="A", help="GAF, GPAD, CAFA, or a table of protein and terms.")
 ]
@@ -234,6 +240,11 @@ def ontology(
     page = _page(page, output)
     members = output.with_name(f"{output.stem}.members.tsv")
     _check_targets(output, SUFFIXES, members, page=page, inputs=[annotations, ontology])
+    if not (run / "model").is_dir():
+        folder = run.parent if (run.parent / "model").is_dir() else "what 'seqscan run -o' named"
+        raise InvalidParameter(
+            "OUT", str(run), "is not the folder of a finished run", remedy=f"Give {folder}."
+        )
     if (annotations is None) != (ontology is None):
         raise InvalidParameter(
             "annotations", str(annotations), "go together with --ontology: give both or none"

@@ -23,6 +23,14 @@ Input = Annotated[
         metavar="IN.fasta", help="FASTA or FASTQ, plain, gz, bz2, xz or zst; - is standard input."
     ),
 ]
+AssignmentTable = Annotated[
+    Path,
+    typer.Argument(
+        metavar="assignments.tsv",
+        help="Table with the columns id and cluster, or the folder of a run with its assignments.tsv.",
+        callback=lambda path: path / "assignments.tsv" if path.is_dir() else path,
+    ),
+]
 Threads = Annotated[int, typer.Option(min=1, help="Processor cores to use.")]
 Clusters = Annotated[
     str, typer.Option(metavar="K|auto", help="How many clusters, or auto to find the number.")
