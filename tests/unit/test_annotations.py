@@ -89,7 +89,7 @@ def test_match_by_accession_and_say_so(tmp_path, ontology):
     assert matched.propagated.toarray().sum(axis=1).tolist() == [3, 2, 3, 0]
     assert (matched.n_exact, matched.n_by_accession, matched.n_unused) == (1, 2, 1)
     assert (
-        "3 of 4 proteins (75%) have annotations (2 of them by the accession within the id)"
+        "3 of 4 proteins (75 %) have annotations (2 of them by the accession within the id)"
         in matched.report()
     )
 

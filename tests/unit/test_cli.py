@@ -8,6 +8,7 @@ import pytest
 
 from seqscan import __version__, alignment, discovery
 from seqscan.alphabet import AMINO
+from seqscan.cli.console import say_scores
 from seqscan.cli.options import size
 from seqscan.encoder import save_encoder
 from seqscan.errors import InvalidParameter
@@ -106,6 +107,11 @@ def test_evaluate(seqscan, folder, model, family_records):
     code, text, _ = seqscan(*arguments)
     assert code == 0
     assert "accuracy" in text
+
+
+def test_a_share_that_is_not_all_is_not_printed_as_1(capsys):
+    say_scores({"n_clusters": 3, "all": 1.0, "nearly": 0.99998, "entropy": 2.30258})
+    assert capsys.readouterr().out.split()[1::2] == ["3", "1", "0.9999", "2.303"]
 
 
 def test_explain(seqscan, folder, model, family_records):

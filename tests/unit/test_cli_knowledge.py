@@ -80,7 +80,7 @@ def rows_of(path):
 def test_enrich_says_what_matched_before_any_result(seqscan, out, tmp_path):
     code, said, err = seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv")
     assert code == 0
-    assert "24 of 36 proteins (67%) have annotations" in err
+    assert "24 of 36 proteins (67 %) have annotations" in err
     assert "1 with an id that the ontology does not know, left out (such as T:99)" in err
     assert "1 annotated proteins are not among them" in err
     assert "background: 24 proteins" in said

@@ -255,6 +255,15 @@ def test_payload_holds_the_points(tmp_path):
     assert np.array_equal(drawn, data.maps[0].contributions)
 
 
+def test_only_what_is_sure_is_drawn_as_sure(tmp_path):
+    data = make_data()
+    probabilities = np.where(np.arange(40) < 20, 1.0, 0.9999).astype("f4")
+    data = replace(data, assignments=replace(data.assignments, probabilities=probabilities))
+    found = json.loads(Page(written(data, tmp_path)).raw["script"][0])
+    levels = gzip.decompress(base64.b64decode(found["numbers"]))[-40:]
+    assert list(levels) == [255] * 20 + [254] * 20
+
+
 def test_a_sample_is_drawn_of_many(tmp_path, monkeypatch):
     monkeypatch.setattr(payload, "MAX_POINTS", 10)
     data = make_data()
@@ -286,8 +295,16 @@ def test_palette_is_of_distinct_colours():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(3, "3"), (12345, "12,345"), (0.5, "0.500"), (1.0, "1.000"), (float("nan"), "–"), (-2e-5, "−2.0e−05")],
-)  # fmt: skip
+    [
+        (3, "3"),
+        (12345, "12,345"),
+        (0.5, "0.500"),
+        (1.0, "1.000"),
+        (0.9997, "0.999"),
+        (float("nan"), "–"),
+        (-2e-5, "−2.0e−05"),
+    ],
+)
 def test_numbers_are_readable(value, text):
     assert number(value) == text
 

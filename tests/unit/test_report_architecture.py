@@ -29,7 +29,7 @@ def test_parts_lie_where_they_belong():
     assert second["width"] == pytest.approx(150 * scale, abs=0.1)
     assert {bar["kind"] for bar in first["bars"]} == {"for", "against"}
     assert sum(bar["width"] for bar in first["bars"]) == pytest.approx(550 * scale, rel=0.01)
-    assert second["parts"][0]["name"] == "cluster 2, residues 31–150, probability 0.88"
+    assert second["parts"][0]["name"] == "cluster 2, residues 31–150, probability 0.875"
 
 
 def test_a_very_long_protein_does_not_make_the_others_tiny():

@@ -56,6 +56,8 @@ def _told(stage: Stage) -> str:
 def say_scores(scores: dict[str, float]) -> None:
     width = max(map(len, scores), default=0)
     for name, value in scores.items():
+        if isinstance(value, float) and value < 1:
+            value = min(value, 0.9999)  # a share that is not all is not printed as 1
         typer.echo(
             f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}"
         )

@@ -22,6 +22,7 @@ from scipy import sparse
 from seqscan.errors import InputError
 from seqscan.knowledge.ids import Found, Names
 from seqscan.knowledge.ontology import Ontology
+from seqscan.report.wording import percent
 from seqscan.textfiles import read_lines
 
 __all__ = ["Annotations", "Matched", "propagate", "read_annotations"]
@@ -223,7 +224,7 @@ class Matched:
         ]
         how = ", ".join(f"{count:,} of them {way}" for count, way in ways if count)
         lines.append(
-            f"{n_found:,} of {n:,} proteins ({n_found / n:.0%}) have annotations{how and f' ({how})'}"
+            f"{n_found:,} of {n:,} proteins ({percent(n_found, n)}) have annotations{how and f' ({how})'}"
         )
         if self.n_shared:
             lines.append(f"{self.n_shared:,} of them share the entry of another one {shared}")

@@ -14,6 +14,7 @@ from seqscan.errors import InputError
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
+from seqscan.report.wording import percent
 from seqscan.tables import write_tsv
 
 __all__ = ["AUDIT_COLUMNS", "TERM_COLUMNS", "Audit", "audit", "corrupted", "disagreement", "term_verdicts"]
@@ -94,7 +95,7 @@ class Audit:
         else:
             parts.append("no other annotated protein in its cluster")
         if self.evidence.vectors.indptr[row] < self.evidence.vectors.indptr[row + 1]:
-            parts.append(f"{self.support[i]:.0%} of the neighbors' votes are for it")
+            parts.append(f"{percent(self.support[i])} of the neighbors' votes are for it")
         other = int(self.instead[i])
         if other >= 0 and self.instead_support[i] > max(0.5, self.support[i]):
             held = set(self.ontology.above(term).tolist()) & set(self.ontology.above(other).tolist())
@@ -105,7 +106,7 @@ class Audit:
                 else "another branch"
             )
             parts.append(
-                f"{self.instead_support[i]:.0%} are for '{self.ontology.terms[other].name}', "
+                f"{percent(self.instead_support[i])} are for '{self.ontology.terms[other].name}', "
                 f"which it lacks ({where})"
             )
         return "; ".join(parts)
@@ -405,8 +406,9 @@ def term_verdicts(found: Audit, propagated: Any, *, min_proteins: int = 5) -> li
             if share < 0.5 and carriers.max() >= 3 and above:
                 verdict = "too narrow"
                 why = (
-                    f"{share:.0%} of cluster {int(numbers[main])} carry it, "
-                    f"{counts[main, above[0]] / sizes[main]:.0%} its parent '{ontology.terms[above[0]].name}'"
+                    f"{percent(share)} of cluster {int(numbers[main])} carry it, "
+                    f"{percent(counts[main, above[0]], sizes[main])} its parent "
+                    f"'{ontology.terms[above[0]].name}'"
                 )
         if verdict:
             term = ontology.terms[t]

@@ -15,6 +15,7 @@ from seqscan.alphabet import AMINO
 from seqscan.knowledge.categories import Category, motif, phrases, shared_phrase, stable_id, word_shares
 from seqscan.knowledge.fits import MIN_ANNOTATED, Fit, fit, narrowed
 from seqscan.knowledge.ontology import Ontology
+from seqscan.report.wording import percent
 
 __all__ = ["Candidate", "Knowledge", "propose"]
 
@@ -298,7 +299,7 @@ def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -
         terms = known.ontology.terms
         said.append(f"{fit.n_annotated} members are annotated")
         said += [
-            f"{share:.0%} of them carry {terms[t].id} ({terms[t].name})"
+            f"{percent(share)} of them carry {terms[t].id} ({terms[t].name})"
             for t, share in zip(fit.above, fit.shares, strict=True)
         ]
         if fit.match >= 0:
@@ -307,10 +308,10 @@ def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -
                 f"Jaccard {fit.jaccard:.2f}"
             )
     if traits.phrase:
-        said.append(f"{traits.phrase_share:.0%} of the descriptions say '{traits.phrase}'")
+        said.append(f"{percent(traits.phrase_share)} of the descriptions say '{traits.phrase}'")
     if traits.motif:
         said.append(
-            f"{traits.motif_share:.0%} hold the residues {traits.motif}, of all {traits.motif_usual:.1%}"
+            f"{percent(traits.motif_share)} hold the residues {traits.motif}, of all {traits.motif_usual:.1%}"
         )
     return tuple(said)
 

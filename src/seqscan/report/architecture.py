@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.errors import ShapeMismatch
+from seqscan.report.wording import number
 
 __all__ = ["Architecture", "Part", "architecture_rows"]
 
@@ -71,7 +72,7 @@ def architecture_rows(items: Sequence[Architecture], palette: Sequence[str]) -> 
         )
         for part in item.parts:
             place = f"residues {part.start + 1}–{part.end}"
-            name = f"cluster {part.label}, {place}, probability {part.probability:.2f}"
+            name = f"cluster {part.label}, {place}, probability {number(part.probability)}"
             parts.append(
                 {
                     "x": round(part.start * scale, 1),

@@ -43,13 +43,14 @@ def payload(data: ReportData, drawn: NDArray[np.int64], palette: Sequence[str]) 
         # One scale for both axes: distances must look as long across as they do upwards.
         scale = max(float(np.ptp(positions, axis=0).max()), 1e-30)
         grid = (positions - low) / scale * 65535.0
-    probability = np.clip(np.nan_to_num(data.assignments.probabilities[drawn]) * 255.0, 0, 255)
+    probability = np.clip(np.nan_to_num(data.assignments.probabilities[drawn]), 0.0, 1.0)
+    levels = np.where(probability < 1, np.minimum((probability * 255).round(), 254), 255)  # 255: sure
     numbers = b"".join(
         (
             data.assignments.labels[drawn].astype("<i4").tobytes(),
             grid[:, 0].round().astype("<u2").tobytes(),
             grid[:, 1].round().astype("<u2").tobytes(),
-            probability.round().astype("u1").tobytes(),
+            levels.astype("u1").tobytes(),
         )
     )
     texts = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqscan.report.data import ReportData
-from seqscan.report.wording import number, plural
+from seqscan.report.wording import number, plural, thousandths
 
 __all__ = ["COUNTS", "METRICS", "labelled_scores", "score_rows", "score_table"]
 
@@ -161,7 +161,7 @@ def _mean_sd(value: Any) -> tuple[float, float] | None:
 
 def _best(cells: Sequence[tuple[float, float] | None], direction: int) -> list[bool]:
     """Mark the best of some means; compared as printed: a difference that cannot be seen is a tie."""
-    ranks = [-math.inf if cell is None else round(direction * cell[0], 3) for cell in cells]
+    ranks = [-math.inf if cell is None else direction * thousandths(cell[0]) for cell in cells]
     return [bool(direction) and rank == max(ranks) for rank in ranks]
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-__all__ = ["number", "percent", "plural", "shortened"]
+__all__ = ["number", "percent", "plural", "shortened", "thousandths"]
 
 
 def number(value: object) -> str:
@@ -25,8 +25,17 @@ def number(value: object) -> str:
     elif abs(amount) >= 1000:
         text = f"{amount:,.0f}"
     else:
-        text = f"{amount:.1f}" if abs(amount) >= 100 else f"{amount:.3f}"
+        text = f"{amount:.1f}" if abs(amount) >= 100 else f"{thousandths(amount):.3f}"
     return text.replace("-", "−")
+
+
+def thousandths(amount: float) -> float:
+    """Round to three decimals, but what is below 1 never up to 1: that would say that nothing is left.
+
+    >>> thousandths(0.9997), thousandths(1.0), thousandths(0.12345)
+    (0.999, 1.0, 0.123)
+    """
+    return 0.999 if 0.999 < amount < 1 else round(amount, 3)
 
 
 def percent(part: float, whole: float = 1.0) -> str:

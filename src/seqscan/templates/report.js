@@ -294,7 +294,7 @@
         const label = labels[i];
         const verdict = label < 0 ? "unassigned, best probability " : "cluster " + label + ", probability ";
         tip.replaceChildren(element("b", ids[i]), ...(descriptions[i] ? [element("div", descriptions[i])] : []),
-          element("span", verdict + (probabilities[i] / 255).toFixed(2)));
+          element("span", verdict + (probabilities[i] < 255 ? Math.min(probabilities[i] / 255, 0.99) : 1).toFixed(2)));
         const x = screenX(xs[i]), y = screenY(ys[i]);
         const left = x + 14 + tip.offsetWidth > width ? x - 14 - tip.offsetWidth : x + 14;
         tip.style.left = Math.max(4, left) + "px";
