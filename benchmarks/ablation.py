@@ -7,8 +7,8 @@ Two tables of the same records of `pfam_all_dev`, number of clusters not given. 
 `seqscan run` does (alignments and vectors, in memory, no joint learning unless the row says so); the second
 what `seqscan scan` does (vectors alone, from a store). Labels are opened to draw the families and to score; a
 tenth of the records is kept out and assigned. Two figures need no label and may be compared within a table:
-"agreement" is that of held-out pairs of neighbors, "hidden pieces found" the share of proteins that come to
-their own piece of the alignments although it was hidden while a temperature was chosen.
+"agreement" is that of held-out pairs of neighbors, "hidden proteins placed" the share of proteins that come
+to their own piece of the alignments although it was hidden while a temperature was chosen.
 
 What was done is kept in the output folder, and a second call goes on from there.
 """
@@ -238,8 +238,8 @@ def run_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, dic
     with change.applied():
         chosen = discover(inputs.store.vectors(), graph, None, config, seed=seed, **found)
     figures = {"agreement": chosen.fit.agreement}
-    if "hidden_pieces_found" in chosen.notes:  # pieces teach
-        figures["hidden_pieces_found"] = chosen.notes["hidden_pieces_found"]
+    if "hidden_proteins_placed" in chosen.notes:  # pieces teach
+        figures["hidden_proteins_placed"] = chosen.notes["hidden_proteins_placed"]
     return chosen.fit.head, figures
 
 
@@ -272,7 +272,7 @@ def joint_row(inputs: Inputs, threads: int) -> dict[str, Any]:
         inputs.case.corpus, "", inputs.folder, config, StageLog(inputs.folder / "stages")
     )
     unseen = found.model.encoder.embed(inputs.case.unseen)
-    without_labels = {name: found.notes[name] for name in ("agreement", "hidden_pieces_found")}
+    without_labels = {name: found.notes[name] for name in ("agreement", "hidden_proteins_placed")}
     return scored(inputs.case, found.model.head, found.vectors, unseen) | without_labels
 
 
@@ -376,7 +376,7 @@ def shown(row: dict[str, Any]) -> str:
     cells = [f"{seen['n_clusters']:.0f}"]
     cells += [f"{seen[name]:.3f}" for name in ("ami", "ari", "accuracy", "bcubed_f1")]
     cells.append(f"{row['unseen']['accuracy']:.3f}")
-    cells += [f"{row[name]:.3f}" if name in row else "" for name in ("agreement", "hidden_pieces_found")]
+    cells += [f"{row[name]:.3f}" if name in row else "" for name in ("agreement", "hidden_proteins_placed")]
     cells.append(f"{row['seconds']:.0f}" if "seconds" in row else "")
     return " | ".join(cells)
 
@@ -385,7 +385,7 @@ def print_tables(rows: dict[str, dict[str, Any]]) -> None:
     """Print each table, its rows in the order in which they were done."""
     header = (
         "clusters", "AMI", "ARI", "accuracy", "BCubed F1", "accuracy, kept out", "agreement",
-        "hidden pieces found", "CPU s",
+        "hidden proteins placed", "CPU s",
     )  # fmt: skip
     for table in ("run", "scan"):
         own = {n.removeprefix(f"{table}: "): row for n, row in rows.items() if n.startswith(f"{table}: ")}

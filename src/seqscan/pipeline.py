@@ -371,9 +371,9 @@ def _evaluate(job: _Job, partition: _Partition, key: str) -> tuple[Scores, str]:
 
     def score() -> None:
         scores = evaluate(partition.assignments, job.truth, held_out_edges=found.held_out)
-        share = found.notes.get("hidden_pieces_found")
+        share = found.notes.get("hidden_proteins_placed")
         if share is not None:
-            scores = replace(scores, label_free=scores.label_free | {"hidden_pieces_found": share})
+            scores = replace(scores, label_free=scores.label_free | {"hidden_proteins_placed": share})
         scores.write(path)
 
     truth = file_checksum(config.truth) if config.truth else None

@@ -78,8 +78,8 @@ def test_every_protein_is_in_the_table_of_domains(tmp_path, tiny_encoder, protei
     ends = [int(row["id"].split("-")[-1]) for row in segments]
     assert np.mean(np.abs(np.array([end for end in ends if end < 190]) - 100) <= 16) > 0.8
     assert 'id="domains"' in (tmp_path / "OUT" / "report.html").read_text()
-    share = Scores.read(tmp_path / "OUT" / "scores.json").label_free["hidden_pieces_found"]
-    assert share == json.loads((tmp_path / "OUT" / "run.json").read_text())["notes"]["hidden_pieces_found"]
+    share = Scores.read(tmp_path / "OUT" / "scores.json").label_free["hidden_proteins_placed"]
+    assert share == json.loads((tmp_path / "OUT" / "run.json").read_text())["notes"]["hidden_proteins_placed"]
     assert 0.0 <= share <= 1.0
     assert sorted(find_run(tmp_path / "OUT").ids) == sorted(row["id"] for row in segments)
     # The command line's model gives the same again.

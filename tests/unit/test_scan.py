@@ -295,7 +295,7 @@ class TestDiscover:
         assert notes["began_from"] == "alignment"
         assert list(notes["excess_agreement"])[:2] == ["alignment", "alignment, temperature 0.05"]
         assert len(notes["excess_agreement"]) == 2, "the sharper one was no better"
-        assert notes["hidden_pieces_found"] == 1.0
+        assert notes["hidden_proteins_placed"] == 1.0
         assert same_partition(fit.head.logits(vectors).argmax(axis=1), truth)
 
     def test_one_family_is_an_error_that_says_what_to_do(self):

@@ -21,10 +21,11 @@ METRICS: dict[str, tuple[str, str, int]] = {
         1,
     ),
     "chance_agreement": ("Agreement by chance", "How often two proteins at random lie in one cluster.", 0),
-    "hidden_pieces_found": (
-        "Hidden proteins placed right",
-        "A tenth of the proteins was hidden from a trial with all their alignments: the share of them that "
-        "came to those they are aligned with. An estimate of how well new members are placed.",
+    "hidden_proteins_placed": (
+        "Hidden proteins placed",
+        "A trial clustering did not see a tenth of the proteins, nor their alignments, and then placed them: "
+        "the share that came to the proteins they align with. An estimate, without labels, of how well new "
+        "members of these families are placed.",
         1,
     ),
     "unassigned_share": ("Share unassigned", "Of the proteins, those that fit no cluster.", 0),

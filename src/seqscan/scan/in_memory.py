@@ -62,7 +62,7 @@ class ChosenHead:
     sureness : (H,), float32, probability
         Of the likeliest cluster of each of `held_out_proteins`, from a head that was trained without them.
     notes : dict
-        How the candidates fared; where pieces teach, `hidden_pieces_found` is the share of the held-out
+        How the candidates fared; where pieces teach, `hidden_proteins_placed` is the share of the held-out
         proteins, of those in a piece with others, that came to their own piece.
     """
 
@@ -178,7 +178,7 @@ def discover(
     asked = hidden(groups)
     if teach and asked.any():
         given = chosen.head.labels(vectors[asked])
-        notes["hidden_pieces_found"] = float((given == groups[asked]).mean())
+        notes["hidden_proteins_placed"] = float((given == groups[asked]).mean())
     sureness = chosen.head.sureness(vectors[unseen])
     return ChosenHead(held_out_scores(in_use, vectors, held_out), held_out, sureness, notes)
 
