@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,13 +89,15 @@ class Plan:
         return sum(stage.disk_bytes for stage in self.stages)
 
 
-def plan(corpus: Corpus, config: RunConfig) -> Plan:
+def plan(corpus: Corpus, config: RunConfig, *, on_start: Callable[[str], None] = lambda text: None) -> Plan:
     """Predict time, disk and memory of a run on a corpus.
 
     Parameters
     ----------
     corpus : Corpus
     config : RunConfig
+    on_start : callable, optional
+        Called with what begins, in words, and with each of its stages.
 
     Raises
     ------
@@ -114,10 +117,12 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     if n < 100:
         raise InvalidParameter("input", n, "a dry run needs 100 proteins", remedy="Just run it.")
     order = np.random.default_rng((discovery.seed, 81)).permutation(n)
-    probes, found, fixed = zip(
-        *(_probe(corpus, np.sort(order[:size]), replace(config, discovery=discovery)) for size in sizes),
-        strict=True,
-    )
+    config = replace(config, discovery=discovery)
+    results = []
+    for size in sizes:
+        on_start(f"trial run on {size:,} of {n:,} proteins, a minute or two")
+        results.append(_probe(corpus, np.sort(order[:size]), config, on_start))
+    probes, found, fixed = zip(*results, strict=True)
     residues = [int(corpus.lengths[order[:size]].sum()) for size in sizes]
     total = int(corpus.lengths.sum())
     disk = _disk(n, total, encoder.n_dimensions)
@@ -127,6 +132,7 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
     stages = []
     for stage, seconds in probes[-1].items():
         if stage == "align":
+            on_start(f"trial searches among {n:,} proteins")
             stages.append(StagePlan(stage, _align_seconds(corpus, order, discovery), disk[stage]))
             continue
         times = [probe[stage] for probe in probes]
@@ -137,7 +143,7 @@ def plan(corpus: Corpus, config: RunConfig) -> Plan:
 
 
 def _probe(
-    corpus: Corpus, rows: np.ndarray, config: RunConfig
+    corpus: Corpus, rows: np.ndarray, config: RunConfig, on_start: Callable[[str], None]
 ) -> tuple[dict[str, float], int, dict[str, int]]:
     """Run on some rows of a corpus with few steps.
 
@@ -162,7 +168,7 @@ def _probe(
         fasta = folder / "sample.fasta"
         fasta.write_text("".join(f">p{row}\n{corpus.residues(int(row))}\n" for row in rows))
         output = folder / "out"
-        scores = run(fasta, output, few, on_end=done.append)
+        scores = run(fasta, output, few, on_start=on_start, on_end=done.append)
         fixed = {
             "finetune": _size(output / "work" / "encoder"),
             "assign": _size(output / "model" / "encoder"),

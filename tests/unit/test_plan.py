@@ -7,6 +7,7 @@ from seqscan import plan as module
 from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig
 from seqscan.errors import InvalidParameter
+from seqscan.fasta import Record
 from seqscan.neighbors import AlignmentNeighbors
 from seqscan.pipeline import RunConfig
 
@@ -28,3 +29,16 @@ def test_segments_that_nobody_has_counted_are_not_predicted(family_records, tmp_
     corpus = write_corpus(tmp_path / "corpus", family_records)
     with pytest.raises(InvalidParameter, match="how many segments"):
         module.plan(corpus, RunConfig(segment=True))
+
+
+def test_a_dry_run_says_what_it_does(monkeypatch, tmp_path):
+    records = (Record(f"p{i}", "", "MKV" + "A" * (i % 7)) for i in range(500))
+    corpus = write_corpus(tmp_path / "corpus", records)
+    monkeypatch.setattr(module, "_probe", lambda corpus, rows, config, on_start: ({"align": 1.0}, 5, {}))
+    monkeypatch.setattr(module, "_align_seconds", lambda *_: 2.0)
+    said = []
+    assert module.plan(corpus, RunConfig(), on_start=said.append).seconds == 2.0
+    assert said == [
+        "trial run on 400 of 500 proteins, a minute or two",
+        "trial searches among 500 proteins",
+    ]
