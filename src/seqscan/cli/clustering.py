@@ -42,17 +42,33 @@ def run(
     finetune: Finetune = True,
     encoder: Encoder = "default",
     segment: Annotated[
-        bool, typer.Option("--segment", help="The records are whole proteins: cut them, find their domains.")
+        bool,
+        typer.Option(
+            "--segment",
+            help="The records are whole proteins of several domains: cut them where parts recur in other "
+            "proteins, cluster the parts, and write the domains of each protein (domains.tsv).",
+        ),
     ] = False,
     context: Annotated[
         Path | None,
         typer.Option(
-            metavar="FASTA", help="With --segment: further proteins in which to look for what recurs."
+            metavar="FASTA",
+            help="With --segment: further proteins, which show where those of the input part and are not "
+            "clustered.",
         ),
     ] = None,
-    truth: Annotated[Path | None, typer.Option(help="Labels to score with; never used to cluster.")] = None,
-    truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
-    baselines: Annotated[bool, typer.Option(help="With --truth: run other methods beside.")] = True,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Tab-separated table of known families (columns id and --truth-column) to score the "
+            "clusters with afterwards; never used to cluster."
+        ),
+    ] = None,
+    truth_column: Annotated[str, typer.Option(help="Which column of --truth has the families.")] = "pfam",
+    baselines: Annotated[
+        bool,
+        typer.Option(help="With --truth: also run and score other methods, k-means, Leiden and MMseqs2."),
+    ] = True,
     min_probability: MinProbability = 0.0,
     max_length: MaxLength = 100_000,
     seed: Seed = 0,
@@ -60,7 +76,8 @@ def run(
     memory: Annotated[
         str,
         typer.Option(
-            help="Memory limit: work in shards where more would be needed, refuse what cannot keep to it."
+            help="Memory to keep within, such as 8GB: where a run needs more, it reads vectors from disk in "
+            "parts, which is less accurate; what needs more even so is refused."
         ),
     ] = "8GB",
     dry_run: Annotated[
@@ -72,7 +89,11 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Find clusters: every stage from FASTA to report. A killed run goes on where it was."""
+    """Find clusters of sequences: every stage from FASTA to report. A killed run goes on where it was.
+
+    This is the command to begin with. For more proteins than --memory allows take 'embed' and then 'scan',
+    for vectors that another program made 'cluster'.
+    """
     from seqscan.pipeline import RunConfig
     from seqscan.pipeline import run as run_all
 
@@ -123,14 +144,15 @@ def assign(
     model: ModelPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="Table of assignments.")],
     rejected: Annotated[
-        Path | None, typer.Option(help="Table of rejected records; next to the output by default.")
+        Path | None,
+        typer.Option(help="Table of rejected records; by default OUTPUT.rejected.tsv beside the output."),
     ] = None,
     min_probability: MinProbability = 0.0,
     novelty: FalseAlarmRate = None,
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
 ) -> None:
-    """Assign proteins to the clusters of a model, in constant time for each."""
+    """Assign new proteins to the clusters of a finished run, in constant time for each."""
     from seqscan.artifact import write_atomically
     from seqscan.errors import NoUsableRecord
     from seqscan.fasta import read_fasta
@@ -175,11 +197,16 @@ def assign(
 
 def evaluate(
     assignments: AssignmentTable,
-    truth: Annotated[Path, typer.Option(help="Table with the columns id and --truth-column.")],
-    truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    truth: Annotated[
+        Path,
+        typer.Option(help="Tab-separated table of known families, with the columns id and --truth-column."),
+    ],
+    truth_column: Annotated[str, typer.Option(help="Which column of --truth has the families.")] = "pfam",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with the scores by family size too.")
+    ] = False,
 ) -> None:
-    """Score assignments against labels; docs/metrics.md defines each figure."""
+    """Score clusters against known families; docs/metrics.md defines each figure."""
     from dataclasses import asdict
     from json import dumps
 
@@ -197,11 +224,16 @@ def evaluate(
 
 def benchmark(
     source: Input,
-    truth: Annotated[Path, typer.Option(help="Table with the columns id and --truth-column.")],
+    truth: Annotated[
+        Path,
+        typer.Option(help="Tab-separated table of known families, with the columns id and --truth-column."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")],
     clusters: Annotated[int, typer.Option(min=2, help="How many clusters.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method that draws random numbers.")] = 5,
-    truth_column: Annotated[str, typer.Option(help="Column of the labels.")] = "pfam",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How often each method that draws random numbers is run.")
+    ] = 5,
+    truth_column: Annotated[str, typer.Option(help="Which column of --truth has the families.")] = "pfam",
     encoder: Encoder = "default",
     neighbors: Neighbors = "auto",
     finetune: Finetune = True,

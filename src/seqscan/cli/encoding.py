@@ -27,30 +27,50 @@ from seqscan.errors import InputError, InvalidParameter
 def pretrain(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="CORPUS.fasta...", help="FASTA files, or one corpus artifact made of them."),
+        typer.Argument(
+            metavar="CORPUS.fasta...",
+            help="FASTA files, or one folder 'corpus' that an earlier training made of them.",
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Encoder artifact to write.")],
-    minutes: Annotated[float | None, typer.Option(min=0.0, help="Training time in all.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write the encoder to, for --encoder.")
+    ],
+    minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="How long to train; this or --steps is needed.")
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps in all, instead of minutes.")
+        int | None, typer.Option(min=1, help="How many batches to train on, instead of --minutes.")
     ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on from the last checkpoint; with more minutes or steps, further."),
     ] = False,
     parent: Annotated[
-        str | None, typer.Option("--from", metavar="default|PATH", help="Encoder to begin with.")
+        str | None,
+        typer.Option(
+            "--from", metavar="default|PATH", help="Encoder to begin with; by default an untrained one."
+        ),
     ] = None,
     homologs: Annotated[
-        int, typer.Option(min=0, help="Proteins searched for homologs with MMseqs2.")
+        int,
+        typer.Option(
+            min=0,
+            help="How many proteins are aligned with all others (MMseqs2) to learn from their homologs.",
+        ),
     ] = 100_000,
     mined: Annotated[
-        Path | None, typer.Option("--mined", help="Homologs of this corpus that were mined before.")
+        Path | None,
+        typer.Option(
+            "--mined",
+            help="Homologs that an earlier training on the same proteins left (its .training/homologs).",
+        ),
     ] = None,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak.")] = 1e-3,
-    batch_residues: Annotated[int, typer.Option(min=64, help="Residues of a step.")] = 196_608,
-    accumulate: Annotated[int, typer.Option(min=1, help="Parts a batch is cut into, to save memory.")] = 1,
-    half: Annotated[bool, typer.Option(help="Store half precision.")] = True,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Highest learning rate, of AdamW.")] = 1e-3,
+    batch_residues: Annotated[int, typer.Option(min=64, help="Residues in a batch.")] = 196_608,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Parts a batch is cut into: less memory, more time.")
+    ] = 1,
+    half: Annotated[bool, typer.Option(help="Store weights in 16 bits, half the size, or in 32.")] = True,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
 ) -> None:
@@ -117,12 +137,14 @@ def _read_corpus(sources: list[str], path: Path) -> None:
 
 def embed(
     source: Input,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Embedding store to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write the vectors to, for 'scan' and 'cluster'.")
+    ],
     encoder: Encoder = "default",
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
 ) -> None:
-    """Write the vector of each protein to a store; a killed call goes on. Alone or under torchrun."""
+    """Write the vector of each protein to a store, for 'scan'; a killed call goes on. Also under torchrun."""
     import shutil
     from contextlib import nullcontext
 
@@ -173,18 +195,27 @@ def embed(
 def cluster(
     source: Annotated[
         Path,
-        typer.Argument(metavar="VECTORS", help="HDF5, .npy with .ids.txt, Parquet, or a store of 'embed'."),
+        typer.Argument(
+            metavar="VECTORS",
+            help="Vectors, one a protein: HDF5, .npy with .ids.txt, Parquet, or the folder that 'embed' "
+            "wrote.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Table of assignments.")],
     fasta: Annotated[
-        str | None, typer.Option(help="Proteins the vectors must be of, all and no others.")
+        str | None,
+        typer.Option(help="Check that the vectors are of the proteins in this file, all and no others."),
     ] = None,
     clusters: Clusters = "auto",
     min_probability: MinProbability = 0.0,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
 ) -> None:
-    """Cluster vectors that another program made, by SCAN without joint learning."""
+    """Cluster vectors that another program made, in memory; writes a table of assignments and nothing else.
+
+    For sequences take 'run', which aligns them too; for vectors of 'embed' that do not fit into memory,
+    'scan'.
+    """
     from seqscan.embeddings import read_embeddings
     from seqscan.estimator import SCANClusterer
     from seqscan.fasta import read_fasta

@@ -14,11 +14,23 @@ from seqscan.cli.options import N_THREADS, Clusters, Input, MaxLength, ModelPath
 def update(
     source: Input,
     model: ModelPath,
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for tables and model.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="New folder for tables, grown model and update.json; there is no report."
+        ),
+    ],
     novelty: Annotated[
-        float, typer.Option(metavar="RATE", help="Share of known proteins that may be taken for novel.")
+        float,
+        typer.Option(
+            metavar="RATE",
+            help="Share of the proteins of known clusters that may be taken for novel, above 0 and below 1: "
+            "the higher, the more proteins make clusters of their own.",
+        ),
     ] = 0.01,
-    align: Annotated[bool, typer.Option(help="Use MMseqs2 to relate novel proteins.")] = True,
+    align: Annotated[
+        bool, typer.Option(help="Align novel proteins with each other, if MMseqs2 is installed.")
+    ] = True,
     max_length: MaxLength = 100_000,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
@@ -42,18 +54,38 @@ def update(
 
 
 def scan(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="What `seqscan embed` wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for head, tables and model.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder that 'seqscan embed' wrote.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for tables and, with --encoder, model.")
+    ],
     clusters: Clusters = "auto",
     encoder: Annotated[
-        str | None, typer.Option(metavar="default|PATH", help="The store's encoder; also write a model.")
+        str | None,
+        typer.Option(
+            metavar="default|PATH",
+            help="Encoder that 'embed' was called with: write a model too, for 'assign'; without it only "
+            "tables.",
+        ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="How often every protein is trained on.")] = 1,
-    probe: Annotated[int, typer.Option(min=1, help="Lists of the index searched: more find more.")] = 16,
+    epochs: Annotated[
+        int,
+        typer.Option(min=1, help="How often each protein is trained on: more takes longer in proportion."),
+    ] = 1,
+    probe: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="How thoroughly neighbors are searched for: parts of the store that each protein is "
+            "compared with. More find more of the true neighbors, and take longer.",
+        ),
+    ] = 16,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
 ) -> None:
-    """Cluster the vectors of a store of any size; also under torchrun, see docs/distributed.md."""
+    """Cluster the vectors that 'embed' wrote, any number of them, read from disk part by part.
+
+    Nothing is aligned, so take 'run' where memory allows. Also under torchrun, see docs/distributed.md.
+    """
     from seqscan.distributed import process_group, rank
     from seqscan.scaling import ScalingConfig, cluster_store
     from seqscan.scan import StreamConfig

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from seqscan.knowledge.annotations import Matched
 
 AnnotationFile = Annotated[
-    Path, typer.Option("--annotations", metavar="A", help="GAF, GPAD, CAFA, or a table of protein and terms.")
+    Path,
+    typer.Option(
+        "--annotations",
+        metavar="A",
+        help="Known terms of proteins: GAF, GPAD, CAFA, or a table of protein and terms, plain or "
+        "compressed.",
+    ),
 ]
 OntologyFile = Annotated[
     Path, typer.Option("--ontology", metavar="go.obo", help="OBO or OBO Graphs JSON, plain or compressed.")
@@ -53,13 +59,22 @@ def enrich(
     background: Annotated[
         str,
         typer.Option(
-            metavar="annotated|all", help="Proteins to compare with: clustered and annotated, or all."
+            metavar="annotated|all",
+            help="Proteins to compare a cluster with: those in clusters that have a term, or those without "
+            "too.",
         ),
     ] = "annotated",
-    max_q: Annotated[float, typer.Option(min=0.0, max=1.0, help="False discovery rate to keep.")] = 0.05,
+    max_q: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Highest false discovery rate (Benjamini and Hochberg) of the terms to keep.",
+        ),
+    ] = 0.05,
     page: PageFile = None,
 ) -> None:
-    """Say which terms are enriched in each cluster."""
+    """Say which terms are enriched in each cluster (hypergeometric test)."""
     from seqscan.knowledge.enrich import enrich as test
     from seqscan.knowledge.page import enrichment_part, update_page
     from seqscan.results import Assignments
@@ -95,12 +110,18 @@ def annotate(
         float, typer.Option(min=0.0, max=1.0, help="Less probable terms are left out.")
     ] = 0.05,
     alignments: Annotated[
-        bool | None, typer.Option(help="Use MMseqs2 too; by default if it is there, up to 50,000 proteins.")
+        bool | None,
+        typer.Option(
+            help="Look for similar proteins with MMseqs2 too; by default if it is installed, up to 50,000 "
+            "proteins."
+        ),
     ] = None,
-    residues: Annotated[bool, typer.Option(help="Say which residues speak for the cluster.")] = True,
+    residues: Annotated[
+        bool, typer.Option(help="Add a column with the residues that speak most for the cluster.")
+    ] = True,
     date: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Date of the GAF's rows; by default today, UTC."),
+        typer.Option(formats=["%Y-%m-%d"], help="Date of the rows of the GAF; by default today, UTC."),
     ] = None,
     max_length: MaxLength = 100_000,
     seed: Seed = 0,
@@ -174,7 +195,11 @@ def audit(
     ontology: OntologyFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Table of annotations, most suspect first.")],
     alignments: Annotated[
-        bool | None, typer.Option(help="Use MMseqs2 too; by default if it is there, up to 50,000 proteins.")
+        bool | None,
+        typer.Option(
+            help="Look for similar proteins with MMseqs2 too; by default if it is installed, up to 50,000 "
+            "proteins."
+        ),
     ] = None,
     page: PageFile = None,
     seed: Seed = 0,
@@ -222,8 +247,12 @@ def ontology(
         Path,
         typer.Option("--output", "-o", help="File; .obo, .json, .ofn or .tsv (ROBOT) says the format."),
     ],
-    annotations: Annotated[Path | None, typer.Option(metavar="A", help="As for enrich; optional.")] = None,
-    ontology: Annotated[Path | None, typer.Option(metavar="go.obo", help="As for enrich; optional.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(metavar="A", help="As for enrich; without it, sequences alone.")
+    ] = None,
+    ontology: Annotated[
+        Path | None, typer.Option(metavar="go.obo", help="As for enrich; with --annotations.")
+    ] = None,
     page: PageFile = None,
 ) -> None:
     """Propose an ontology: categories from the clusters, matched to existing terms, and new terms.

@@ -35,24 +35,40 @@ Threads = Annotated[int, typer.Option(min=1, help="Processor cores to use.")]
 Clusters = Annotated[
     str, typer.Option(metavar="K|auto", help="How many clusters, or auto to find the number.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed and threads: same result.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers; same seed and threads: same result.")]
 Encoder = Annotated[
     str,
-    typer.Option(metavar="default|PATH|lm:NAME", help="Encoder: an artifact, or lm:FOLDER or a hub name."),
+    typer.Option(
+        metavar="default|PATH|lm:NAME",
+        help="Network that makes a vector of each protein: the one that comes with seqscan, the folder of "
+        "one that 'seqscan pretrain' trained, or ESM-2 or ProtT5 (lm: and a folder, or a Hugging Face name).",
+    ),
 ]
 Neighbors = Annotated[
     str,
     typer.Option(
         metavar="auto|embedding|mmseqs2",
-        help="Neighbors by the encoder's vectors, by alignment, or by both where MMseqs2 is installed.",
+        help="How similar proteins are found: by the encoder's vectors alone (embedding), by alignments too "
+        "(mmseqs2), or by alignments too if MMseqs2 is installed (auto). Alignments make clusters better.",
     ),
 ]
-ModelPath = Annotated[Path, typer.Option("--model", help="Model folder, for instance OUT/model.")]
-Finetune = Annotated[bool, typer.Option(help="Train the encoder together with the clusters.")]
+ModelPath = Annotated[
+    Path, typer.Option("--model", help="Model of 'run', 'scan' or 'update': OUT/model, not OUT itself.")
+]
+Finetune = Annotated[
+    bool,
+    typer.Option(
+        help="Train the encoder together with the clusters, which takes most of the time and makes them a "
+        "little better, or leave it as it is."
+    ),
+]
 MinProbability = Annotated[
     float,
     typer.Option(
-        min=0.0, max=1.0, help="Proteins whose cluster is less probable stay unassigned; for instance 0.5."
+        min=0.0,
+        max=1.0,
+        help="Proteins whose cluster is less probable stay unassigned; for instance 0.5. At 0 all are "
+        "assigned.",
     ),
 ]
 FalseAlarmRate = Annotated[
@@ -66,7 +82,7 @@ FalseAlarmRate = Annotated[
         "all but this share (above 0, below 1) of the proteins that the model was trained on.",
     ),
 ]
-MaxLength = Annotated[int, typer.Option(min=1, help="Longer records are rejected, residues.")]
+MaxLength = Annotated[int, typer.Option(min=1, help="Residues; longer records are rejected.")]
 
 
 def check_outputs(*files: Path, inputs: Iterable[str | Path | None] = ()) -> None:

@@ -24,7 +24,12 @@ def explain(
         int | None, typer.Option(min=0, help="Explain this cluster; by default each protein's own.")
     ] = None,
     against_runner_up: Annotated[
-        bool, typer.Option("--against-runner-up", help="Add the columns runner_up and lead.")
+        bool,
+        typer.Option(
+            "--against-runner-up",
+            help="Also say what speaks for the cluster rather than the second best one: columns runner_up "
+            "and lead.",
+        ),
     ] = False,
     membership: Annotated[
         bool,
@@ -34,7 +39,10 @@ def explain(
     ] = False,
     structures: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write a ChimeraX and a PyMOL file for each protein there."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Write there, for each protein, a ChimeraX and a PyMOL file that color its structure.",
+        ),
     ] = None,
     domains: Annotated[
         Path | None,
@@ -43,7 +51,9 @@ def explain(
     consensus: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Write a logo with the mean map of each cluster there; needs MMseqs2."
+            metavar="FOLDER",
+            help="Write there, for each cluster, a sequence logo with the mean contributions of its "
+            "proteins; needs MMseqs2.",
         ),
     ] = None,
     spread: Annotated[
@@ -51,13 +61,18 @@ def explain(
         typer.Option(
             min=0,
             metavar="RESIDUES",
-            help="Standard deviation of the bell curve by which a residue's share is spread; 0: sharp.",
+            help="How far a residue's share is smoothed along the sequence: standard deviation of a bell "
+            "curve, residues; 0 is none.",
         ),
     ] = SPREAD,
     max_length: MaxLength = 100_000,
     threads: Threads = N_THREADS,
 ) -> None:
-    """Say how much each residue speaks for a protein's cluster; the contributions sum to the logit."""
+    """Say how much each residue speaks for a protein's cluster.
+
+    The contributions of a protein's residues sum to its logit, the number that the cluster's probability is
+    computed from: positive ones speak for the cluster.
+    """
     from seqscan.fasta import Record, read_fasta
     from seqscan.model import Model
     from seqscan.residues.consensus import consensus_of, first_members, write_consensus
@@ -111,7 +126,8 @@ def domains(
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Less probable domains are left out; 0.9 where most proteins may have none.",
+            help="Less probable domains are left out. At 0 nearly every protein gets some; 0.9 suits an "
+            "input of which most proteins may have none.",
         ),
     ] = 0.0,
     max_length: MaxLength = 100_000,
