@@ -25,6 +25,8 @@ MEMBERS_PER_CLUSTER = 256
 """Members, at most, from which the landmarks of a cluster are made."""
 N_CALIBRATION = 10_000
 """Held-out proteins, at most, to calibrate on."""
+DOUBT_WEIGHT = 2.0
+"""Of doubt between clusters, beside distance from all of them."""
 SPREAD_PRIOR = 5.0
 """Members' worth of the overall spread in the spread of a landmark."""
 BLOCK_DISTANCES = 1 << 25
@@ -53,8 +55,9 @@ class Novelty:
     def scores(self, vectors: NDArray[np.float32], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how novel each protein is, (N,), nats.
 
-        Minus the logarithm of two things a member of a known cluster has: a density that falls exponentially
-        with the cosine distance from the nearest landmark, in units of its spread, and a sure cluster.
+        Minus the logarithms of what a member of a known cluster has: a high density, falling exponentially
+        with the cosine distance from the nearest landmark in units of its spread, and, weighing more, a high
+        probability of one cluster.
 
         Parameters
         ----------
@@ -62,7 +65,8 @@ class Novelty:
         probabilities : (N,)
             Of each protein's cluster, from the head.
         """
-        return self.distances(vectors) - np.log(np.maximum(probabilities, np.float32(1e-30)))
+        doubt = -np.log(np.maximum(probabilities, np.float32(1e-30)))
+        return (self.distances(vectors) + DOUBT_WEIGHT * doubt).astype(np.float32)
 
     def distances(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the cosine distance to the nearest landmark in units of its spread, (N, P) -> (N,)."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from seqscan.alignment import find_mmseqs, mmseqs_version
 from seqscan.artifact import VERSION, file_checksum, read_manifest, write_atomically
 from seqscan.corpus import Corpus, write_corpus
+from seqscan.device import best_device
 from seqscan.embed import embed_corpus
 from seqscan.errors import InvalidParameter, NoUsableRecord
 from seqscan.fasta import Record, Rejected, RejectionLedger, read_fasta
@@ -141,7 +142,7 @@ def update(
     store = work / "new_store"  # not that of a run: it has the new and the pooled proteins alone
     key = log.run(
         "embed",
-        {"from": key},
+        {"from": key, "threads": config.threads, "device": best_device().type},
         [store],
         lambda: embed_corpus(model.encoder, corpus, store, {"from": key}, on_progress=on_progress),
     )

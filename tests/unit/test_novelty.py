@@ -58,7 +58,9 @@ def test_other_families_are_novel(novelty):
 def test_between_two_clusters_is_more_novel_than_in_one(novelty):
     vectors, _ = proteins(50, 8, 4)
     far, doubtful = novelty.scores(vectors, np.ones(50, np.float32)), np.full(50, 0.5, np.float32)
-    np.testing.assert_allclose(novelty.scores(vectors, doubtful), far + np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(
+        novelty.scores(vectors, doubtful), far + module.DOUBT_WEIGHT * np.log(2), rtol=1e-6
+    )
     assert np.isfinite(novelty.scores(vectors, np.zeros(50, np.float32))).all()
 
 
@@ -122,5 +124,7 @@ def test_sureness_is_that_of_the_proteins_that_calibrate():
     found = fit_novelty(lambda rows: vectors[rows], labels, HEAD.center, rows, given, seed=0)
     calibrate = rows[1::2]
     np.testing.assert_allclose(
-        found.calibration, np.sort(found.distances(vectors[calibrate]) + np.log(2.0 + calibrate)), rtol=1e-5
+        found.calibration,
+        np.sort(found.distances(vectors[calibrate]) + module.DOUBT_WEIGHT * np.log(2.0 + calibrate)),
+        rtol=1e-5,
     )

@@ -23,9 +23,9 @@ METRICS: dict[str, tuple[str, str, int]] = {
     "chance_agreement": ("Agreement by chance", "How often two proteins at random lie in one cluster.", 0),
     "hidden_proteins_placed": (
         "Hidden proteins placed",
-        "A trial clustering did not see a tenth of the proteins, nor their alignments, and then placed them: "
-        "the share that came to the proteins they align with. An estimate, without labels, of how well new "
-        "members of these families are placed.",
+        "Joint learning and a trial clustering did not see a tenth of the proteins, nor their alignments; "
+        "then it placed them: the share that came to the proteins they align with. An estimate, without "
+        "labels, of how well new members of these families are placed.",
         1,
     ),
     "unassigned_share": ("Share unassigned", "Of the proteins, those that fit no cluster.", 0),
