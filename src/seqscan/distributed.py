@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from seqscan.errors import OtherRankFailed
+
 __all__ = ["mean_over_ranks", "n_ranks", "process_group", "rank", "sum_over_ranks", "wait_for_all"]
 
 PATIENCE = timedelta(hours=12)
@@ -25,6 +27,12 @@ def process_group() -> Iterator[None]:
     """Join the processes that `torchrun` started; do nothing without it.
 
     The engine is NCCL where each process has a GPU, gloo for what lies in the processor's memory.
+
+    Raises
+    ------
+    OtherRankFailed
+        Instead of any other error, in all processes but the first to fail: they fail as soon as they would
+        wait for that one, and it says why.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
@@ -32,9 +40,16 @@ def process_group() -> Iterator[None]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+    engine = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    dist.init_process_group(engine, store=store, rank=number, world_size=count, timeout=PATIENCE)
     try:
         yield
+    except Exception:
+        # Counted before the group is left: the others notice that, and must find the count.
+        if store.add("failed", 1) > 1:
+            raise OtherRankFailed from None
+        raise
     finally:
         dist.destroy_process_group()
 

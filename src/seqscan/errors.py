@@ -15,6 +15,7 @@ __all__ = [
     "MissingDependency",
     "NoUsableRecord",
     "OneCluster",
+    "OtherRankFailed",
     "SeqscanError",
     "SeqscanWarning",
     "ShapeMismatch",
@@ -109,3 +110,10 @@ class ArtifactError(SeqscanError):
 
 class MissingDependency(SeqscanError):
     """An optional program or package is needed and not installed."""
+
+
+class OtherRankFailed(SeqscanError):
+    """Of several processes that work as one, another has failed, and says why."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process failed.", remedy="Its error says why.")

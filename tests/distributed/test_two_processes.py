@@ -39,16 +39,26 @@ with process_group():
 
 
 @pytest.fixture
-def torchrun(tmp_path):
-    """Return a function that runs a program in two processes."""
+def start_torchrun(tmp_path):
+    """Return a function that runs a program in two processes, which may fail."""
 
-    def run(program: str, *arguments: str) -> str:
+    def start(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "program.py"
         path.write_text(program)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        done = subprocess.run(
+        return subprocess.run(
             [*command, path, *arguments], capture_output=True, text=True, timeout=400, check=False
         )
+
+    return start
+
+
+@pytest.fixture
+def torchrun(start_torchrun):
+    """Return a function that runs a program in two processes and returns what it prints."""
+
+    def run(program: str, *arguments: str) -> str:
+        done = start_torchrun(program, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -139,6 +149,33 @@ def test_embedding_in_two_processes_gives_the_store_of_one(torchrun, tmp_path):
     assert "bad" in (tmp_path / "two.rejected.tsv").read_text()
     left = {path.name for path in tmp_path.iterdir()}
     assert not {"two.partial", "two.corpus"} & left
+
+
+FAIL = """
+import sys
+from seqscan.cli import main
+sys.argv = ["seqscan", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        # On the first process alone, while the other waits for it.
+        ("embed bad.fasta -o out", "none of the 1 records is a usable protein sequence"),
+        ("pretrain none.fasta -o out --steps 1", "none.fasta: there is no such file"),
+        # On both.
+        ("scan none -o out", "none: is not a seqscan store"),
+    ],
+)
+def test_one_process_says_why_both_end(start_torchrun, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.fasta").write_text(">bad\nM1K\n")
+    done = start_torchrun(FAIL, *arguments.split(), "--threads", "1")
+    assert done.returncode != 0
+    assert done.stderr.count("seqscan: ") == done.stderr.count(said) == 1, done.stderr
+    assert "[rank1]" not in done.stderr, "no traceback of the process that waited"
 
 
 def test_one_process_needs_no_group():

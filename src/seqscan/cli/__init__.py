@@ -19,7 +19,7 @@ from seqscan.cli.encoding import cluster, embed, pretrain
 from seqscan.cli.growth import scan, update
 from seqscan.cli.knowledge import annotate, audit, enrich, ontology
 from seqscan.cli.residues import domains, explain
-from seqscan.errors import SeqscanError
+from seqscan.errors import OtherRankFailed, SeqscanError
 
 __all__ = ["app", "main"]
 
@@ -76,6 +76,8 @@ def main() -> None:
         app()
     except BrokenPipeError:
         sys.exit(1)
+    except OtherRankFailed:  # which says it
+        sys.exit(2)
     except (SeqscanError, OSError) as error:  # the second: no permission, no space, a folder in the way
         console.print(f"seqscan: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)

@@ -81,24 +81,23 @@ def pretrain(
     from seqscan.pretrain import PretrainConfig
     from seqscan.pretrain import pretrain as train
 
-    if (minutes is None) == (steps is None):
-        raise InvalidParameter("minutes", minutes, "give either --minutes or --steps")
-    check_replaceable(output, "encoder")
-    config = PretrainConfig(
-        max_steps=steps,
-        minutes=minutes,
-        n_homolog_proteins=homologs,
-        learning_rate=learning_rate,
-        batch_residues=batch_residues,
-        accumulate=accumulate,
-        seed=seed,
-    )
-
     def say(row: dict[str, float]) -> None:
         if row["step"] % 50 == 0 or "validation_recall" in row:
             console.print(" ".join(f"{name} {value:.5g}" for name, value in row.items()), highlight=False)
 
     with process_group():
+        if (minutes is None) == (steps is None):
+            raise InvalidParameter("minutes", minutes, "give either --minutes or --steps")
+        check_replaceable(output, "encoder")
+        config = PretrainConfig(
+            max_steps=steps,
+            minutes=minutes,
+            n_homolog_proteins=homologs,
+            learning_rate=learning_rate,
+            batch_residues=batch_residues,
+            accumulate=accumulate,
+            seed=seed,
+        )
         path = Path(sources[0])
         if not (len(sources) == 1 and path.is_dir()):
             path = output.with_name(output.name + ".training") / "corpus"
@@ -117,16 +116,16 @@ def _read_corpus(sources: list[str], path: Path) -> None:
     """Read FASTA files into a corpus artifact, once."""
     from itertools import chain
 
-    from seqscan.artifact import file_checksum
     from seqscan.corpus import write_corpus
     from seqscan.fasta import RejectionLedger, read_fasta
+    from seqscan.job import input_checksum
     from seqscan.stages import StageLog
 
     ledgers = [RejectionLedger() for _ in sources]
     readers = (read_fasta(name, rejected=ledger) for name, ledger in zip(sources, ledgers, strict=True))
     StageLog(path.parent / "stages").run(
         "read",
-        {"inputs": [file_checksum(name) for name in sources]},
+        {"inputs": [input_checksum(Path(name)) for name in sources]},
         [path],
         lambda: write_corpus(path, chain.from_iterable(readers)),
     )
@@ -158,12 +157,12 @@ def embed(
     from seqscan.results import kept_ledger
     from seqscan.threads import use_threads
 
-    check_replaceable(output, "store")
     use_threads(threads)
     rejected = output.with_name(f"{output.name}.rejected.tsv")
     # Beside the store, not in the machine's temporary folder: every process must see it.
     path = output.with_name(f"{output.name}.corpus")
     with process_group(), kept_ledger(rejected) if rank() == 0 else nullcontext() as ledger:
+        check_replaceable(output, "store")
         network = load_encoder(encoder).to(best_device())
         if ledger is not None:
             write_corpus(path, read_fasta(source, rejected=ledger, max_length=max_length))

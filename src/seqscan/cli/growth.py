@@ -91,15 +91,15 @@ def scan(
     from seqscan.scan import StreamConfig
     from seqscan.store import EmbeddingStore
 
-    config = ScalingConfig(
-        n_clusters=cluster_count(clusters),
-        n_probe=probe,
-        encoder=encoder,
-        seed=seed,
-        threads=threads,
-        stream=StreamConfig(n_epochs=epochs),
-    )
     with process_group(), progress_bars() as (on_start, on_end, on_progress):
+        config = ScalingConfig(
+            n_clusters=cluster_count(clusters),
+            n_probe=probe,
+            encoder=encoder,
+            seed=seed,
+            threads=threads,
+            stream=StreamConfig(n_epochs=epochs),
+        )
         head, _ = cluster_store(
             EmbeddingStore.open(store),
             output,
