@@ -1,4 +1,4 @@
-"""What every job on a FASTA file begins with: a folder to write to, and an input that is known again."""
+"""What every job begins with: a folder to write to, and an input that is known again."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from seqscan.errors import InputError, InvalidParameter
 
 __all__ = ["check_folder", "check_not_of_another", "input_checksum", "kept_input"]
 
-NOTES = ("run.json", "update.json")
-"""What a finished run and a finished update say of themselves."""
+NOTES = ("run.json", "update.json", "scan.json")
+"""What a finished run, update and scan say of themselves."""
 
 
 def check_folder(output: Path) -> None:
@@ -43,7 +43,7 @@ def input_checksum(source: Path) -> str:
 
 
 def check_not_of_another(output: Path, own: str, checksum: str) -> None:
-    """Refuse the folder of another finished run or update.
+    """Refuse the folder of another finished run, update or scan.
 
     Parameters
     ----------

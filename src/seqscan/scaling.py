@@ -6,8 +6,10 @@ ranks train the head together; the first mines the graph and writes the tables.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from seqscan.artifact import read_manifest, write_atomically
+from seqscan.artifact import VERSION, read_manifest, write_atomically
 from seqscan.distributed import rank
 from seqscan.encoder import AbstractEncoder, load_encoder
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.head import ClusterHead, Whitening
 from seqscan.hierarchy import join_clusters
+from seqscan.job import check_folder, check_not_of_another
 from seqscan.model import Model, load_head
 from seqscan.neighbors import NeighborGraph, held_out_proteins, index_recall, mine_neighbors
 from seqscan.novelty import fit_novelty
@@ -93,7 +96,7 @@ def cluster_store(
     on_end: Callable[[Stage], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ClusterHead, list[Stage]]:
-    """Find the clusters of a store and write their tables, `head/` and, with an encoder, `model/`.
+    """Find the clusters of a store; write tables, `head/`, `scan.json` and, with an encoder, `model/`.
 
     Parameters
     ----------
@@ -114,13 +117,19 @@ def cluster_store(
     Raises
     ------
     InvalidParameter
-        If there are fewer proteins than clusters, or another encoder made the store.
+        If there are fewer proteins than clusters, another encoder made the store, or the folder is that of a
+        run, an update or the scan of another store.
     """
+    output = Path(output)
+    check_folder(output)
+    files = read_manifest(store.path, "store").files
+    checksum = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    check_not_of_another(output, "scan.json", checksum)
     use_threads(config.threads)
     first = rank() == 0
-    log = StageLog(Path(output, "work", "stages"), on_start if first else None, on_end if first else None)
-    job = _begin(store, Path(output), config)
-    base: dict[str, Any] = {"store": read_manifest(store.path, "store").files, "seed": config.seed}
+    log = StageLog(output / "work" / "stages", on_start if first else None, on_end if first else None)
+    job = _begin(store, output, config)
+    base: dict[str, Any] = {"store": files, "seed": config.seed}
     search = base | {"k": config.n_neighbors, "n_probe": config.n_probe}
 
     frame_path = job.work / "frame.safetensors"
@@ -150,6 +159,10 @@ def cluster_store(
     made = [job.output / name for name in names]
     depends = scan.recipe | {"encoder": job.encoder_checksum}
     on_first_rank(log, "assign", depends, made, lambda: _assign(job, head))
+    if first:
+        made_from = {"input": {"name": store.path.name, "sha256": checksum}, "configuration": asdict(config)}
+        with write_atomically(output / "scan.json") as temporary:
+            temporary.write_text(json.dumps({"seqscan": VERSION, **made_from}, indent=1) + "\n")
     return head, log.stages
 
 

@@ -255,6 +255,7 @@ MISTAKES = {
     ),
     "update: output is in the model": ("update in.fasta --model model -o model/new", "is the folder that is"),
     "scan: no encoder": ("scan store -o out --encoder none", "none: is not a seqscan encoder"),
+    "scan: output is a file": ("scan store -o truth.tsv", "truth.tsv: is a file"),
     "scan: one cluster": ("scan store -o out --clusters 1", "must be at least 2"),
     "update: output is a file": ("update in.fasta --model model -o truth.tsv", "truth.tsv: is a file"),
     "assign: one file for both tables": (
@@ -274,6 +275,10 @@ MISTAKES = {
     "evaluate: no table": ("evaluate in.fasta --truth truth.tsv", "no column 'id'"),
     "evaluate: other proteins": ("evaluate found.tsv --truth other.tsv", "other.tsv: none of its 1 ids"),
     "pretrain: output is something else": ("pretrain none.fasta -o model --steps 1", "not an encoder"),
+    "pretrain: output is finished": (
+        "pretrain in.fasta -o encoder --steps 1",
+        "encoder: holds a finished encoder",
+    ),
     "pretrain: no end": ("pretrain in.fasta -o new", "give either --minutes or --steps"),
     "pretrain: missing input": ("pretrain none.fasta -o new --steps 1", "none.fasta"),
 }

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,21 @@ def test_torn_last_row_of_the_log_is_dropped(corpus, tmp_path):
     assert [row["step"] for row in rows_of(output)] == [1, 2, 3, 4]
 
 
+def test_finished_encoder_is_not_replaced_by_another_training(corpus, tmp_path):
+    output, folder = tmp_path / "encoder", tmp_path / "encoder.training"
+    train(corpus, output, 2)
+    before = weights(output)
+    folder.rename(tmp_path / "moved")
+    for resume in (False, True):
+        with pytest.raises(ArtifactError, match="encoder: holds a finished encoder"):
+            train(corpus, output, 2, resume=resume, seed=1)
+    assert weights(output) == before
+    assert not folder.exists()
+    (tmp_path / "moved").rename(folder)
+    train(corpus, output, 4, resume=True)
+    assert weights(output) != before
+
+
 def test_training_that_was_begun_is_not_overwritten(corpus, tmp_path):
     train(corpus, tmp_path / "encoder", 1)
     with pytest.raises(ArtifactError, match="--resume"):
@@ -276,6 +292,7 @@ def test_communities_are_those_of_the_homologs(corpus, tmp_path):
     with pytest.raises(ArtifactError, match="other homologs"):
         pretrain(corpus, tmp_path / "a", config, homologs=tmp_path / "5", resume=True, **options)
     (tmp_path / "a.training" / "checkpoint.safetensors").unlink()
+    shutil.rmtree(tmp_path / "a")
     pretrain(corpus, tmp_path / "a", config, homologs=tmp_path / "5", **options)
     assert communities("a") == communities("b") != before
     assert weights(tmp_path / "a") == weights(tmp_path / "b")

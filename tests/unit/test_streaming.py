@@ -226,6 +226,23 @@ def test_tables_of_proteins_and_clusters(store, tmp_path):
     assert last[-2:] == [str(head.n_clusters), str(N)]
 
 
+def test_scan_of_another_store_or_a_run_is_not_replaced(store, tmp_path):
+    out = tmp_path / "out"
+    cluster_store(store, out, ScalingConfig(n_clusters=K, threads=1, stream=CONFIG))
+    table = (out / "assignments.tsv").read_bytes()
+    vectors = store.vectors()[::-1]
+    other = write_store(tmp_path / "other", store.ids, store.lengths, lambda rows: vectors[rows], {})
+    with pytest.raises(InvalidParameter, match=r"out': holds another scan, of store\. Give another folder"):
+        cluster_store(other, out, ScalingConfig(n_clusters=K, threads=1, stream=CONFIG))
+    assert (out / "assignments.tsv").read_bytes() == table
+    # The same store again, with other options: what is the same is not done again.
+    _, stages = cluster_store(store, out, ScalingConfig(n_clusters=K - 2, threads=1, stream=CONFIG))
+    assert {stage.stage for stage in stages if stage.status == "skipped"} == {"frame", "neighbors"}
+    (out / "scan.json").rename(out / "run.json")
+    with pytest.raises(InvalidParameter, match="holds another run, of store"):
+        cluster_store(store, out, ScalingConfig(n_clusters=K, threads=1, stream=CONFIG))
+
+
 def test_store_of_another_encoder_or_of_one_protein(tmp_path):
     encoder = load_encoder()
     content = {"encoder": "that of another"}

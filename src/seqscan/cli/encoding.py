@@ -75,10 +75,9 @@ def pretrain(
     threads: Threads = N_THREADS,
 ) -> None:
     """Train an encoder on unlabelled proteins; alone or under torchrun."""
-    from seqscan.artifact import check_replaceable
     from seqscan.corpus import Corpus
     from seqscan.distributed import process_group, rank, wait_for_all
-    from seqscan.pretrain import PretrainConfig
+    from seqscan.pretrain import PretrainConfig, check_output
     from seqscan.pretrain import pretrain as train
 
     def say(row: dict[str, float]) -> None:
@@ -88,7 +87,7 @@ def pretrain(
     with process_group():
         if (minutes is None) == (steps is None):
             raise InvalidParameter("minutes", minutes, "give either --minutes or --steps")
-        check_replaceable(output, "encoder")
+        check_output(output, resume=resume)
         config = PretrainConfig(
             max_steps=steps,
             minutes=minutes,

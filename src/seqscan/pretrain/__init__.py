@@ -12,7 +12,7 @@ from seqscan.pretrain.communities import Communities, find_communities
 from seqscan.pretrain.config import PretrainConfig
 from seqscan.pretrain.pairs import HomologPairs, PairSampler, mine_homologs
 from seqscan.pretrain.plot import plot_training
-from seqscan.pretrain.run import pretrain
+from seqscan.pretrain.run import check_output, pretrain
 from seqscan.pretrain.trainer import Trainer, community_recall, recall
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "PairSampler",
     "PretrainConfig",
     "Trainer",
+    "check_output",
     "community_recall",
     "find_communities",
     "mine_homologs",

@@ -16,7 +16,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from seqscan.allocator import freed_memory_kept
-from seqscan.artifact import read_manifest
+from seqscan.artifact import check_replaceable, read_manifest
 from seqscan.corpus import Corpus
 from seqscan.device import best_device
 from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
@@ -41,7 +41,7 @@ from seqscan.pretrain.throughput import flops_per_residue, matrix_peak
 from seqscan.pretrain.trainer import Trainer, community_recall, mean_losses, recall
 from seqscan.threads import use_threads
 
-__all__ = ["pretrain"]
+__all__ = ["check_output", "pretrain"]
 
 logger = logging.getLogger("seqscan.pretrain")
 
@@ -95,8 +95,7 @@ def pretrain(
     Raises
     ------
     ArtifactError
-        If there is a training folder and `resume` is False, or its checkpoint is of another configuration,
-        corpus or homologs.
+        As from `check_output`, or if the checkpoint is of another configuration, corpus or homologs.
     InvalidParameter
         If no protein is left to train on, or both a parent and a shape are given.
     """
@@ -144,13 +143,38 @@ def _pretrain(
     return load_trainable_encoder(output)
 
 
-def _begin_folder(output: Path, resume: bool) -> Path:
-    """Make the training's folder; refuse one that was begun, unless it is to be resumed."""
-    folder = output.with_name(output.name + ".training")
-    if (folder / CHECKPOINT).exists() and not resume:
+def check_output(output: Path, *, resume: bool) -> None:
+    """Refuse, before any work, what a training may not replace.
+
+    Raises
+    ------
+    ArtifactError
+        If `output` is not an encoder, or one that no training folder beside it goes on from; or if there is a
+        training that was begun, and it is not to be resumed.
+    """
+    check_replaceable(output, "encoder")
+    folder = _training_folder(output)
+    begun = (folder / CHECKPOINT).exists()
+    if begun and not resume:
         raise ArtifactError(
             str(folder), "holds a training that was begun", remedy="Add --resume, or remove it."
         )
+    if not begun and (output / "manifest.json").exists():
+        raise ArtifactError(
+            str(output),
+            f"holds a finished encoder, and {folder.name} beside it no training to go on with",
+            remedy="Give another folder, or remove this one first.",
+        )
+
+
+def _training_folder(output: Path) -> Path:
+    return output.with_name(output.name + ".training")
+
+
+def _begin_folder(output: Path, resume: bool) -> Path:
+    """Make the training's folder, if the training may write there."""
+    check_output(output, resume=resume)
+    folder = _training_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
     wait_for_all()  # none may look for the checkpoint after another has begun to write
     return folder
