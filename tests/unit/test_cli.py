@@ -67,6 +67,13 @@ def test_assign(seqscan, folder, model, family_records):
     assert rows_of(folder / "new.rejected.tsv")[1][:2] == ["37", "bad"]
 
 
+def test_folder_of_a_run_stands_for_its_model(seqscan, folder):
+    for name, model in (("model", folder / "model"), ("run", folder)):
+        code, _, _ = seqscan("assign", folder / "in.fasta", "--model", model, "-o", folder / f"{name}.tsv")
+        assert code == 0
+    assert (folder / "run.tsv").read_bytes() == (folder / "model.tsv").read_bytes()
+
+
 def test_assign_leaves_unsure_ones_unassigned(seqscan, folder):
     options = ("--min-probability", 1.0, "--rejected", folder / "ledger.tsv", "--threads", 1)
     code, _, _ = seqscan(
@@ -251,6 +258,10 @@ MISTAKES = {
     "cluster: output is the input": ("cluster truth.tsv -o truth.tsv", "is an input"),
     "update: output is the model": (
         "update in.fasta --model model -o model",
+        "is the folder that is updated",
+    ),
+    "update: output is the folder of the model": (
+        "update in.fasta --model . -o .",
         "is the folder that is updated",
     ),
     "update: output is in the model": ("update in.fasta --model model -o model/new", "is the folder that is"),

@@ -53,7 +53,12 @@ Neighbors = Annotated[
     ),
 ]
 ModelPath = Annotated[
-    Path, typer.Option("--model", help="Model of 'run', 'scan' or 'update': OUT/model, not OUT itself.")
+    Path,
+    typer.Option(
+        "--model",
+        help="Model of 'run', 'scan' or 'update': OUT/model, or OUT itself.",
+        callback=lambda path: path / "model" if (path / "model").is_dir() else path,
+    ),
 ]
 Finetune = Annotated[
     bool,
