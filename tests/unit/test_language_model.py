@@ -1,6 +1,9 @@
 """ESM-2 and T5 through transformers, with tiny random checkpoints on disk."""
 
 import builtins
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -132,3 +135,23 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingDependency, match=r"seqscan\[lm\]"):
         load_encoder("lm:facebook/esm2_t6_8M_UR50D")
+
+
+OUT_OF_REACH = """
+import sys, time
+from seqscan.cli import main
+time.sleep = lambda seconds: None  # between tries
+sys.argv = ["seqscan", "embed", "in.fasta", "-o", "store", "--encoder", "lm:some/name"]
+main()
+"""
+
+
+def test_hub_out_of_reach_is_one_line(tmp_path):
+    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_REACH], env=os.environ | nobody, cwd=tmp_path, capture_output=True,
+        text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("seqscan: some/name: cannot be loaded as a language model")
