@@ -74,10 +74,10 @@ def scan_loss(
 
     Examples
     --------
-    >>> sure = torch.tensor([[9.0, -9.0], [-9.0, 9.0]])
+    >>> sure = torch.tensor([[2.0, -2.0], [-2.0, 2.0]])
     >>> loss = scan_loss(sure, sure, entropy_weight=1.0)
     >>> round(float(loss.consistency), 3), round(float(loss.entropy), 3)
-    (0.0, 0.693)
+    (0.036, 0.693)
     """
     if anchors.shape != neighbors.shape or anchors.ndim != 2 or anchors.shape[1] < 2:
         raise ShapeMismatch(

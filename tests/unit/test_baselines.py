@@ -232,10 +232,11 @@ def test_mean_and_deviation():
 def test_an_empty_label_is_none(tmp_path, monkeypatch):
     row = BaselineRow("m", 0, np.array([0, 0, 1]), 0.0)
     monkeypatch.setattr(pipeline, "run_baselines", lambda *rest, **options: [row])
-    corpus = SimpleNamespace(ids=["a", "b", "c"])
     graph = SimpleNamespace(indices=np.zeros((3, 1), np.int32))
-    found = SimpleNamespace(graph=graph, vectors=None)
-    config = pipeline.RunConfig(DiscoveryConfig(n_clusters=2))
-    pipeline._baselines(corpus, found, {"a": "PF1", "b": "PF2", "c": ""}, config, tmp_path / "b.json")
+    partition = SimpleNamespace(
+        corpus=SimpleNamespace(ids=["a", "b", "c"]), found=SimpleNamespace(graph=graph, vectors=None)
+    )
+    job = SimpleNamespace(config=pipeline.RunConfig(DiscoveryConfig(n_clusters=2)))
+    pipeline._baselines(job, partition, {"a": "PF1", "b": "PF2", "c": ""}, tmp_path / "b.json")
     (scores,) = json.loads((tmp_path / "b.json").read_text())
     assert (scores["n_scored"], scores["n_families"]) == (2, 2)

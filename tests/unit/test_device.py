@@ -40,7 +40,9 @@ def model(request, tiny_encoder, family_records):
     vectors = encoder.embed(codes)
     head = ClusterHead(vectors[::12], vectors.mean(axis=0), np.eye(8, dtype=np.float32), 0.2)
     labels = np.repeat(np.arange(3, dtype=np.int32), 12)
-    novelty = fit_novelty(lambda rows: vectors[rows], labels, head.center, seed=0, held_out=0.5)
+    rows = np.arange(0, 36, 2)
+    sureness = head.sureness(vectors[rows])
+    novelty = fit_novelty(lambda rows: vectors[rows], labels, head.center, rows, sureness, seed=0)
     bare = Model(encoder, head, novelty=novelty)
     return replace(bare, prior=learn_prior(bare, codes, labels, seed=0))
 
