@@ -137,12 +137,15 @@ main()
 """
 
 
-def test_embedding_in_two_processes_gives_the_store_of_one(torchrun, tmp_path):
+def test_embedding_in_two_processes_gives_the_store_of_one(start_torchrun, tmp_path):
     generator = np.random.default_rng(0)
     texts = ["".join(generator.choice(list("ACDEFGHIKLMNPQRSTVWY"), 40 + i)) for i in range(40)]
     fasta = tmp_path / "in.fasta"
     fasta.write_text("".join(f">p{i}\n{texts[i % 30]}\n" for i in range(40)) + ">bad\nM1K\n")
-    assert "40 vectors" in torchrun(EMBED, str(fasta), str(tmp_path / "two"))
+    done = start_torchrun(EMBED, str(fasta), str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    assert "40 vectors" in done.stdout
+    assert done.stderr.count("embed ...") == 1
     subprocess.run([sys.executable, "-c", EMBED, fasta, tmp_path / "one"], check=True)
     for name in ("vectors-00000.npy", "records.parquet"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

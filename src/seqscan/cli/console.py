@@ -20,10 +20,13 @@ console = Console(stderr=True)
 
 
 @contextmanager
-def progress_bars() -> Iterator[
-    tuple[Callable[[str], None], Callable[[Stage], None], Callable[[int, int], None]]
-]:
-    """Show stages: bars with the remaining time on a terminal, a line for each stage otherwise."""
+def progress_bars(
+    *, shown: bool = True
+) -> Iterator[tuple[Callable[[str], None], Callable[[Stage], None], Callable[[int, int], None]]]:
+    """Show stages, or not: bars with the remaining time on a terminal, otherwise a line for each stage."""
+    if not shown:
+        yield (lambda name: None, lambda stage: None, lambda done, total: None)
+        return
     if not console.is_terminal:
         yield (
             lambda name: console.print(f"{name} ...", highlight=False),

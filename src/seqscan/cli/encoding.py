@@ -180,7 +180,7 @@ def embed(
                 "output", str(output), f"holds vectors {others}, made from {held.get('input')}",
                 remedy="Give another folder, or remove this one first.",
             )  # fmt: skip
-        with progress_bars() as (on_start, _, on_progress):
+        with progress_bars(shown=rank() == 0) as (on_start, _, on_progress):
             on_start("embed")
             store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
         if ledger is not None:
