@@ -124,7 +124,7 @@ def seqscan_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[[
             row["seconds"] = sum(stage.seconds for stage in log.stages)
             unseen = head.assign(case.unseen.ids, found.model.encoder.embed(case.unseen))
             row["unseen"] = scores_of(case, unseen)
-            labels = head.logits(found.vectors).argmax(axis=1)
+            labels = head.labels(found.vectors)
             tree = join_clusters(head.prototypes, np.bincount(labels, minlength=head.n_clusters))
             groups = tree.cut(0.5)
             row["groups"] = label_scores(
@@ -162,7 +162,7 @@ def baseline_rows(case: Case, folder: Path, threads: int) -> dict[str, Callable[
     def distilled() -> Labels:
         points = vectors()
         head = distilled_head(points, leiden(*aligned(), resolution=0.01).labels)
-        return head.logits(points).argmax(axis=1)
+        return head.labels(points)
 
     methods: dict[str, Callable[[], Labels]] = {
         "MMseqs2": lambda: mmseqs_clusters(corpus, threads=threads),

@@ -89,7 +89,6 @@ def main() -> None:
 def _discover(records: list[Record], config: DiscoveryConfig) -> Found:
     with tempfile.TemporaryDirectory(prefix="seqscan-") as name:
         folder = Path(name)
-        (folder / "stages").mkdir()
         corpus = write_corpus(folder / "corpus", records)
         return discover_categories(corpus, "", folder, config, StageLog(folder / "stages"))
 

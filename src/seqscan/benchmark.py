@@ -143,7 +143,6 @@ def _ours(
     corpus: Corpus, folder: Path, config: DiscoveryConfig, seeds: Sequence[int], *, suffix: str = ""
 ) -> Iterator[_Run]:
     folder.mkdir()
-    (folder / "stages").mkdir()
     for finetune in (True, False) if config.finetune else (False,):
         for seed in seeds:
             begun = time.perf_counter()

@@ -227,7 +227,6 @@ class SeqSCAN(ClusterMixin, BaseEstimator):
         config = self.config
         with scratch_folder() as folder, threads_kept():
             corpus = write_corpus(folder / "corpus", records)
-            (folder / "stages").mkdir()
             found = discover_categories(corpus, "", folder, config, StageLog(folder / "stages"))
             self.model_ = found.model
             self.labels_ = found.model.head.assign(corpus.ids, found.vectors).labels
