@@ -11,11 +11,11 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test test-extras lint format bench clean
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/.installed  ## Make .venv with the package and the pinned versions of all it needs
 
@@ -24,6 +24,10 @@ demo: setup  ## Cluster the ten bundled families and report
 
 test: lint  ## Lint, type-check, check the imports and run the tests
 	@echo "pytest" && $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-extras: setup  ## Install the extras for language models and Ray, and run their tests
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS),lm,ray]'
+	@$(BIN)/python -m pytest tests/unit/test_language_model.py tests/distributed/test_ray.py
 
 lint: setup  ## Check style, format, types and the direction of the imports
 	@echo "ruff check" && $(BIN)/ruff check .

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,10 @@ class Corpus(Sequence[NDArray[np.uint8]]):
         path = Path(path)
         read_manifest(path, "corpus")
         return cls(np.load(path / "codes.npy", mmap_mode="r"), np.load(path / "offsets.npy"), path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To another process it goes as a place on disk: maps would travel as all they show.
+        return _reopen, (self.path.absolute(), self.rows)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -174,6 +178,10 @@ def write_corpus(
         content["n_records"] = len(lengths)
         content["n_residues"] = int(offsets[-1])
     return Corpus.open(path)
+
+
+def _reopen(path: Path, rows: NDArray[np.int64] | None) -> Corpus:
+    return replace(Corpus.open(path), rows=rows)
 
 
 def _prepend_header(raw: Path, target: Path, size: int) -> None:

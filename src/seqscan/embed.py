@@ -1,8 +1,14 @@
-"""Encode a corpus into an embedding store: part by part, equal sequences once, in one process or several."""
+"""Encode a corpus into an embedding store: part by part, equal sequences once.
+
+In one process, in several under `torchrun`, each with a range of the parts, or by the workers of a Ray
+cluster, which may come and go.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +17,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.corpus import Corpus
+from seqscan.device import best_device
 from seqscan.distributed import n_ranks, rank, wait_for_all
 from seqscan.encoder import AbstractEncoder
-from seqscan.store import EmbeddingStore, write_store
+from seqscan.errors import InvalidParameter, MissingDependency
+from seqscan.store import EmbeddingStore, StoreParts
+from seqscan.threads import use_threads
 
-__all__ = ["embed_corpus", "number_distinct"]
+__all__ = ["embed_corpus", "embed_on_ray", "embed_shard", "import_ray", "number_distinct"]
 
 _BLOCK_RECORDS = 2048
+
+Progress = Callable[[int, int], None]
+"""Called with the sequences done, and in all, that differ from one another."""
+
+
+def embed_shard(
+    shard: int,
+    encoder: AbstractEncoder,
+    corpus: Corpus,
+    firsts: NDArray[np.int64],
+    parts: StoreParts,
+    on_progress: Progress | None = None,
+) -> None:
+    """Encode one part of a store, unless it is there: all that one process has to do at a time.
+
+    Parameters
+    ----------
+    shard : int
+        Number of the part.
+    encoder : AbstractEncoder
+    corpus : Corpus
+    firsts : (M,), int64
+        Where each distinct sequence stands, from `number_distinct`.
+    parts : StoreParts
+    on_progress : callable, optional
+    """
+
+    def embed_rows(wanted: slice) -> NDArray[np.float32]:
+        blocks = []
+        for start in range(wanted.start, wanted.stop, _BLOCK_RECORDS):
+            stop = min(start + _BLOCK_RECORDS, wanted.stop)
+            blocks.append(encoder.embed([corpus[int(row)] for row in firsts[start:stop]]))
+            if on_progress is not None:
+                on_progress(stop, len(firsts))
+        return np.concatenate(blocks)
+
+    parts.make(shard, embed_rows)
 
 
 def embed_corpus(
@@ -26,7 +72,7 @@ def embed_corpus(
     path: str | Path,
     content: dict[str, Any],
     *,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> EmbeddingStore:
     """Write the vectors of all sequences of a corpus to a store.
 
@@ -42,23 +88,104 @@ def embed_corpus(
     content : dict
         Which encoder and which corpus, for the manifest.
     on_progress : callable, optional
-        Called with the sequences done, and in all, that differ from one another.
     """
     numbers, firsts = number_distinct(corpus)
+    parts = StoreParts(path, len(firsts))
+    if rank() == 0:
+        parts.begin(content)
+    wait_for_all()
+    for shard in np.array_split(np.arange(len(parts)), n_ranks())[rank()].tolist():
+        embed_shard(shard, encoder, corpus, firsts, parts, on_progress)
+    wait_for_all()
+    if rank() == 0:
+        parts.join(corpus.ids, corpus.lengths, content, numbers)
+    wait_for_all()
+    return EmbeddingStore.open(path)
 
-    def embed_rows(wanted: slice) -> NDArray[np.float32]:
-        blocks = []
-        for start in range(wanted.start, wanted.stop, _BLOCK_RECORDS):
-            stop = min(start + _BLOCK_RECORDS, wanted.stop)
-            blocks.append(encoder.embed([corpus[int(row)] for row in firsts[start:stop]]))
+
+def import_ray() -> Any:
+    """Return the package; raises `MissingDependency` if there is none."""
+    try:
+        import ray.data
+    except ImportError as error:
+        raise MissingDependency(
+            "A Ray cluster needs the package ray.", remedy="pip install 'seqscan[ray]', or use torchrun."
+        ) from error
+    return ray
+
+
+def embed_on_ray(
+    encoder: AbstractEncoder,
+    corpus: Corpus,
+    path: str | Path,
+    content: dict[str, Any],
+    *,
+    address: str = "local",
+    threads: int = 1,
+    on_progress: Progress | None = None,
+) -> EmbeddingStore:
+    """Do what `embed_corpus` does by the workers of a Ray cluster; the store is the same.
+
+    Workers may join and leave while it runs: what one had not finished another makes. All must see the
+    folders of corpus and store under the same paths.
+
+    Parameters
+    ----------
+    encoder, corpus, path, content, on_progress
+        As in `embed_corpus`; progress is told after each part.
+    address : str
+        Of the cluster, for `ray.init`; `local` starts one on this machine.
+    threads : int
+        Of each worker.
+
+    Raises
+    ------
+    MissingDependency
+        If there is no Ray.
+    InvalidParameter
+        If there is no cluster at `address`.
+    """
+    ray = import_ray()
+    numbers, firsts = number_distinct(corpus)
+    parts = StoreParts(path, len(firsts))
+    parts.begin(content)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else what runs here is told to Ray's makers
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised here
+        # Put there once; workers that come later find it too.
+        work = {"encoder": ray.put(encoder.cpu()), "firsts": ray.put(firsts)}
+        shards = ray.data.range(len(parts), override_num_blocks=len(parts)).map_batches(
+            _Worker, batch_size=1, fn_constructor_args=(work, corpus, parts, threads), num_cpus=threads,
+            num_gpus=1 if "GPU" in ray.cluster_resources() else None,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(parts)),
+        )  # fmt: skip
+        for n_done, _ in enumerate(shards.iter_rows(), 1):
             if on_progress is not None:
-                on_progress(stop, len(firsts))
-        return np.concatenate(blocks)
+                on_progress(min(n_done * parts.size, len(firsts)), len(firsts))
+    except ConnectionError as error:
+        raise InvalidParameter("ray", address, str(error)) from None
+    finally:
+        ray.shutdown()
+    parts.join(corpus.ids, corpus.lengths, content, numbers)
+    return EmbeddingStore.open(path)
 
-    return write_store(
-        path, corpus.ids if rank() == 0 else [""] * len(corpus), corpus.lengths, embed_rows, content,
-        rows=numbers, process=(rank(), n_ranks()), wait=wait_for_all,
-    )  # fmt: skip
+
+class _Worker:
+    """One worker of a Ray cluster: reads what it needs once, then makes part after part."""
+
+    def __init__(self, work: dict[str, Any], corpus: Corpus, parts: StoreParts, threads: int) -> None:
+        ray = import_ray()
+        use_threads(threads)
+        self.encoder: AbstractEncoder = ray.get(work["encoder"]).to(best_device())
+        self.firsts: NDArray[np.int64] = ray.get(work["firsts"])
+        self.corpus, self.parts = corpus, parts
+
+    def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+        for shard in batch["id"].tolist():
+            embed_shard(shard, self.encoder, self.corpus, self.firsts, self.parts)
+        return batch
 
 
 def number_distinct(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from seqscan.artifact import read_manifest, write_artifact, write_atomically
 from seqscan.errors import ShapeMismatch
 
-__all__ = ["SHARD_ROWS", "EmbeddingStore", "unit", "write_store"]
+__all__ = ["SHARD_ROWS", "EmbeddingStore", "StoreParts", "unit", "write_store"]
 
 SHARD_ROWS = 65_536
 PART_ROWS = 8_192
@@ -114,70 +114,115 @@ class EmbeddingStore:
             start += len(shard)
 
 
+class StoreParts:
+    """A store that is being made, part by part; a part that was finished before a kill is not made again.
+
+    Parts wait in `<path>.partial`. Any process that sees the folder can make any part, each only once.
+
+    Parameters
+    ----------
+    path : path
+        The store that is to be.
+    n_vectors : int
+        Vectors that must be made, M: records of equal sequences share one.
+    """
+
+    def __init__(self, path: str | Path, n_vectors: int) -> None:
+        self.path = Path(path).absolute()
+        self.n_vectors = n_vectors
+        self.size = min(PART_ROWS, SHARD_ROWS)
+
+    def __len__(self) -> int:
+        return -(-self.n_vectors // self.size)
+
+    @property
+    def _folder(self) -> Path:
+        return self.path.with_name(self.path.name + ".partial")
+
+    def _file(self, part: int) -> Path:
+        return self._folder / f"part-{part:06d}.npy"
+
+    def begin(self, content: dict[str, Any]) -> None:
+        """Keep the parts that were finished with the same `content`, JSON values; begin anew without."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        recipe = self._folder / "recipe.json"
+        text = json.dumps(content, sort_keys=True)
+        if recipe.exists() and recipe.read_text() == text:
+            return
+        for file in self._folder.iterdir():
+            file.unlink()
+        with write_atomically(recipe) as temporary:
+            temporary.write_text(text)
+
+    def make(self, part: int, embed_rows: Callable[[slice], NDArray[np.float32]]) -> None:
+        """Make one part, unless it is there; `embed_rows` returns the vectors (R, P) of a slice of the M."""
+        target = self._file(part)
+        if target.exists():
+            return
+        wanted = slice(part * self.size, min((part + 1) * self.size, self.n_vectors))
+        vectors = embed_rows(wanted)
+        if len(vectors) != wanted.stop - wanted.start:
+            raise ShapeMismatch(f"{len(vectors)} vectors for {wanted.stop - wanted.start} records.")
+        with write_atomically(target) as temporary, temporary.open("wb") as handle:
+            np.save(handle, vectors.astype(np.float16))
+
+    def join(
+        self,
+        ids: Sequence[str],
+        lengths: NDArray[np.int64],
+        content: dict[str, Any],
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Write the store from all its parts, which are removed.
+
+        Parameters
+        ----------
+        ids : N str
+        lengths : (N,), residues
+        content : dict
+            Provenance for the manifest.
+        rows : (N,), int64, optional
+            Which of the M vectors each record has; without it, M is N and each has its own.
+        """
+        with write_artifact(self.path, "store", content) as directory:
+            parts = [np.load(self._file(part), mmap_mode="r") for part in range(len(self))]
+            for shard, start in enumerate(range(0, len(ids), SHARD_ROWS)):
+                stop = min(start + SHARD_ROWS, len(ids))
+                wanted = np.arange(start, stop) if rows is None else rows[start:stop]
+                np.save(directory / f"vectors-{shard:05d}.npy", _gather(parts, self.size, wanted))
+            table = pa.table({"id": pa.array(ids, pa.string()), "length": pa.array(lengths, pa.int64())})
+            pq.write_table(table, directory / "records.parquet", compression="zstd")
+        for file in self._folder.iterdir():
+            file.unlink()
+        self._folder.rmdir()
+
+
 def write_store(
     path: str | Path,
     ids: Sequence[str],
     lengths: NDArray[np.int64],
     embed_rows: Callable[[slice], NDArray[np.float32]],
     content: dict[str, Any],
-    *,
-    rows: NDArray[np.int64] | None = None,
-    process: tuple[int, int] = (0, 1),
-    wait: Callable[[], None] = lambda: None,
 ) -> EmbeddingStore:
-    """Write a store part by part; a part that was finished before a kill is not made again.
+    """Write a store part by part, in one process; see `StoreParts`.
 
     Parameters
     ----------
     path : path
-        Replaced if it is a store. Finished parts wait in `<path>.partial`.
+        Replaced if it is a store.
     ids : N str
     lengths : (N,), residues
     embed_rows : callable
-        Returns the vectors (R, P) of a slice of the M vectors that must be made.
+        Returns the vectors (R, P) of a slice of the records.
     content : dict
         Provenance for the manifest; must name what the vectors depend on, for parts of a store with other
         content are not used again.
-    rows : (N,), int64, optional
-        Which of the M vectors each record has; without it, M is N and each has its own.
-    process : (int, int)
-        Number of this process, and how many there are: each makes one range of the parts, the first one
-        joins them.
-    wait : callable
-        Returns once every process has called it.
     """
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    number, n_processes = process
-    if number == 0:
-        _keep_only(partial, content)
-    wait()
-    n_vectors = len(ids) if rows is None else int(rows.max(initial=-1)) + 1
-    size = min(PART_ROWS, SHARD_ROWS)
-    starts = range(0, n_vectors, size)
-    for part in np.array_split(np.arange(len(starts)), n_processes)[number].tolist():
-        wanted = slice(starts[part], min(starts[part] + size, n_vectors))
-        target = partial / f"part-{part:06d}.npy"
-        if not target.exists():
-            vectors = embed_rows(wanted)
-            if len(vectors) != wanted.stop - wanted.start:
-                raise ShapeMismatch(f"{len(vectors)} vectors for {wanted.stop - wanted.start} records.")
-            with write_atomically(target) as temporary, temporary.open("wb") as handle:
-                np.save(handle, vectors.astype(np.float16))
-    wait()
-    if number == 0:
-        with write_artifact(path, "store", content) as directory:
-            parts = [np.load(partial / f"part-{i:06d}.npy", mmap_mode="r") for i in range(len(starts))]
-            for shard, start in enumerate(range(0, len(ids), SHARD_ROWS)):
-                stop = min(start + SHARD_ROWS, len(ids))
-                wanted_rows = np.arange(start, stop) if rows is None else rows[start:stop]
-                np.save(directory / f"vectors-{shard:05d}.npy", _gather(parts, size, wanted_rows))
-            table = pa.table({"id": pa.array(ids, pa.string()), "length": pa.array(lengths, pa.int64())})
-            pq.write_table(table, directory / "records.parquet", compression="zstd")
-        for file in partial.iterdir():
-            file.unlink()
-        partial.rmdir()
-    wait()
+    parts = StoreParts(path, len(ids))
+    parts.begin(content)
+    for part in range(len(parts)):
+        parts.make(part, embed_rows)
+    parts.join(ids, lengths, content)
     return EmbeddingStore.open(path)
 
 
@@ -204,16 +249,3 @@ def unit(vectors: NDArray[Real]) -> NDArray[Real]:
     """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(lengths, vectors.dtype.type(1e-12))
-
-
-def _keep_only(partial: Path, content: dict[str, Any]) -> None:
-    """Keep finished parts if they were made the same way, else begin anew."""
-    partial.mkdir(parents=True, exist_ok=True)
-    recipe = partial / "recipe.json"
-    text = json.dumps(content, sort_keys=True)
-    if recipe.exists() and recipe.read_text() == text:
-        return
-    for file in partial.iterdir():
-        file.unlink()
-    with write_atomically(recipe) as temporary:
-        temporary.write_text(text)

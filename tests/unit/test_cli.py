@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -166,6 +167,16 @@ def test_embed(seqscan, folder, model, family_records):
     assert store.ids == [record.id for record in family_records]
     expected = model.encoder.embed([AMINO.encode(record.sequence) for record in family_records])
     np.testing.assert_allclose(store.vectors(), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_embed_without_ray(seqscan, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    before = set(folder.iterdir())
+    code, _, err = seqscan("embed", folder / "in.fasta", "-o", folder / "store", "--ray", "local")
+    assert code == 2
+    assert "pip install 'seqscan[ray]'" in err
+    assert set(folder.iterdir()) == before
 
 
 def test_embed_does_not_replace_the_store_of_other_proteins_or_another_encoder(seqscan, folder):

@@ -140,6 +140,13 @@ def embed(
     ],
     encoder: Encoder = "default",
     max_length: MaxLength = 100_000,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Share the work among the workers of this Ray cluster (extra ray); 'local' starts one here.",
+        ),
+    ] = None,
     threads: Threads = N_THREADS,
 ) -> None:
     """Write the vector of each protein to a store, for 'scan'; a killed call goes on. Also under torchrun."""
@@ -149,8 +156,8 @@ def embed(
     from seqscan.artifact import check_replaceable, read_manifest
     from seqscan.corpus import Corpus, write_corpus
     from seqscan.device import best_device
-    from seqscan.distributed import process_group, rank, wait_for_all
-    from seqscan.embed import embed_corpus
+    from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
+    from seqscan.embed import embed_corpus, embed_on_ray, import_ray
     from seqscan.encoder import load_encoder
     from seqscan.fasta import read_fasta
     from seqscan.results import kept_ledger
@@ -161,6 +168,10 @@ def embed(
     # Beside the store, not in the machine's temporary folder: every process must see it.
     path = output.with_name(f"{output.name}.corpus")
     with process_group(), kept_ledger(rejected) if rank() == 0 else nullcontext() as ledger:
+        if ray is not None:
+            import_ray()
+            if n_ranks() > 1:
+                raise InvalidParameter("ray", ray, "torchrun shares the work already")
         check_replaceable(output, "store")
         network = load_encoder(encoder).to(best_device())
         if ledger is not None:
@@ -182,7 +193,12 @@ def embed(
             )  # fmt: skip
         with progress_bars(shown=rank() == 0) as (on_start, _, on_progress):
             on_start("embed")
-            store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
+            if ray is None:
+                store = embed_corpus(network, corpus, output, content, on_progress=on_progress)
+            else:
+                store = embed_on_ray(
+                    network, corpus, output, content, address=ray, threads=threads, on_progress=on_progress
+                )
         if ledger is not None:
             shutil.rmtree(path)
             typer.echo(
