@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,9 @@ logger = logging.getLogger(__name__)
 N_WHITENED = 64
 """Directions in which the first prototypes are compared, with unit variance in each: half-whitened vectors
 choose proteins that are far apart badly."""
+PAIRS_PER_PROTOTYPE = 128
+"""That first prototypes are trained on, of many proteins: there are more prototypes the more proteins, and on
+all pairs each of them would be trained longer too."""
 
 
 def n_prototypes(n_proteins: int, n_clusters: int | None) -> int:
@@ -183,8 +186,10 @@ class StoreScan:
 
     def _over_provision(self) -> None:
         begin = load_file(self._begin)["prototypes"]
+        enough = -(-PAIRS_PER_PROTOTYPE * len(begin) // self.config.batch_size)
+        config = replace(self.config, max_steps=max(self.config.min_steps, enough))
         fine, notes = stream_head(
-            self.store, self.graph, begin, self._full_whitening, self.config,
+            self.store, self.graph, begin, self._full_whitening, config,
             seed=self.seed, made_from=self.recipe, checkpoint=self._fine.with_suffix(".training.safetensors"),
         )  # fmt: skip
         if rank() == 0:

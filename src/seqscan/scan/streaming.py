@@ -58,6 +58,8 @@ class StreamConfig:
     n_epochs : int
     min_steps : int
         Few proteins are seen more often: one epoch of them would be a handful of steps.
+    max_steps : int, optional
+        Of many proteins a random part of each block is seen.
     batch_size : int, proteins
         Of all ranks together.
     entropy_weight, temperature : dimensionless
@@ -70,6 +72,7 @@ class StreamConfig:
 
     n_epochs: int = 1
     min_steps: int = 400
+    max_steps: int | None = None
     batch_size: int = 2048
     entropy_weight: float = 1.0
     temperature: float = 0.05
@@ -272,8 +275,11 @@ def stream_head(
     n_blocks = -(-len(store) // (BLOCK_ROWS * n_ranks())) * n_ranks()
     edges = np.linspace(0, len(store), n_blocks + 1).astype(np.int64)
     n_batches = max(1, int(edges[1]) // batch)
-    n_epochs = max(config.n_epochs, -(-config.min_steps // (n_batches * (n_blocks // n_ranks()))))
-    n_steps = n_epochs * (n_blocks // n_ranks()) * n_batches
+    own_blocks = n_blocks // n_ranks()
+    n_epochs = max(config.n_epochs, -(-config.min_steps // (n_batches * own_blocks)))
+    if config.max_steps is not None:
+        n_batches = min(n_batches, -(-config.max_steps // (n_epochs * own_blocks)))
+    n_steps = n_epochs * own_blocks * n_batches
     keep = max(0.0, 1.0 - config.batch_size / (10.0 * len(initial)))
     for epoch in range(n_epochs):
         order = np.random.default_rng((seed, 72, epoch)).permutation(n_blocks)[rank() :: n_ranks()]
