@@ -36,6 +36,12 @@ class Checkpoint:
         with safe_open(path, framework="pt") as file:
             return cls({name: file.get_tensor(name) for name in file.keys()}, file.metadata())  # noqa: SIM118
 
+    @staticmethod
+    def read_metadata(path: Path) -> dict[str, str]:
+        """Read the texts of a checkpoint alone."""
+        with safe_open(path, framework="pt") as file:
+            return file.metadata()
+
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with `<prefix>.`, without it."""
         start = prefix + "."

@@ -348,6 +348,25 @@ def test_run_tells_what_is_missing_before_it_reads(seqscan, folder, monkeypatch,
     assert not (folder / "out").exists()
 
 
+def test_resumed_pretraining_of_other_files_changes_nothing(seqscan, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    def train(source, steps, *more):
+        options = f"-o new --from encoder --homologs 0 --batch-residues 1024 --threads 1 --steps {steps}"
+        return seqscan("pretrain", source, *options.split(), *more)
+
+    assert train("in.fasta", 1)[0] == 0
+    (folder / "other.fasta").write_text("".join(f">o{i}\n{'MKVLAT' * 20}\n" for i in range(80)))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code, _, err = train("other.fasta", 2, "--resume")
+    assert code == 2
+    assert err.startswith("seqscan: other.fasta: is not what the training began with. Resume with that, or ")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert train("in.fasta", 2, "--resume")[0] == 0
+    (folder / "in.fasta").unlink()
+    assert train("new.training/corpus", 3, "--resume")[0] == 0
+
+
 @pytest.mark.parametrize(("text", "expected"), [("8GB", 8e9), ("1.5 gb", 1.5e9), ("2KB", 2e3), ("1TB", 1e12)])
 def test_sizes(text, expected):
     assert size(text) == expected

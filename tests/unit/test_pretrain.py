@@ -269,6 +269,15 @@ def test_sample_of_the_corpus_depends_on_the_seed(corpus, tmp_path, found):
     assert found[0].tolist() != found[1].tolist()
 
 
+def test_homologs_are_kept_when_a_resumption_is_refused(corpus, tmp_path, found):
+    train(corpus, tmp_path / "encoder", 1, n_homolog_proteins=80)
+    other = write_corpus(tmp_path / "other", [Record(f"q{i}", "", "MKV" * 20) for i in range(80)])
+    for resumed, options in ((other, {}), (corpus, {"seed": 1})):
+        with pytest.raises(ArtifactError, match="was made with"):
+            train(resumed, tmp_path / "encoder", 2, resume=True, n_homolog_proteins=80, **options)
+    assert len(found) == 1
+
+
 def test_training_with_homologs(corpus, tmp_path, found):
     train(corpus, tmp_path / "encoder", 3, n_homolog_proteins=80)
     assert len(rows_of(tmp_path / "encoder")) == 3

@@ -101,7 +101,7 @@ def pretrain(
         if not (len(sources) == 1 and path.is_dir()):
             path = output.with_name(output.name + ".training") / "corpus"
             if rank() == 0:
-                _read_corpus(sources, path)
+                _read_corpus(sources, path, resume=resume)
             wait_for_all()
         train(
             Corpus.open(path), output, config, parent=parent, homologs=mined, threads=threads, resume=resume,
@@ -111,23 +111,27 @@ def pretrain(
             typer.echo(f"encoder: {output}")
 
 
-def _read_corpus(sources: list[str], path: Path) -> None:
+def _read_corpus(sources: list[str], path: Path, *, resume: bool) -> None:
     """Read FASTA files into a corpus artifact, once."""
     from itertools import chain
 
+    from seqscan.artifact import read_manifest
     from seqscan.corpus import write_corpus
     from seqscan.fasta import RejectionLedger, read_fasta
     from seqscan.job import input_checksum
-    from seqscan.stages import StageLog
 
+    inputs = [input_checksum(Path(name)) for name in sources]
+    if path.exists():
+        if read_manifest(path, "corpus").content.get("inputs") == inputs:
+            return
+        if resume:
+            raise InputError(
+                ", ".join(sources), "is not what the training began with",
+                remedy=f"Resume with that, or with {path}, which was made of it.",
+            )  # fmt: skip
     ledgers = [RejectionLedger() for _ in sources]
     readers = (read_fasta(name, rejected=ledger) for name, ledger in zip(sources, ledgers, strict=True))
-    StageLog(path.parent / "stages").run(
-        "read",
-        {"inputs": [input_checksum(Path(name)) for name in sources]},
-        [path],
-        lambda: write_corpus(path, chain.from_iterable(readers)),
-    )
+    write_corpus(path, chain.from_iterable(readers), {"inputs": inputs})
     for name, ledger in zip(sources, ledgers, strict=True):
         if ledger.rows:
             logging.getLogger("seqscan").warning("%s: rejected %s", name, ledger.summary())

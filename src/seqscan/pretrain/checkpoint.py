@@ -10,10 +10,10 @@ from typing import Any
 from seqscan.artifact import write_atomically
 from seqscan.checkpoint import Checkpoint, write_checkpoint
 from seqscan.errors import ArtifactError
-from seqscan.pretrain.config import TrainerState
+from seqscan.pretrain.config import PretrainConfig, TrainerState
 from seqscan.pretrain.trainer import Trainer
 
-__all__ = ["cut_log", "load_checkpoint", "save_checkpoint"]
+__all__ = ["check_checkpoint", "cut_log", "load_checkpoint", "save_checkpoint"]
 
 CYCLE = ("max_steps", "minutes", "learning_rate")
 """What may be another when a run is resumed; it then begins a new cycle of the learning rate."""
@@ -50,23 +50,16 @@ def save_checkpoint(
     write_checkpoint(path, tensors, trainer.optimizer, metadata)
 
 
-def load_checkpoint(
-    path: Path, trainer: Trainer, *, corpus: str, homologs: dict[str, str], encoder: dict[str, Any]
-) -> None:
-    """Put a trainer where a checkpoint was written.
+def check_checkpoint(path: Path, config: PretrainConfig, *, corpus: str, encoder: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another training, before any work.
 
     Raises
     ------
     ArtifactError
-        If it was made with another configuration, network, corpus or homologs: their communities are what
-        the prototypes stand for.
+        If it was made with another configuration, network or corpus.
     """
-    checkpoint = Checkpoint.read(path)
-    metadata = checkpoint.metadata
-    then = json.loads(metadata["config"])
-    now = json.loads(json.dumps(asdict(trainer.config)))
-    changed = [name for name in now if now[name] != then.get(name)]
-    refused = [name for name in changed if name not in CYCLE + SPEED]
+    metadata = Checkpoint.read_metadata(path)
+    refused = [name for name in _changed(metadata, config) if name not in CYCLE + SPEED]
     if refused or json.loads(metadata["encoder"]) != json.loads(json.dumps(encoder)):
         raise ArtifactError(
             str(path),
@@ -77,6 +70,18 @@ def load_checkpoint(
         raise ArtifactError(
             str(path), "was made with other proteins", remedy="Resume with the input the training began with."
         )
+
+
+def load_checkpoint(path: Path, trainer: Trainer, *, homologs: dict[str, str]) -> None:
+    """Put a trainer where a checkpoint that `check_checkpoint` allows was written.
+
+    Raises
+    ------
+    ArtifactError
+        If it was made with other homologs: their communities are what the prototypes stand for.
+    """
+    checkpoint = Checkpoint.read(path)
+    metadata = checkpoint.metadata
     # A checkpoint of an earlier version does not say.
     if json.loads(metadata.get("homologs", json.dumps(homologs))) != homologs:
         raise ArtifactError(
@@ -89,9 +94,15 @@ def load_checkpoint(
         trainer.prototypes.load_state_dict(checkpoint.part("prototypes"))
     checkpoint.restore(trainer.optimizer)
     state = TrainerState(**json.loads(metadata["state"]))
-    if any(name in CYCLE for name in changed):
+    if any(name in CYCLE for name in _changed(metadata, trainer.config)):
         state.cycle_step, state.cycle_seconds = state.step, state.seconds
     trainer.begin(state)
+
+
+def _changed(metadata: dict[str, str], config: PretrainConfig) -> list[str]:
+    """Return the names of the options that are others than those of a checkpoint."""
+    then, now = json.loads(metadata["config"]), json.loads(json.dumps(asdict(config)))
+    return [name for name in now if now[name] != then.get(name)]
 
 
 def cut_log(path: Path, step: int) -> None:

@@ -32,7 +32,7 @@ from seqscan.encoder import (
     save_encoder,
 )
 from seqscan.errors import ArtifactError, InvalidParameter
-from seqscan.pretrain.checkpoint import cut_log, load_checkpoint, save_checkpoint
+from seqscan.pretrain.checkpoint import check_checkpoint, cut_log, load_checkpoint, save_checkpoint
 from seqscan.pretrain.communities import Communities, find_communities
 from seqscan.pretrain.config import PretrainConfig
 from seqscan.pretrain.pairs import HomologPairs, PairSampler, corpus_checksum, mine_homologs
@@ -121,12 +121,18 @@ def _pretrain(
 ) -> TrainableEncoder:
     """Do what `pretrain` says, as one of the processes of a group."""
     use_threads(threads)
-    folder = _begin_folder(output, resume)
-    training, validation, origin = _samplers(corpus, folder, homologs, config, threads)
+    check_output(output, resume=resume)
     encoder, ancestry = _begin(encoder_config, parent, config.seed)
+    folder = _training_folder(output)
+    shape = asdict(encoder.config)
+    if (folder / CHECKPOINT).exists():  # before its homologs and communities are made anew
+        check_checkpoint(folder / CHECKPOINT, config, corpus=corpus_checksum(corpus), encoder=shape)
+    wait_for_all()  # none may look for the checkpoint after another has begun to write
+    folder.mkdir(parents=True, exist_ok=True)
+    training, validation, origin = _samplers(corpus, folder, homologs, config, threads)
     encoder.to(best_device())
     trainer = Trainer(encoder, training, config)
-    _train(trainer, validation, folder, origin | {"encoder": asdict(encoder.config)}, on_step)
+    _train(trainer, validation, folder, origin | {"encoder": shape}, on_step)
     if isinstance(encoder, WordEncoder):
         encoder.settle()
     if rank() == 0:
@@ -171,15 +177,6 @@ def _training_folder(output: Path) -> Path:
     return output.with_name(output.name + ".training")
 
 
-def _begin_folder(output: Path, resume: bool) -> Path:
-    """Make the training's folder, if the training may write there."""
-    check_output(output, resume=resume)
-    folder = _training_folder(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    wait_for_all()  # none may look for the checkpoint after another has begun to write
-    return folder
-
-
 def _samplers(
     corpus: Corpus, folder: Path, homologs: str | Path | None, config: PretrainConfig, threads: int
 ) -> tuple[PairSampler, PairSampler, dict[str, Any]]:
@@ -222,7 +219,7 @@ def _train(
     checkpoint, log = folder / CHECKPOINT, folder / "log.jsonl"
     least_seconds = _least_seconds_per_residue(trainer)  # measured before the trainer's clock starts
     if checkpoint.exists():
-        load_checkpoint(checkpoint, trainer, **origin)
+        load_checkpoint(checkpoint, trainer, homologs=origin["homologs"])
         logger.info("resuming after step %d", trainer.state.step)
     else:
         trainer.begin()
