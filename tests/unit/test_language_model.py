@@ -122,8 +122,7 @@ def test_artifact_says_where_the_model_is_and_knows_it_again(esm, tmp_path):
 
 
 def test_errors_say_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ArtifactError, match="hf download"):
+    with pytest.raises(ArtifactError, match=r"none: is no folder here.* Check the name"):
         load_encoder(f"lm:{tmp_path}/none")
     real = builtins.__import__
 
@@ -140,13 +139,13 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
 OUT_OF_REACH = """
 import sys, time
 from seqscan.cli import main
-time.sleep = lambda seconds: None  # between tries
+time.sleep = lambda seconds: sys.exit("it tries again")
 sys.argv = ["seqscan", "embed", "in.fasta", "-o", "store", "--encoder", "lm:some/name"]
 main()
 """
 
 
-def test_hub_out_of_reach_is_one_line(tmp_path):
+def test_hub_out_of_reach_is_one_line_at_once(tmp_path):
     nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     done = subprocess.run(
         [sys.executable, "-c", OUT_OF_REACH], env=os.environ | nobody, cwd=tmp_path, capture_output=True,
@@ -154,4 +153,17 @@ def test_hub_out_of_reach_is_one_line(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("seqscan: some/name: cannot be loaded as a language model")
+    assert line.startswith("seqscan: some/name: is no folder here, and the Hugging Face hub cannot be")
+    assert "hf download" in line
+
+
+def test_name_that_the_hub_does_not_know(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def unknown(name, **options):
+        # Its constructor has another shape in each version of the hub's client.
+        raise hub.errors.RepositoryNotFoundError.__new__(hub.errors.RepositoryNotFoundError)
+
+    monkeypatch.setattr(hub, "snapshot_download", unknown)
+    with pytest.raises(ArtifactError, match=r"is no folder here, and no model .* Check the name"):
+        load_encoder("lm:some/name")

@@ -64,8 +64,6 @@ def main() -> None:
     # Before torch is loaded. Threads that spin while they wait for each other make a run slower on a machine
     # that has other work, and not faster on one that has none.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # Its warnings of each try to reach the hub would stand before the error that says what to do.
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     # What a scheduler sends, and a terminal that closes, end a run like Ctrl-C: what it started ends too, and
     # no scratch is left. Under nohup the second stays ignored.
     for told in (signal.SIGTERM, signal.SIGHUP):

@@ -23,6 +23,11 @@ __all__ = ["LanguageModelEncoder"]
 READS = 1022
 """Residues at a time, margins included: the length ESM-2 was trained on."""
 
+GET_ELSEWHERE = (
+    "Check the name. Without a network, get it elsewhere with 'hf download NAME --local-dir FOLDER', "
+    "bring the folder here, and give lm:FOLDER."
+)
+
 
 class LanguageModelEncoder(AbstractEncoder):
     """A pretrained transformer, its weights where they are.
@@ -108,6 +113,8 @@ def _load(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
             "Language models need the package transformers.", remedy="Install it: pip install 'seqscan[lm]'."
         ) from None
     try:
+        if not Path(name).is_dir():
+            _look_up(name)
         kind = AutoConfig.from_pretrained(name).model_type
         if kind == "esm":
             # Without the pooling layer: its weights are not in the files and would be random.
@@ -122,11 +129,28 @@ def _load(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(
-            name,
-            f"cannot be loaded as a language model ({reason.rstrip('.')})",
-            remedy="Without a network, get it elsewhere with 'hf download NAME --local-dir FOLDER', "
-            "bring the folder here, and give lm:FOLDER.",
+            name, f"cannot be loaded as a language model ({reason.rstrip('.')})", remedy=GET_ELSEWHERE
         ) from None
+
+
+def _look_up(name: str) -> None:
+    """Raise `ArtifactError` at once if a model is neither in the hub's cache nor on the hub."""
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            # This asks once; what transformers does asks again for half a minute.
+            snapshot_download(name, allow_patterns="config.json")
+    except LocalEntryNotFoundError:
+        raise ArtifactError(
+            name, "is no folder here, and the Hugging Face hub cannot be reached", remedy=GET_ELSEWHERE
+        ) from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ArtifactError(
+            name, "is no folder here, and no model that the Hugging Face hub gives you",
+            remedy="Check the name; for a model that is not public, 'hf auth login' first.",
+        ) from None  # fmt: skip
 
 
 def _tokens(tokenizer: Any) -> tuple[Tensor, list[int], list[int]]:
