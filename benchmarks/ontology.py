@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,10 +31,11 @@ from scipy.cluster.hierarchy import average, fcluster
 from scipy.spatial.distance import pdist
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from seqscan.alignment import find_mmseqs, mmseqs_clusters
-from seqscan.artifact import file_checksum
+from seqscan.alignment import mmseqs_clusters, run_mmseqs
+from seqscan.artifact import file_checksum, scratch_folder
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, discover_categories
+from seqscan.errors import SeqscanError
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.knowledge.annotate import Predictions, annotate
 from seqscan.knowledge.annotations import propagate, read_annotations
@@ -127,25 +127,20 @@ def draw_proteins(data: Path, folder: Path, annotated: set[str], n: int, seed: i
     }
     ids = np.array(sorted(records))
     order = generator.permutation(len(ids))
-    plain = folder / "all.fasta"
-    plain.write_text("".join(f">{i}\n{r.sequence}\n" for i, r in records.items()))
-    (folder / "queries.fasta").write_text(
-        "".join(f">{i}\n{records[i].sequence}\n" for i in ids[order[: n // 10]])
-    )
-    program = find_mmseqs()
-    if program is None:
-        raise SystemExit("MMseqs2 is needed to draw homologous groups")
-    subprocess.run(
-        [program, "easy-search", "queries.fasta", "all.fasta", "hits.tsv", "tmp", "-s", "3", "-c", "0.5",
-         "--max-seqs", "300", "--format-output", "query,target", "--threads", "1", "-v", "1"],
-        cwd=folder, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
     groups: dict[str, list[str]] = {}
-    for line in (folder / "hits.tsv").read_text().splitlines():
-        query, hit = line.split("\t")
-        groups.setdefault(query, [query])
-        if hit != query:
-            groups[query].append(hit)
+    with scratch_folder() as scratch:
+        everything, queries, hits = scratch / "all.fasta", scratch / "queries.fasta", scratch / "hits.tsv"
+        everything.write_text("".join(f">{i}\n{r.sequence}\n" for i, r in records.items()))
+        queries.write_text("".join(f">{i}\n{records[i].sequence}\n" for i in ids[order[: n // 10]]))
+        run_mmseqs(
+            "easy-search", queries, everything, hits, scratch / "tmp", "-s", 3, "-c", 0.5, "--max-seqs", 300,
+            "--format-output", "query,target", "--threads", 1,
+        )  # fmt: skip
+        for line in hits.read_text().splitlines():
+            query, hit = line.split("\t")
+            groups.setdefault(query, [query])
+            if hit != query:
+                groups[query].append(hit)
     chosen: dict[str, None] = {}
     for query in ids[order[: n // 10]]:
         if len(chosen) >= n * 3 // 4:
@@ -156,8 +151,6 @@ def draw_proteins(data: Path, folder: Path, annotated: set[str], n: int, seed: i
         if len(chosen) >= n:
             break
         chosen[str(id)] = None
-    for name in ("all.fasta", "queries.fasta", "hits.tsv"):
-        (folder / name).unlink()
     target.write_text("".join(f">{i}\n{records[i].sequence}\n" for i in chosen))
     return target
 
@@ -694,4 +687,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SeqscanError as error:  # MMseqs2 is missing or fails
+        raise SystemExit(str(error)) from None

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +26,8 @@ import numpy as np
 from xopen import xopen
 
 from encoder_figures import SETS, set_files
-from seqscan.alignment import find_mmseqs, mmseqs_version
+from seqscan.alignment import mmseqs_version, run_mmseqs
 from seqscan.artifact import write_atomically
-from seqscan.errors import MissingDependency, SeqscanError
 from seqscan.fasta import Record, RejectionLedger, read_fasta
 from seqscan.results import read_truth
 
@@ -124,17 +122,11 @@ def benchmark_domains(data: Path, families: set[str]) -> Iterator[tuple[str, Rec
 
 def search(folder: Path, names: list[str], max_evalue: float, sensitivity: float, threads: int) -> Hits:
     """Return, for the number of each protein of `corpus.fasta` that has a hit, the best one."""
-    program = find_mmseqs()
-    if program is None:
-        raise MissingDependency("MMseqs2 is not installed.", remedy="Install it: 'apt install mmseqs2'.")
-    done = subprocess.run(
-        [program, "easy-search", folder / "corpus.fasta", folder / "domains.fasta", folder / "hits.tsv",
-         folder / "tmp", "-s", str(sensitivity), "-e", str(max_evalue), "--max-seqs", "100",
-         "--format-output", "query,target,evalue", "--threads", str(threads)],
-        capture_output=True, text=True, check=False,
+    run_mmseqs(
+        "easy-search", folder / "corpus.fasta", folder / "domains.fasta", folder / "hits.tsv", folder / "tmp",
+        "-s", sensitivity, "-e", max_evalue, "--max-seqs", 100, "--format-output", "query,target,evalue",
+        "--threads", threads,
     )  # fmt: skip
-    if done.returncode:
-        raise SeqscanError(f"MMseqs2 failed:\n{(done.stdout + done.stderr)[-1000:]}")
     best: Hits = {}
     with (folder / "hits.tsv").open() as handle:
         for line in handle:

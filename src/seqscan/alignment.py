@@ -34,6 +34,7 @@ __all__ = [
     "mmseqs_version",
     "representatives",
     "require_mmseqs",
+    "run_mmseqs",
     "write_rows",
 ]
 
@@ -106,7 +107,16 @@ def require_mmseqs(otherwise: str = "") -> str:
     return program
 
 
-def _mmseqs(*arguments: str | Path | float) -> None:
+def run_mmseqs(*arguments: str | Path | float) -> None:
+    """Call the MMseqs2 program; nothing that it writes to the terminal is shown.
+
+    Raises
+    ------
+    MissingDependency
+        If there is none.
+    SeqscanError
+        If it fails; with the last lines of what it said.
+    """
     command = [require_mmseqs(), *map(str, arguments)]
     # A session of its own: the program runs others, which end with it if this process is told to end.
     with subprocess.Popen(
@@ -179,7 +189,7 @@ def align_all(
             wanted = folder / "queries.fasta"
             write_rows(sequences, queries, wanted)
         fields = "query,target,qstart,qend,tstart,tend,fident,bits"
-        _mmseqs(
+        run_mmseqs(
             "easy-search", wanted, targets, folder / "hits.tsv", folder / "tmp",
             "-s", sensitivity, "-e", max_evalue, "-c", min_coverage, "--max-seqs", max_hits,
             "--num-iterations", n_iterations, "--alignment-mode", 3 if identity else 2,
@@ -242,7 +252,7 @@ def align_to(
     with scratch_folder() as folder:
         write_rows(sequences, np.arange(len(sequences)), folder / "all.fasta")
         write_rows(sequences, np.array(targets, dtype=np.int64), folder / "targets.fasta")
-        _mmseqs(
+        run_mmseqs(
             "easy-search",
             folder / "all.fasta", folder / "targets.fasta", folder / "hits.tsv", folder / "tmp",
             "-s", 5.7, "-e", max_evalue, "-a", "--format-output", "query,target,qstart,tstart,cigar",
@@ -297,8 +307,9 @@ def _representative(
 ) -> NDArray[np.int64]:
     """Return the row of each sequence's representative, (N,); its own for one that the program leaves out."""
     with scratch_folder() as folder:
-        write_rows(sequences, np.arange(len(sequences)), folder / "in.fasta")
-        _mmseqs(command, folder / "in.fasta", folder / "out", folder / "tmp", *options, "--threads", threads)
+        source, target = folder / "in.fasta", folder / "out"
+        write_rows(sequences, np.arange(len(sequences)), source)
+        run_mmseqs(command, source, target, folder / "tmp", *options, "--threads", threads)
         pairs = np.loadtxt(folder / "out_cluster.tsv", dtype=np.int64, delimiter="\t", ndmin=2)
     rows = np.arange(len(sequences))
     rows[pairs[:, 1]] = pairs[:, 0]

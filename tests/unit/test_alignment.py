@@ -82,7 +82,7 @@ def test_rows_keep_their_numbers(sequences):
 
 
 def test_no_hit_is_no_error(monkeypatch, sequences):
-    monkeypatch.setattr(alignment, "_mmseqs", lambda *arguments: arguments[3].touch())
+    monkeypatch.setattr(alignment, "run_mmseqs", lambda *arguments: arguments[3].touch())
     none = align_all(sequences)
     assert len(none) == 0
     assert none.query.dtype == np.int32
@@ -113,7 +113,7 @@ def test_sequence_that_the_program_leaves_out_is_its_own_cluster(monkeypatch):
     def leave_out_the_last(command, *arguments):
         arguments[1].with_name("out_cluster.tsv").write_text("1\t0\n1\t1\n")
 
-    monkeypatch.setattr(alignment, "_mmseqs", leave_out_the_last)
+    monkeypatch.setattr(alignment, "run_mmseqs", leave_out_the_last)
     labels = mmseqs_clusters([AMINO.encode("MKV")] * 3)
     assert labels[0] == labels[1] != labels[2]
 
