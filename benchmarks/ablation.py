@@ -246,7 +246,6 @@ def run_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, dic
 def scan_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, dict[str, float]]:
     """Find the clusters of the store; also return the agreement of held-out pairs."""
     work = inputs.folder / "scan"
-    (work / "stages").mkdir(parents=True, exist_ok=True)
     found = StoreScan(
         store=inputs.store,
         graph=inputs.graph,
@@ -332,7 +331,6 @@ def main() -> None:
     options = parser.parse_args()
     use_threads(options.threads)
     folder = options.output / f"{options.families or 'all'}-{options.zipf or 'whole'}-{options.draw}"
-    (folder / "stages").mkdir(parents=True, exist_ok=True)
     inputs = prepare(options, folder)
     case = inputs.case
     print(

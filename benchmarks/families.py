@@ -278,7 +278,6 @@ def main() -> None:
     options = parser.parse_args()
     zipf = "" if options.zipf is None else f"-zipf{options.zipf:g}"
     folder = options.output / f"{options.families or 'all'}{zipf}-{options.seed}"
-    (folder / "stages").mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     case = read_case(options.data, folder, options.families, options.seed, zipf=options.zipf)
     n_clans = len({case.clan[id] for id in case.corpus.ids})

@@ -157,7 +157,6 @@ def draw_proteins(data: Path, folder: Path, annotated: set[str], n: int, seed: i
 
 def clusters_of(fasta: Path, folder: Path, seed: int) -> tuple[Corpus, Found]:
     """Cluster a FASTA without labels and without joint learning."""
-    (folder / "stages").mkdir(parents=True, exist_ok=True)
     log = StageLog(folder / "stages")
     key = log.run("read", {"in": file_checksum(fasta)}, [folder / "corpus"], lambda: write_corpus(
         folder / "corpus", read_fasta(fasta)))  # fmt: skip

@@ -130,7 +130,6 @@ def site_column(row: dict[str, str]) -> str:
 def train(records: Iterable[Record], folder: Path, options: argparse.Namespace, min_coverage: float) -> Model:
     """Train as `seqscan run` does; a stage that was done is not done again."""
     corpus = write_corpus(folder / "corpus", records)
-    (folder / "stages").mkdir(exist_ok=True)
     log = StageLog(folder / "stages", on_end=lambda stage: print(f"  {stage.stage} {stage.seconds:.0f} s"))
     config = DiscoveryConfig(finetune=options.finetune, threads=options.threads, min_coverage=min_coverage)
     key = f"{options.families} {options.proteins} {options.seed} {len(corpus)} {int(corpus.lengths.sum())}"

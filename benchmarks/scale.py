@@ -85,7 +85,6 @@ def measure(folder: Path, n: int, k: int, epochs: int, threads: int) -> dict[str
         with write_atomically(path) as temporary:
             temporary.write_text(json.dumps(row))
 
-    (folder / "stages").mkdir(exist_ok=True)
     log = StageLog(folder / "stages", start, end)
     frame_file = folder / "frame.npz"
     log.run("frame", {}, [frame_file], lambda: np.savez(frame_file, *stream_whitening(store)))
