@@ -32,6 +32,7 @@ from sklearn.preprocessing import normalize
 from encoder_figures import markdown, nearest, purity, read_set, recall_at_1, with_mate
 from encoder_networks import NETWORKS, TABLES
 from seqscan.allocator import freed_memory_kept
+from seqscan.alphabet import AMINO
 from seqscan.artifact import write_atomically
 from seqscan.corpus import Corpus
 from seqscan.encoder import AbstractEncoder, WordEncoder
@@ -46,6 +47,34 @@ from seqscan.pretrain import (
 )
 from seqscan.tokens import random_crop
 
+
+class MutatedViews(PairSampler):
+    """Pairs with a tenth of the residues replaced, on average; from none to twice as many, view by view."""
+
+    def draw(self, numbers: Any, length: int, homolog_fraction: float, key: tuple[int, ...]) -> list[Any]:
+        usual = np.bincount(self.corpus.codes[:1_000_000], minlength=len(AMINO))
+        usual = usual[1 : AMINO.n_residues + 1] / usual[1 : AMINO.n_residues + 1].sum()
+        generator = np.random.default_rng((*key, 103))
+
+        def mutated(view: Any) -> Any:
+            replaced = generator.random(len(view)) < 0.2 * generator.random()
+            others = 1 + generator.choice(len(usual), len(view), p=usual)
+            return np.where(replaced, others, view).astype(view.dtype)
+
+        pairs = super().draw(numbers, length, homolog_fraction, key)
+        return [pair._replace(left=mutated(pair.left), right=mutated(pair.right)) for pair in pairs]
+
+
+class AlikePairs(PairSampler):
+    """Of eight times as many pairs those whose composition is nearest to the first's: hard negatives."""
+
+    def draw(self, numbers: Any, length: int, homolog_fraction: float, key: tuple[int, ...]) -> list[Any]:
+        pairs = super().draw(np.arange(8 * len(numbers)), length, homolog_fraction, key)
+        shares = [np.bincount(p.left, minlength=len(AMINO)) / max(1, len(p.left)) for p in pairs]
+        distance = np.square(np.sqrt(shares) - np.sqrt(shares[0])).sum(axis=1)
+        return [pairs[i] for i in np.argsort(distance, kind="stable")[: len(numbers)]]
+
+
 DEFAULT_NETWORK = "words"
 DEFAULT_OBJECTIVE = "communities+crops+homologs"
 PAIRS = {"community_fraction": 0.0, "contrastive_weight": 1.0}
@@ -54,7 +83,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     DEFAULT_OBJECTIVE: {},
     "communities": {"community_fraction": 1.0, "contrastive_weight": 0.0},
     "communities+crops+homologs, no margin": {"prototype_margin": 0.0},
-    "communities+crops+homologs, a tenth mutated": {"mutation_fraction": 0.1},
+    "communities+crops+homologs, a tenth mutated": {},
     "communities+masked+crops+homologs": MASKED,
     "pairs of one community": {
         "community_fraction": 1.0,
@@ -65,7 +94,11 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "crops": PAIRS | {"homolog_fraction": 0.0},
     "homologs": PAIRS | {"homolog_fraction": 1.0},
     "masked+crops+homologs": PAIRS | MASKED,
-    "crops+homologs, hard negatives": PAIRS | {"n_candidates": 8},
+    "crops+homologs, hard negatives": PAIRS,
+}
+SAMPLERS = {
+    "communities+crops+homologs, a tenth mutated": MutatedViews,
+    "crops+homologs, hard negatives": AlikePairs,
 }
 SMALL_BATCHES = {"batch_residues": 16_384, "crop_lengths": (64, 96, 128, 192)}
 """For networks that take a hundred times as long for a residue; larger ones would leave them few steps."""
@@ -129,7 +162,8 @@ def main() -> None:
                 **({} if network in TABLES else SMALL_BATCHES),
                 **OBJECTIVES[objective],
             )
-            training, held_out = split(corpus, homologs, communities, config)
+            sampler = SAMPLERS.get(objective, PairSampler)
+            training, held_out = split(corpus, homologs, communities, config.community_fraction, sampler)
             row = {"network": network, "objective": objective, "seed": seed} | measure(
                 network, config, training, held_out, sets
             )
@@ -143,23 +177,23 @@ def main() -> None:
 
 
 def split(
-    corpus: Corpus, homologs: HomologPairs, communities: Communities, config: PretrainConfig
+    corpus: Corpus,
+    homologs: HomologPairs,
+    communities: Communities,
+    community_fraction: float,
+    sampler: type[PairSampler],
 ) -> tuple[PairSampler, PairSampler]:
     """Hold a tenth of the proteins out; return samplers of the others and of these."""
     held_out = (np.random.default_rng(53).random(len(corpus)) < HELD_OUT)[homologs.representative]
     training, other = (
-        PairSampler(
+        made(
             corpus,
             np.flatnonzero(kept),
             homologs.restricted_to(kept),
             communities=communities.restricted_to(kept),
             community_fraction=share,
-            mutation_fraction=mutations,
         )
-        for kept, share, mutations in (
-            (~held_out, config.community_fraction, config.mutation_fraction),
-            (held_out, 0.0, 0.0),
-        )
+        for made, kept, share in ((sampler, ~held_out, community_fraction), (PairSampler, held_out, 0.0))
     )
     return training, other
 

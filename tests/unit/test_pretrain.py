@@ -40,7 +40,6 @@ OPTIONS = {
     "batch_residues": 2048,
     "crop_lengths": (32,),
     "mask_fraction": 0.1,
-    "mutation_fraction": 0.0,
     "masked_weight": 0.25,
     "contrastive_weight": 1.0,
     "n_homolog_proteins": 0,
@@ -202,6 +201,11 @@ def test_resuming_needs_the_same_configuration_and_corpus(corpus, tmp_path):
 def test_one_length_must_be_given(length):
     with pytest.raises(InvalidParameter, match="max_steps"):
         PretrainConfig(**length)
+
+
+def test_a_batch_has_a_part():
+    with pytest.raises(InvalidParameter, match="accumulate"):
+        PretrainConfig(max_steps=1, accumulate=0)
 
 
 def test_minutes_end_a_run(corpus, tmp_path):
@@ -415,22 +419,6 @@ def test_training_goes_on_from_an_encoder(corpus, tmp_path):
     assert content["provenance"]["parent"]["checksum"] == parent.files["weights.safetensors"]
     with pytest.raises(InvalidParameter, match="shape"):
         pretrain(corpus, tmp_path / "other", config, parent=tmp_path / "parent", encoder_config=TINY)
-
-
-def test_hard_negatives_are_alike_in_composition(corpus):
-    sampler = PairSampler(corpus, np.arange(80), HomologPairs.none(80))
-
-    def spread(pairs):
-        shares = np.stack([np.bincount(pair.left, minlength=25) / len(pair.left) for pair in pairs])
-        return shares.std(axis=0).sum()
-
-    alike = sampler.draw_alike(8, 6, 32, 0.0, (0, 0, 0))
-    assert len(alike) == 8
-    assert spread(alike) < 0.8 * spread(sampler.draw(np.arange(8), 32, 0.0, (0, 0, 0)))
-    train_options = {"n_candidates": 4}
-    assert PretrainConfig(max_steps=1, **train_options).n_candidates == 4
-    with pytest.raises(InvalidParameter, match="n_candidates"):
-        PretrainConfig(max_steps=1, n_candidates=0)
 
 
 def test_homologs_mined_before_are_used_for_their_corpus_alone(corpus, tmp_path, found):

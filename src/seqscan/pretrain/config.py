@@ -28,8 +28,6 @@ class PretrainConfig:
         stay those of the whole batch; for that, more than one part costs another forward pass.
     crop_lengths : tuple of int, residues
         One is drawn for each step.
-    mutation_fraction : share of the residues
-        Replaced at random, on average; from none to twice as many, view by view.
     mask_fraction : share of the residues
         Hidden.
     community_fraction : share of the pairs
@@ -40,9 +38,6 @@ class PretrainConfig:
         That are of a homolog's homolog.
     n_homolog_proteins : int
         How many proteins, drawn at random, are searched against each other for homologs.
-    n_candidates : int
-        Pairs drawn for each that is kept; more than 1 keeps those whose composition is nearest to that of a
-        random one, so that composition tells a batch's proteins apart less well (hard negatives).
     prototype_weight, contrastive_weight, masked_weight : dimensionless
         Weights of the losses: to know a segment's community, a view's partner, and hidden residues.
     prototype_temperature, temperature : dimensionless
@@ -64,13 +59,11 @@ class PretrainConfig:
     batch_residues: int = 196_608
     accumulate: int = 1
     crop_lengths: tuple[int, ...] = (96, 144, 192, 256)
-    mutation_fraction: float = 0.0
     mask_fraction: float = 0.0
     community_fraction: float = 0.9
     homolog_fraction: float = 0.8
     remote_fraction: float = 0.5
     n_homolog_proteins: int = 100_000
-    n_candidates: int = 1
     prototype_weight: float = 1.0
     contrastive_weight: float = 0.25
     masked_weight: float = 0.0
@@ -88,9 +81,8 @@ class PretrainConfig:
         object.__setattr__(self, "crop_lengths", tuple(self.crop_lengths))
         if (self.max_steps is None) == (self.minutes is None):
             raise InvalidParameter("max_steps", self.max_steps, "give either max_steps or minutes")
-        for name in ("accumulate", "n_candidates"):
-            if getattr(self, name) < 1:
-                raise InvalidParameter(name, getattr(self, name), "must be 1 at least")
+        if self.accumulate < 1:
+            raise InvalidParameter("accumulate", self.accumulate, "must be 1 at least")
 
 
 @dataclass

@@ -32,8 +32,6 @@ logger = logging.getLogger("seqscan.pretrain")
 
 WHOLE = 0.7
 """Share of both proteins that an alignment covers if they are taken to be alike as a whole."""
-N_COUNTED = 1_000_000
-"""Residues of the corpus that are counted to know how often each occurs."""
 MIN_FILL = 0.6
 """Share of a view that a segment must fill: what is padding is computed in vain."""
 SIZE_POWER = 0.75
@@ -235,8 +233,6 @@ class PairSampler:
         Whose segments may be drawn.
     community_fraction : share of the pairs
         That are two members of one community.
-    mutation_fraction : share of the residues
-        Replaced by random ones, on average; from none to twice as many, view by view.
     """
 
     def __init__(
@@ -248,7 +244,6 @@ class PairSampler:
         remote_fraction: float = 0.0,
         communities: Communities | None = None,
         community_fraction: float = 0.0,
-        mutation_fraction: float = 0.0,
     ) -> None:
         self.corpus = corpus
         self.rows = rows
@@ -263,9 +258,6 @@ class PairSampler:
         self.communities = Communities.none() if communities is None else communities
         self.community_fraction = community_fraction if len(self.communities.segments) else 0.0
         self._members: dict[int, _Members] = {}
-        self.mutation_fraction = mutation_fraction
-        usual = np.bincount(corpus.codes[:N_COUNTED], minlength=len(AMINO))[1 : AMINO.n_residues + 1]
-        self._usual = np.cumsum(usual) / max(1, usual.sum())
 
     def draw(
         self,
@@ -306,22 +298,9 @@ class PairSampler:
                 row = int(self.rows[generator.integers(len(self.rows))])
                 group = int(self.groups[row])
                 left, right = self._crops(self.corpus[row], length, generator)
-            if self.mutation_fraction:
-                left, right = self._mutated(left, generator), self._mutated(right, generator)
             chances = generator.random(len(left)), generator.random(len(right))
             pairs.append(_Pair(left, right, *chances, group, community))
         return pairs
-
-    def draw_alike(
-        self, n_pairs: int, n_candidates: int, length: int, homolog_fraction: float, key: tuple[int, ...]
-    ) -> list[_Pair]:
-        """Draw `n_pairs * n_candidates` pairs and keep those whose composition is nearest to the first's."""
-        candidates = self.draw(np.arange(n_pairs * n_candidates), length, homolog_fraction, key)
-        shares = np.stack(
-            [np.bincount(p.left, minlength=len(AMINO)) / max(1, len(p.left)) for p in candidates]
-        )
-        distance = np.square(np.sqrt(shares) - np.sqrt(shares[0])).sum(axis=1)
-        return [candidates[i] for i in np.argsort(distance, kind="stable")[:n_pairs]]
 
     def _segments(
         self, length: int, generator: np.random.Generator
@@ -343,14 +322,6 @@ class PairSampler:
         stretch = random_crop(protein, length + length // 2, generator)
         short = max(1, min(length, int(len(stretch) * 0.8)))
         return random_crop(stretch, short, generator), random_crop(stretch, short, generator)
-
-    def _mutated(self, view: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-        """Replace some residues of a copy by ones drawn as often as they occur."""
-        share = 2.0 * self.mutation_fraction * generator.random()
-        places = np.flatnonzero(generator.random(len(view)) < share)
-        view = view.copy()
-        view[places] = 1 + np.searchsorted(self._usual, generator.random(len(places)), side="right")
-        return view
 
     def _remote(self, pair: NDArray[np.int32], generator: np.random.Generator) -> NDArray[np.int32]:
         """Go from a pair's target on to one of its homologs; the pair itself if that leads nowhere."""

@@ -195,7 +195,6 @@ def _samplers(
         remote_fraction=config.remote_fraction,
         communities=communities.restricted_to(~held_out),
         community_fraction=config.community_fraction,
-        mutation_fraction=config.mutation_fraction,
     )
     validation = PairSampler(
         corpus,

@@ -178,17 +178,10 @@ class Trainer:
         length = int(generator.choice(config.crop_lengths))
         n_pairs = max(2, config.batch_residues // (2 * length))
         key = (config.seed, 4, self.state.step)
-        if config.n_candidates > 1:
-            drawn = self.sampler.draw_alike(
-                n_pairs, config.n_candidates, length, config.homolog_fraction, key
-            )
         own = np.arange(rank(), n_pairs, n_ranks())
         parts = []
         for numbers in np.array_split(own, min(config.accumulate, max(1, len(own)))):
-            if config.n_candidates > 1:
-                pairs = [drawn[number] for number in numbers]
-            else:
-                pairs = self.sampler.draw(numbers, length, config.homolog_fraction, key)
+            pairs = self.sampler.draw(numbers, length, config.homolog_fraction, key)
             parts.append(join_views(pairs, numbers, n_pairs, config.mask_fraction))
         return parts, n_pairs
 
