@@ -92,7 +92,7 @@ config = PretrainConfig(max_steps=12, n_homolog_proteins=0, batch_residues=1056,
                         mask_fraction=0.1, masked_weight=0.25, contrastive_weight=1.0)
 shape = ConvEncoderConfig(width=16, n_features=16, kernel=3, dilations=(1, 2), n_dimensions=16)
 pretrain(
-    Corpus.open(sys.argv[1]), sys.argv[2], config, encoder_config=shape, homologs=sys.argv[3], threads=1
+    Corpus.open(sys.argv[1]), sys.argv[2], config, encoder_config=shape, mined=sys.argv[3], threads=1
 )
 """
 

@@ -299,14 +299,14 @@ def test_communities_are_those_of_the_homologs(corpus, tmp_path):
     def communities(output):
         return read_manifest(tmp_path / f"{output}.training" / "communities", "communities").files
 
-    pretrain(corpus, tmp_path / "a", config, homologs=tmp_path / "0", **options)
-    pretrain(corpus, tmp_path / "b", config, homologs=tmp_path / "5", **options)
+    pretrain(corpus, tmp_path / "a", config, mined=tmp_path / "0", **options)
+    pretrain(corpus, tmp_path / "b", config, mined=tmp_path / "5", **options)
     before = communities("a")
     with pytest.raises(ArtifactError, match="other homologs"):
-        pretrain(corpus, tmp_path / "a", config, homologs=tmp_path / "5", resume=True, **options)
+        pretrain(corpus, tmp_path / "a", config, mined=tmp_path / "5", resume=True, **options)
     (tmp_path / "a.training" / "checkpoint.safetensors").unlink()
     shutil.rmtree(tmp_path / "a")
-    pretrain(corpus, tmp_path / "a", config, homologs=tmp_path / "5", **options)
+    pretrain(corpus, tmp_path / "a", config, mined=tmp_path / "5", **options)
     assert communities("a") == communities("b") != before
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
@@ -424,13 +424,11 @@ def test_training_goes_on_from_an_encoder(corpus, tmp_path):
 def test_homologs_mined_before_are_used_for_their_corpus_alone(corpus, tmp_path, found):
     mine_homologs(corpus, tmp_path / "mined", n_proteins=80, seed=0, threads=1)
     config = PretrainConfig(max_steps=1, **OPTIONS)
-    pretrain(
-        corpus, tmp_path / "encoder", config, encoder_config=TINY, homologs=tmp_path / "mined", threads=1
-    )
+    pretrain(corpus, tmp_path / "encoder", config, encoder_config=TINY, mined=tmp_path / "mined", threads=1)
     assert not (tmp_path / "encoder.training" / "homologs").exists()
     other = write_corpus(tmp_path / "other", [Record(f"q{i}", "", "MKV" * 20) for i in range(80)])
     with pytest.raises(ArtifactError, match="other proteins"):
-        pretrain(other, tmp_path / "b", config, encoder_config=TINY, homologs=tmp_path / "mined", threads=1)
+        pretrain(other, tmp_path / "b", config, encoder_config=TINY, mined=tmp_path / "mined", threads=1)
 
 
 def test_log_tells_speed_and_is_drawn(corpus, tmp_path):

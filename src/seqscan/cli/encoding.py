@@ -104,7 +104,7 @@ def pretrain(
                 _read_corpus(sources, path, resume=resume)
             wait_for_all()
         train(
-            Corpus.open(path), output, config, parent=parent, homologs=mined, threads=threads, resume=resume,
+            Corpus.open(path), output, config, parent=parent, mined=mined, threads=threads, resume=resume,
             half=half, on_step=say,
         )  # fmt: skip
         if rank() == 0:

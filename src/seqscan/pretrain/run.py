@@ -59,7 +59,7 @@ def pretrain(
     *,
     encoder_config: ConvEncoderConfig | WordEncoderConfig | None = None,
     parent: str | Path | None = None,
-    homologs: str | Path | None = None,
+    mined: str | Path | None = None,
     threads: int = 2,
     resume: bool = False,
     half: bool = False,
@@ -80,7 +80,7 @@ def pretrain(
         Shape of a new network.
     parent : path or "default", optional
         Encoder artifact whose weights to begin with, instead of a new network.
-    homologs : path, optional
+    mined : path, optional
         Artifact of homologs of this corpus that were mined before.
     threads : int
     resume : bool
@@ -101,7 +101,7 @@ def pretrain(
     """
     with process_group():
         return _pretrain(
-            corpus, Path(output), config, encoder_config=encoder_config, parent=parent, homologs=homologs,
+            corpus, Path(output), config, encoder_config=encoder_config, parent=parent, mined=mined,
             threads=threads, resume=resume, half=half, on_step=on_step or (lambda row: None),
         )  # fmt: skip
 
@@ -113,7 +113,7 @@ def _pretrain(
     *,
     encoder_config: ConvEncoderConfig | WordEncoderConfig | None,
     parent: str | Path | None,
-    homologs: str | Path | None,
+    mined: str | Path | None,
     threads: int,
     resume: bool,
     half: bool,
@@ -129,7 +129,7 @@ def _pretrain(
         check_checkpoint(folder / CHECKPOINT, config, corpus=corpus_checksum(corpus), encoder=shape)
     wait_for_all()  # none may look for the checkpoint after another has begun to write
     folder.mkdir(parents=True, exist_ok=True)
-    training, validation, origin = _samplers(corpus, folder, homologs, config, threads)
+    training, validation, origin = _samplers(corpus, folder, mined, config, threads)
     encoder.to(best_device())
     trainer = Trainer(encoder, training, config)
     _train(trainer, validation, folder, origin | {"encoder": shape}, on_step)
@@ -178,20 +178,20 @@ def _training_folder(output: Path) -> Path:
 
 
 def _samplers(
-    corpus: Corpus, folder: Path, homologs: str | Path | None, config: PretrainConfig, threads: int
+    corpus: Corpus, folder: Path, mined: str | Path | None, config: PretrainConfig, threads: int
 ) -> tuple[PairSampler, PairSampler, dict[str, Any]]:
     """Divide the proteins into those to train on and those held out; also return what `_homologs` does."""
-    mined, origin = _homologs(corpus, folder, homologs, config, threads)
+    homologs, origin = _homologs(corpus, folder, mined, config, threads)
     # Near-identical proteins together: what is learned of one is known of the other.
     chance = np.random.default_rng((config.seed, 0)).random(len(corpus))
-    held_out = (chance < config.validation_fraction)[mined.representative]
+    held_out = (chance < config.validation_fraction)[homologs.representative]
     if held_out.all():
         raise InvalidParameter("corpus", len(corpus), "too few proteins: none is left to train on")
-    communities = _communities(corpus, folder, mined, origin, config, threads)
+    communities = _communities(corpus, folder, homologs, origin, config, threads)
     training = PairSampler(
         corpus,
         np.flatnonzero(~held_out),
-        mined.restricted_to(~held_out),
+        homologs.restricted_to(~held_out),
         remote_fraction=config.remote_fraction,
         communities=communities.restricted_to(~held_out),
         community_fraction=config.community_fraction,
@@ -199,7 +199,7 @@ def _samplers(
     validation = PairSampler(
         corpus,
         np.flatnonzero(held_out),
-        mined.restricted_to(held_out),
+        homologs.restricted_to(held_out),
         communities=communities.restricted_to(held_out),
     )
     return training, validation, origin
@@ -259,19 +259,19 @@ def _least_seconds_per_residue(trainer: Trainer) -> float:
 
 
 def _homologs(
-    corpus: Corpus, folder: Path, given: str | Path | None, config: PretrainConfig, threads: int
+    corpus: Corpus, folder: Path, mined: str | Path | None, config: PretrainConfig, threads: int
 ) -> tuple[HomologPairs, dict[str, Any]]:
     """Read or mine the pairs; also return the checksums of the corpus and of the files that hold them."""
-    if given is not None:
-        found = HomologPairs.read(given, corpus)
+    if mined is not None:
+        found = HomologPairs.read(mined, corpus)
     else:
-        given = folder / "homologs"
+        mined = folder / "homologs"
         options = {"n_proteins": config.n_homolog_proteins, "seed": config.seed, "threads": threads}
         if rank() == 0:
-            mine_homologs(corpus, given, **options)
+            mine_homologs(corpus, mined, **options)
         wait_for_all()
-        found = mine_homologs(corpus, given, **options)
-    files = read_manifest(given, "homologs").files if len(found.pairs) else {}
+        found = mine_homologs(corpus, mined, **options)
+    files = read_manifest(mined, "homologs").files if len(found.pairs) else {}
     return found, {"corpus": corpus_checksum(corpus), "homologs": files}
 
 
