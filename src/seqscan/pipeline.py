@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from seqscan.baselines import aggregate, run_baselines
 from seqscan.corpus import Corpus, write_corpus
 from seqscan.discovery import DiscoveryConfig, Found, chosen_encoder, discover_categories
 from seqscan.encoder import AbstractEncoder
-from seqscan.errors import InputError, InvalidParameter
+from seqscan.errors import InputError, InvalidParameter, OneCluster
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import Record, RejectionLedger, read_fasta
 from seqscan.hierarchy import Hierarchy
@@ -141,20 +143,20 @@ def run(
     elif config.discovery.neighbors == "mmseqs2":
         require_mmseqs(otherwise="use '--neighbors embedding'")
     encoder = chosen_encoder(config.discovery)
-    source = kept_input(source, work)
-    checksum = input_checksum(source)
-    check_not_of_another(output, "run.json", checksum)
     log = StageLog(work / "stages", on_start, on_end)
-    job = _Job(source, checksum, context, truth, output, config, command, log)
-
-    proteins, key = _read(job)
-    corpus, key = _cut(job, proteins, key) if config.segment else (proteins, key)
-    job, needed = _fitted(job, len(corpus), encoder)
-    if truth is not None:
-        check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
-    found = discover_categories(
-        corpus, key, work, job.config.discovery, log, encoder=encoder, on_progress=on_progress
-    )
+    with _gone_if_refused(output):
+        source = kept_input(source, work)
+        checksum = input_checksum(source)
+        check_not_of_another(output, "run.json", checksum)
+        job = _Job(source, checksum, context, truth, output, config, command, log)
+        proteins, key = _read(job)
+        corpus, key = _cut(job, proteins, key) if config.segment else (proteins, key)
+        job, needed = _fitted(job, len(corpus), encoder)
+        if truth is not None:
+            check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
+        found = discover_categories(
+            corpus, key, work, job.config.discovery, log, encoder=encoder, on_progress=on_progress
+        )
     partition = _assign(proteins, corpus, found, config.min_probability)
     key = _write_tables(job, partition)
     key = _write_domains(job, partition, key)
@@ -238,6 +240,25 @@ def _check_options(config: RunConfig) -> None:
         raise InvalidParameter(
             "context", config.context, "helps to cut whole proteins", remedy="Add --segment."
         )
+
+
+@contextmanager
+def _gone_if_refused(output: Path) -> Iterator[None]:
+    """Remove a new folder if the block refuses the input; a ledger that names records stays."""
+    new = not output.exists()
+    try:
+        yield
+    except OneCluster:  # the next call, with a number of clusters, begins from the work
+        raise
+    except (InputError, InvalidParameter):
+        if new and output.exists():
+            shutil.rmtree(output / "work", ignore_errors=True)
+            rejected = output / "rejected.tsv"
+            if rejected.exists() and not read_rejected(rejected):
+                rejected.unlink()
+            with suppress(OSError):  # the ledger is in it
+                output.rmdir()
+        raise
 
 
 def _read(job: _Job) -> tuple[Corpus, str]:

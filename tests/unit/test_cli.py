@@ -327,8 +327,20 @@ def test_mistakes_are_one_line_and_exit_code_2(seqscan, folder, monkeypatch, com
     # What was there is still there, and no stage that costs time was begun.
     assert {path: path.read_bytes() for path in before} == before
     assert not (folder / "out" / "work" / "stages" / "embed.json").exists()
-    # No folder is left, unless records were read: the ledger is in it.
-    assert not (folder / "out").exists() or (folder / "out" / "rejected.tsv").exists()
+    # No folder is left, unless records were rejected: the ledger is in it, and nothing else.
+    assert {path.name for path in (folder / "out").glob("*")} <= {"rejected.tsv"}
+    assert not (folder / "out").exists() or len(rows_of(folder / "out" / "rejected.tsv")) > 1
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_run_that_refuses_its_input_leaves_a_new_folder_as_it_was(seqscan, folder, monkeypatch, exists):
+    monkeypatch.chdir(folder)
+    (folder / "few.fasta").write_text(">a\nMKVLAT\n>b\nMKVLAS\n")
+    if exists:
+        (folder / "out").mkdir()
+    code, _, err = seqscan("run", "few.fasta", "-o", "out")
+    assert (code, "at least 4 are needed" in err) == (2, True)
+    assert (folder / "out").exists() == exists
 
 
 @pytest.mark.parametrize(
