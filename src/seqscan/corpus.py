@@ -7,7 +7,7 @@ N + 1) and `records.parquet` (id, description). It takes one byte a residue on d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -115,6 +115,12 @@ class Corpus(Sequence[NDArray[np.uint8]]):
     def reordered(self, rows: NDArray[np.int64]) -> Corpus:
         """Return the same sequences, shown in the order of `rows`, (N,)."""
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
+
+    def records(self, rows: Iterable[int] | None = None) -> Iterator[Record]:
+        """Yield the records of some rows, by default of all; symbols as `residues` gives them."""
+        ids, descriptions = self.ids, self.descriptions
+        for row in range(len(self)) if rows is None else rows:
+            yield Record(ids[row], descriptions[row], self.residues(row))
 
     def residues(self, index: int) -> str:
         """Return sequence `index` as symbols; B, J and Z come back as X, U as C, O as K."""

@@ -369,10 +369,9 @@ def _write_domains(job: _Job, partition: _Partition, key: str) -> str:
     if not job.config.segment:
         job.log.forget("domains", [path])
         return key
-    records = (Record(id, "", proteins.residues(row)) for row, id in enumerate(proteins.ids))
     model = partition.found.model
     return job.log.run(
-        "domains", {"from": key}, [path], lambda: write_domains(find_domains(model, records), path)
+        "domains", {"from": key}, [path], lambda: write_domains(find_domains(model, proteins.records()), path)
     )
 
 
@@ -444,7 +443,6 @@ def _report(job: _Job, partition: _Partition, scores: Scores, baselines: list[di
     shares, background = compositions(corpus, assignments.labels, [row.cluster for row in clusters])
     row_of = {id: row for row, id in enumerate(corpus.ids)}
     shown = [row_of[cluster.representative] for cluster in clusters[:N_MAPS]]
-    records = [Record(corpus.ids[row], "", corpus.residues(row)) for row in shown]
     write_report(
         ReportData(
             title=f"Functional categories of {job.source.name}",
@@ -464,7 +462,7 @@ def _report(job: _Job, partition: _Partition, scores: Scores, baselines: list[di
             curves=found.curves,
             scores=scores,
             baselines=baselines,
-            maps=[item.spread(SPREAD) for item in explain(found.model, records)],
+            maps=[item.spread(SPREAD) for item in explain(found.model, corpus.records(shown))],
             logos=_logos(partition, job.config.discovery.threads),
             segments_of=0 if domains is None else len(proteins),
             architectures=[] if domains is None else _architectures(found.model, proteins, domains),
@@ -480,12 +478,12 @@ def _logos(partition: _Partition, threads: int) -> dict[int, str]:
         logger.warning("MMseqs2 is not installed: the report has no sequence logos")
         return {}
     corpus, assignments, model = partition.corpus, partition.assignments, partition.found.model
-    records = []
+    shown: list[int] = []
     for label in range(min(N_MAPS, model.head.n_clusters)):
         members = np.flatnonzero(assignments.labels == label)
         order = np.argsort(-assignments.probabilities[members], kind="stable")[:N_LOGO_MEMBERS]
-        records += [Record(corpus.ids[row], "", corpus.residues(row)) for row in members[order].tolist()]
-    maps = list(explain(model, records))
+        shown += members[order].tolist()
+    maps = list(explain(model, corpus.records(shown)))
     return {item.cluster: logo(item) for item in consensus_of(maps, threads=threads)}
 
 

@@ -157,7 +157,7 @@ def update(
 
 
 def _read(source: str | Path, before: Path, target: Path, rejected: Path, max_length: int) -> None:
-    pool = list(_records(Corpus.open(before / "pool"))) if (before / "pool").exists() else []
+    pool = list(Corpus.open(before / "pool").records()) if (before / "pool").exists() else []
     table = before / "assignments.tsv"
     known = {row["id"] for row in read_rows(table, ("id",))} if table.exists() else set()
 
@@ -176,11 +176,6 @@ def _read(source: str | Path, before: Path, target: Path, rejected: Path, max_le
         write_corpus(target, chain(fresh(ledger), pool), {"n_pooled_before": len(pool)})
     if ledger.rows:
         logger.warning("%d records were rejected, see %s: %s", len(ledger.rows), rejected, ledger.summary())
-
-
-def _records(corpus: Corpus) -> Iterator[Record]:
-    for row in range(len(corpus)):
-        yield Record(corpus.ids[row], corpus.descriptions[row], corpus.residues(row))
 
 
 def _grow_and_write(
@@ -229,7 +224,7 @@ def _grow_and_write(
     }
     n_kept = _write_assignments(assignments, before / "assignments.tsv", output / "assignments.tsv")
     _write_clusters(assignments, corpus, grown, store, before / "clusters.tsv", output / "clusters.tsv")
-    _write_pool(corpus, waiting, output / "pool")
+    write_corpus(output / "pool", corpus.records(waiting.tolist()))
     if grown.prior is not None and grown.head.n_clusters > n_old:
         learned = learn_prior(grown, corpus, np.where(new_members, labels, -1), seed=config.seed)
         grown = replace(grown, prior=grown.prior.with_clusters(learned))
@@ -327,8 +322,3 @@ def _joined(row: dict[str, str], more: dict[str, Any]) -> dict[str, str]:
         "mean_length": shown(mean),
         "sd_length": shown(float(np.sqrt(weights @ (spreads**2 + (means - mean) ** 2)))),
     }
-
-
-def _write_pool(corpus: Corpus, rows: NDArray[np.int64], path: Path) -> None:
-    ids, descriptions = corpus.ids, corpus.descriptions
-    write_corpus(path, (Record(ids[row], descriptions[row], corpus.residues(int(row))) for row in rows))

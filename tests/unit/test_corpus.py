@@ -25,6 +25,12 @@ def test_content(corpus):
     assert corpus.lengths.tolist() == [3, 1, 4]
 
 
+def test_records(corpus):
+    assert list(corpus.records()) == [*RECORDS[:2], Record("c", "third one", "CXXK")]
+    shown = corpus.reordered(np.array([2, 0, 1]))
+    assert [record.id for record in shown.records([0, 2])] == ["c", "b"]
+
+
 def test_indexing(corpus):
     assert corpus[-1].tolist() == corpus[2].tolist()
     assert [len(sequence) for sequence in corpus[1:]] == [1, 4]
