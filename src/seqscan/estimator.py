@@ -248,13 +248,7 @@ class SeqSCAN(ClusterMixin, BaseEstimator):
         blocks = list(self._fitted().assign(records))
         if not blocks:
             raise InvalidParameter("records", [], "there is none")
-        return Assignments(
-            [id for block in blocks for id in block.ids],
-            *(
-                np.concatenate([getattr(block, name) for block in blocks])
-                for name in ("labels", "probabilities", "second_labels", "second_probabilities")
-            ),
-        )
+        return Assignments.joined(blocks)
 
     def save(self, path: str | Path) -> None:
         """Write the model as a folder, which the command line's `--model` reads too."""

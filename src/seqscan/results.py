@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +129,17 @@ class Assignments:
         ):
             reason = "novel" if novel else "not sure" if label == UNASSIGNED else ""
             yield f"{distance:.3f}", f"{share:.5f}", reason
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Assignments]) -> Assignments:
+        """Return one or more blocks as one; what is said of novelty stays if all say it."""
+
+        def column(name: str) -> Any:
+            parts = [getattr(block, name) for block in blocks]
+            return None if any(part is None for part in parts) else np.concatenate(parts)
+
+        ids = [id for block in blocks for id in block.ids]
+        return cls(ids, **{name: column(name) for name in cls.__dataclass_fields__ if name != "ids"})
 
     @classmethod
     def certain(cls, ids: list[str], labels: NDArray[np.integer]) -> Assignments:

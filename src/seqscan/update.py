@@ -187,47 +187,41 @@ def _grow_and_write(
     config: UpdateConfig,
     made_from: dict[str, Any],
 ) -> None:
-    parts = []
-    row = 0
-    for _, block in store.blocks():
-        found = model.head.assign(corpus.ids[row : row + len(block)], block)
-        parts.append(model.mark_novel(found, block, config.false_alarm_rate))
-        row += len(block)
-    pooled = np.flatnonzero(np.concatenate([part.novel for part in parts if part.novel is not None]))
+    """Assign the new and the pooled proteins, grow clusters from the novel ones, and write `OUTPUTS`."""
+    rate = config.false_alarm_rate
+    known = Assignments.joined(
+        [
+            model.mark_novel(model.head.assign(corpus.ids[part], block), block, rate)
+            for part, block in store.blocks()
+        ]
+    )
+    assert known.novel is not None, "just marked"
+    pooled = np.flatnonzero(known.novel)
     vectors = store.gather(pooled)
     grown, taken = grow(
         model,
         vectors,
         _aligned(corpus, pooled, config),
         seed=config.seed,
-        false_alarm_rate=config.false_alarm_rate,
+        false_alarm_rate=rate,
         threads=config.threads,
     )
-    # The old clusters' proteins keep what the old prototypes say of them; only the pool sees the new ones.
-    labels = np.concatenate([part.labels for part in parts])
-    labels[pooled] = taken
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("probabilities", "second_labels", "second_probabilities")
-    }
-    if len(pooled):
-        again = grown.head.assign([corpus.ids[row] for row in pooled], vectors)
-        for name in columns:
-            columns[name][pooled] = getattr(again, name)
-    assignments = Assignments(corpus.ids, labels.astype(np.int32), **columns)
-    n_old = model.head.n_clusters
+    again = grown.head.assign([corpus.ids[row] for row in pooled.tolist()], vectors)
+    assignments = _with_grown(known, pooled, replace(again, labels=taken.astype(np.int32)))
+    n_old, labels = model.head.n_clusters, assignments.labels
     new_members = labels >= n_old
     waiting = pooled[taken < 0]
-    content = model.content | {
-        "n_proteins": model.content.get("n_proteins", 0) + int((labels >= 0).sum()),
-        "grown": [*model.content.get("grown", []), grown.head.n_clusters - n_old],
-    }
+
     n_kept = _write_assignments(assignments, before / "assignments.tsv", output / "assignments.tsv")
     _write_clusters(assignments, corpus, grown, store, before / "clusters.tsv", output / "clusters.tsv")
     write_corpus(output / "pool", corpus.records(waiting.tolist()))
     if grown.prior is not None and grown.head.n_clusters > n_old:
         learned = learn_prior(grown, corpus, np.where(new_members, labels, -1), seed=config.seed)
         grown = replace(grown, prior=grown.prior.with_clusters(learned))
+    content = model.content | {
+        "n_proteins": model.content.get("n_proteins", 0) + int(assignments.assigned.sum()),
+        "grown": [*model.content.get("grown", []), grown.head.n_clusters - n_old],
+    }
     replace(grown, content=content).save(output / "model")
     n_pooled_before = read_manifest(corpus.path, "corpus").content["n_pooled_before"]
     counts = {
@@ -235,18 +229,30 @@ def _grow_and_write(
         **made_from,
         "n_new": len(corpus) - n_pooled_before,
         "n_pooled_before": n_pooled_before,
-        "n_assigned_to_old_clusters": int(((labels >= 0) & ~new_members).sum()),
+        "n_assigned_to_old_clusters": int((assignments.assigned & ~new_members).sum()),
         "n_novel": len(pooled),
         "n_new_clusters": grown.head.n_clusters - n_old,
         "n_assigned_to_new_clusters": int(new_members.sum()),
         "n_pooled": len(waiting),
         "n_old_lines_kept": n_kept,
-        "false_alarm_rate": config.false_alarm_rate,
+        "false_alarm_rate": rate,
         "configuration": asdict(config),
         "mmseqs2": mmseqs_version() if config.align else None,
     }
     with write_atomically(output / "update.json") as temporary:
         temporary.write_text(json.dumps(counts, indent=1) + "\n")
+
+
+def _with_grown(known: Assignments, pooled: NDArray[np.int64], again: Assignments) -> Assignments:
+    """Return N assignments to old clusters, of which those of M rows, `pooled`, are again as they are now.
+
+    The proteins of old clusters keep what the old prototypes say of them: only the pool sees the new ones.
+    """
+    columns = {}
+    for name in ("labels", "probabilities", "second_labels", "second_probabilities"):
+        columns[name] = getattr(known, name).copy()
+        columns[name][pooled] = getattr(again, name)
+    return Assignments(known.ids, **columns)
 
 
 def _aligned(corpus: Corpus, pooled: NDArray[np.int64], config: UpdateConfig) -> Pieces | None:

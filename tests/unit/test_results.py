@@ -2,6 +2,7 @@
 
 import gzip
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,16 @@ def test_table(assignments, tmp_path):
 def test_assigned(assignments):
     assert len(assignments) == 3
     assert assignments.assigned.tolist() == [True, False, True]
+
+
+def test_blocks_are_joined(assignments):
+    joined = Assignments.joined([assignments, assignments])
+    assert list(joined.ids) == [*assignments.ids, *assignments.ids]
+    assert joined.labels.tolist() == assignments.labels.tolist() * 2
+    assert joined.novel is None
+    novel = replace(assignments, novel=assignments.labels < 0)
+    assert Assignments.joined([novel, novel]).novel.tolist() == novel.novel.tolist() * 2
+    assert Assignments.joined([novel, assignments]).novel is None
 
 
 def test_shapes_are_checked():
