@@ -40,6 +40,14 @@ OntologyFile = Annotated[
     Path, typer.Option("--ontology", metavar="go.obo", help="OBO or OBO Graphs JSON, plain or compressed.")
 ]
 
+AlignmentsWanted = Annotated[
+    bool | None,
+    typer.Option(
+        help="Look for similar proteins with MMseqs2 too; by default if it is installed, up to 50,000 "
+        "proteins."
+    ),
+]
+
 TABLE_SUFFIXES = (".tsv", ".txt")
 """Of tables, so that no file says it is CSV, compressed or another of the outputs."""
 
@@ -109,13 +117,7 @@ def annotate(
     min_probability: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Less probable terms are left out.")
     ] = 0.05,
-    alignments: Annotated[
-        bool | None,
-        typer.Option(
-            help="Look for similar proteins with MMseqs2 too; by default if it is installed, up to 50,000 "
-            "proteins."
-        ),
-    ] = None,
+    alignments: AlignmentsWanted = None,
     residues: Annotated[
         bool, typer.Option(help="Add a column with the residues that speak most for the cluster.")
     ] = True,
@@ -194,13 +196,7 @@ def audit(
     annotations: AnnotationFile,
     ontology: OntologyFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Table of annotations, most suspect first.")],
-    alignments: Annotated[
-        bool | None,
-        typer.Option(
-            help="Look for similar proteins with MMseqs2 too; by default if it is installed, up to 50,000 "
-            "proteins."
-        ),
-    ] = None,
+    alignments: AlignmentsWanted = None,
     page: PageFile = None,
     seed: Seed = 0,
     threads: Threads = N_THREADS,
