@@ -28,6 +28,10 @@ TERM_COLUMNS = ("term", "name", "aspect", "verdict", "proteins", "clusters", "me
 MIN_ANNOTATIONS = 40
 CORRUPTED_SHARE = 0.1
 """Of the annotations, those that are swapped to learn what a wrong one looks like."""
+MOST = 0.75
+"""Share of a cluster's annotated members that must carry a term for the cluster to carry it."""
+MIN_CARRIERS = 3
+"""Members of one cluster; fewer say nothing of a term."""
 
 
 @dataclass(frozen=True)
@@ -357,61 +361,110 @@ def term_verdicts(found: Audit, propagated: Any, *, min_proteins: int = 5) -> li
     * split: carried by most members of several clusters that have no narrower term to tell them apart
     * too narrow: less than half of its main cluster carries it, and nine tenths carry a parent that is twice
       as frequent there as among all proteins
+
+    Parameters
+    ----------
+    found : Audit
+    propagated : (N, T) sparse bool
+        Propagated annotations.
+    min_proteins : int
+        Of clusters; nothing is said of a term that fewer carry.
     """
-    ontology, labels = found.ontology, found.evidence.around.labels
-    used = np.flatnonzero((np.diff(propagated.indptr) > 0) & (labels >= 0))
-    numbers, cluster = np.unique(labels[used], return_inverse=True)
-    members = sparse.csr_array(
-        (np.ones(len(used), np.float32), (cluster, np.arange(len(used)))), shape=(len(numbers), len(used))
-    )
-    counts = (members @ propagated[used].astype(np.float32)).tocsc()
-    sizes = np.bincount(cluster).astype(float)
-    usual = np.asarray(counts.sum(axis=0)).ravel() / len(used)
-    mean = np.bincount(found.terms, found.suspicion, minlength=len(ontology)) / np.maximum(
-        np.bincount(found.terms, minlength=len(ontology)), 1
-    )
-    typical = {
-        i: {int(t) for t in row.indices[row.data >= 0.75 * sizes[i]]}
-        for i, row in enumerate(counts.tocsr()[[i]] for i in range(len(numbers)))
-    }
-    lines: list[tuple[object, ...]] = []
-    for t in np.flatnonzero(np.asarray(counts.sum(axis=0)).ravel() >= min_proteins).tolist():
-        if ontology.roots[t]:
-            continue
-        at = slice(counts.indptr[t], counts.indptr[t + 1])
-        where, carriers = counts.indices[at], counts.data[at]
-        full = [int(c) for c, k in zip(where, carriers, strict=True) if k >= 0.75 * sizes[c] and k >= 3]
-        verdict = why = ""
-        if len(full) >= 2:
-            below = set(ontology.descendants.indices[
-                ontology.descendants.indptr[t] : ontology.descendants.indptr[t + 1]
-            ].tolist()) - {t}  # fmt: skip
-            narrower = [typical[c] & below for c in full]
-            distinct = {frozenset(terms) for terms in narrower}
-            if all(narrower) and len(distinct) == len(full):
-                verdict = "too broad"
-                why = f"{len(full)} clusters carry it, each with narrower terms of its own"
-            elif not any(narrower):
-                verdict = "split"
-                why = f"{len(full)} clusters carry it and no narrower term tells them apart"
-        elif not full and len(where):
-            main = int(where[carriers.argmax()])
-            share = float(carriers.max()) / sizes[main]
-            up = [ontology.row_of[id] for _, id in ontology.terms[t].parents if id in ontology.row_of]
-            # What nearly all proteins carry does not say that the cluster should be called by it.
-            above = [
-                p for p in up
-                if not ontology.roots[p] and counts[main, p] >= sizes[main] * max(0.9, 2 * usual[p])
-            ]  # fmt: skip
-            if share < 0.5 and carriers.max() >= 3 and above:
-                verdict = "too narrow"
-                why = (
-                    f"{percent(share)} of cluster {int(numbers[main])} carry it, "
-                    f"{percent(counts[main, above[0]], sizes[main])} its parent "
-                    f"'{ontology.terms[above[0]].name}'"
-                )
+    ontology = found.ontology
+    carriers = _Carriers.of(found.evidence.around.labels, propagated, ontology)
+    n_ranked = np.bincount(found.terms, minlength=len(ontology))
+    total = np.bincount(found.terms, found.suspicion, minlength=len(ontology))
+    n_proteins = np.asarray(carriers.by_term.sum(axis=0)).ravel().astype(int)
+    lines = []
+    for t in np.flatnonzero((n_proteins >= min_proteins) & ~ontology.roots).tolist():
+        verdict, why = carriers.verdict(t)
         if verdict:
-            term = ontology.terms[t]
-            n = int(carriers.sum())
-            lines.append((term.id, term.name, term.namespace, verdict, n, len(where), f"{mean[t]:.4f}", why))
-    return sorted(lines, key=lambda line: (str(line[3]), -int(str(line[4])), str(line[0])))
+            term, n, n_clusters = ontology.terms[t], int(n_proteins[t]), len(carriers.clusters_of(t)[0])
+            suspicion = f"{total[t] / max(n_ranked[t], 1):.4f}"
+            row = (term.id, term.name, term.namespace, verdict, n, n_clusters, suspicion, why)
+            lines.append(((verdict, -n, term.id), row))
+    return [row for _, row in sorted(lines)]
+
+
+@dataclass(frozen=True)
+class _Carriers:
+    """How many annotated members of each of C clusters carry each of T terms.
+
+    Attributes
+    ----------
+    by_term, by_cluster : (C, T) sparse, by columns and by rows
+    sizes : (C,)
+        Annotated members.
+    numbers : (C,)
+        The clusters' numbers.
+    ontology : Ontology
+    """
+
+    by_term: Any
+    by_cluster: Any
+    sizes: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    ontology: Ontology
+
+    @classmethod
+    def of(cls, labels: NDArray[np.integer], propagated: Any, ontology: Ontology) -> _Carriers:
+        """Count; labels are (N,), -1 for proteins in no cluster."""
+        used = np.flatnonzero((np.diff(propagated.indptr) > 0) & (labels >= 0))
+        numbers, cluster = np.unique(labels[used], return_inverse=True)
+        members = sparse.csr_array(
+            (np.ones(len(used), np.float32), (cluster, np.arange(len(used)))), shape=(len(numbers), len(used))
+        )
+        counts = members @ propagated[used].astype(np.float32)
+        return cls(counts.tocsc(), counts.tocsr(), np.bincount(cluster), numbers, ontology)
+
+    def clusters_of(self, term: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+        """Return the clusters in which a term occurs, and how many members carry it in each."""
+        own = slice(self.by_term.indptr[term], self.by_term.indptr[term + 1])
+        return self.by_term.indices[own], self.by_term.data[own]
+
+    def verdict(self, term: int) -> tuple[str, str]:
+        """Return what looks wrong with a term and why, "" if nothing does."""
+        where, n = self.clusters_of(term)
+        full = where[(n >= MOST * self.sizes[where]) & (n >= MIN_CARRIERS)].tolist()
+        if len(full) >= 2:
+            return self._verdict_on_several(term, full)
+        if not full and n.max(initial=0) >= MIN_CARRIERS:
+            return self._verdict_on_part(term, int(where[n.argmax()]), float(n.max()))
+        return "", ""
+
+    def _verdict_on_several(self, term: int, full: list[int]) -> tuple[str, str]:
+        """Judge a term that several clusters carry as a whole."""
+        below = self.ontology.descendants
+        below = set(below.indices[below.indptr[term] : below.indptr[term + 1]].tolist()) - {term}
+        narrower = [self._typical(cluster) & below for cluster in full]
+        if all(narrower) and len({frozenset(terms) for terms in narrower}) == len(full):
+            return "too broad", f"{len(full)} clusters carry it, each with narrower terms of its own"
+        if not any(narrower):
+            return "split", f"{len(full)} clusters carry it and no narrower term tells them apart"
+        return "", ""
+
+    def _typical(self, cluster: int) -> set[int]:
+        """Return the terms that most members of a cluster carry."""
+        own = slice(self.by_cluster.indptr[cluster], self.by_cluster.indptr[cluster + 1])
+        return set(
+            self.by_cluster.indices[own][self.by_cluster.data[own] >= MOST * self.sizes[cluster]].tolist()
+        )
+
+    def _verdict_on_part(self, term: int, main: int, n: float) -> tuple[str, str]:
+        """Judge a term that no cluster carries as a whole, and n members of its main one."""
+        ontology, size = self.ontology, self.sizes[main]
+        if n >= 0.5 * size:
+            return "", ""
+        for _, id in ontology.terms[term].parents:
+            parent = ontology.row_of.get(id)
+            if parent is None or ontology.roots[parent]:
+                continue
+            # What nearly all proteins carry does not say that the cluster should be called by it.
+            usual = self.clusters_of(parent)[1].sum() / self.sizes.sum()
+            n_parent = self.by_cluster[main, parent]
+            if n_parent >= size * max(0.9, 2 * usual):
+                return "too narrow", (
+                    f"{percent(n / size)} of cluster {int(self.numbers[main])} carry it, "
+                    f"{percent(n_parent, size)} its parent '{ontology.terms[parent].name}'"
+                )
+        return "", ""
