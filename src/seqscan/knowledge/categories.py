@@ -207,19 +207,12 @@ def categories(
     cohesion = np.concatenate([np.ones(len(means)), 1.0 - tree.tree[joins, 2]])
     groups, up = _merged(tree.sides, kept)
     links = {child: {parent} for child, parent in up.items()}
-    for child, parent in _second_parents(groups, links, tree, joins, min_z):
-        links.setdefault(child, set()).add(parent)
+    _add_second_parents(links, groups, tree, joins, min_z)
     # A category holds what is below it, by every way.
     below = [set(group) for group in groups]
-    for _ in range(len(groups)):
-        changed = False
-        for child, above in links.items():
-            for parent in above:
-                if not below[child] <= below[parent]:
-                    below[parent] |= below[child]
-                    changed = True
-        if not changed:
-            break
+    for place, group in enumerate(groups):
+        for ancestor in _ancestors(place, links):
+            below[ancestor] |= group
     return [
         Category(
             tuple(sorted(int(numbers[i]) for i in held)),
@@ -335,12 +328,12 @@ def _merged(sides: NDArray[np.int64], kept: NDArray[np.bool_]) -> tuple[list[set
     return groups, up
 
 
-def _second_parents(
-    groups: list[set[int]], links: dict[int, set[int]], tree: Linkage, joins: NDArray[np.int64], min_z: float
-) -> Iterable[tuple[int, int]]:
-    """Yield pairs of a category and a further parent that it is near enough to, no cycle among them.
+def _add_second_parents(
+    links: dict[int, set[int]], groups: list[set[int]], tree: Linkage, joins: NDArray[np.int64], min_z: float
+) -> None:
+    """Add to the parents of each category a further one that it is near enough to, where there is one.
 
-    The groups are the clusters, then those of `joins`.
+    The groups are the clusters, then those of `joins`. No cycle is made.
     """
     n_clusters = len(groups) - len(joins)
     nodes = np.concatenate([np.arange(n_clusters), n_clusters + joins])
@@ -362,7 +355,7 @@ def _second_parents(
             _, parent = max(fits, key=lambda fit: (fit[0], -fit[1]))
             for other in _ancestors(parent, links) | {parent}:
                 below[other] |= below[child]
-            yield child, parent
+            links.setdefault(child, set()).add(parent)
 
 
 def _ancestors(place: int, links: dict[int, set[int]]) -> set[int]:
