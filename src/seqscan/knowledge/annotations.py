@@ -264,7 +264,8 @@ def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
     counts: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     row_of: dict[str, int] = {}
-    pairs: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    holding: list[tuple[int, int]] = []
+    denied: list[tuple[int, int]] = []
 
     def note(kind: str, term: str) -> None:
         counts[kind] += 1
@@ -286,37 +287,39 @@ def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
             continue
         if term in ontology.replaced:
             note("replaced", term)
+        pair = row_of.setdefault(protein, len(row_of)), column
         if status == "negated":
             counts["negated"] += 1
-        pairs[status == "negated"].append((row_of.setdefault(protein, len(row_of)), column))
-    if not counts["pairs"]:
-        raise InputError(
-            str(path),
-            "holds no annotation",
-            remedy=_REMEDY,
-        )
-    if not pairs[0]:
-        unknown, obsolete = (", ".join(examples.get(kind, [])) for kind in ("unknown", "obsolete"))
-        if not unknown and not obsolete:
-            raise InputError(
-                str(path),
-                f"has no annotation that holds: of {counts['pairs']}, {counts['negated']} say NOT, "
-                f"{counts['no_data']} that nothing is known, {counts['improbable']} are improbable",
-            )
-        raise InputError(
-            str(path),
-            f"not one of its {counts['pairs']} annotations has a term of the ontology"
-            + (f"; unknown are {counts['unknown']} (such as {unknown})" if unknown else "")
-            + (
-                f"; obsolete, and not replaced, are {counts['obsolete']} (such as {obsolete})"
-                if obsolete
-                else ""
-            ),
-            remedy="Give the ontology that the annotations were made with.",
-        )
+            denied.append(pair)
+        else:
+            holding.append(pair)
+    if not holding:
+        raise _nothing_holds(str(path), counts, examples)
     shape = (len(row_of), len(ontology))
-    direct, negated = (_marked(kept, shape) for kept in pairs)
+    direct, negated = _marked(holding, shape), _marked(denied, shape)
     return Annotations(ontology, list(row_of), direct, negated, path.name, dict(counts), examples)
+
+
+def _nothing_holds(path: str, counts: Counter[str], examples: dict[str, list[str]]) -> InputError:
+    """Return the error of a file in which no annotation holds: empty, all denied, or of another ontology."""
+    if not counts["pairs"]:
+        return InputError(path, "holds no annotation", remedy=_REMEDY)
+    unusable = [
+        f"; {what} are {counts[kind]} (such as {', '.join(examples[kind])})"
+        for kind, what in (("unknown", "unknown"), ("obsolete", "obsolete, and not replaced,"))
+        if counts[kind]
+    ]
+    if not unusable:
+        return InputError(
+            path,
+            f"has no annotation that holds: of {counts['pairs']}, {counts['negated']} say NOT, "
+            f"{counts['no_data']} that nothing is known, {counts['improbable']} are improbable",
+        )
+    return InputError(
+        path,
+        f"not one of its {counts['pairs']} annotations has a term of the ontology{''.join(unusable)}",
+        remedy="Give the ontology that the annotations were made with.",
+    )
 
 
 def _marked(pairs: list[tuple[int, int]], shape: tuple[int, int]) -> Any:
