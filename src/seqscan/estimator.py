@@ -116,12 +116,17 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Return the cluster of each vector, (N, P) -> (N,); needs no training data."""
-        return self.predict_proba(X).argmax(axis=1).astype(np.int32)
+        vectors = self._checked(X)
+        return self.head_.labels(vectors).astype(np.int32)  # in blocks: never all probabilities at once
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return the probability of each cluster, (N, P) -> (N, C)."""
+        vectors = self._checked(X)
+        return self.head_.probabilities(vectors)
+
+    def _checked(self, X: ArrayLike) -> NDArray[np.float32]:
         check_is_fitted(self, "head_")
-        return self.head_.probabilities(validate_data(self, X, dtype=np.float32, reset=False))
+        return validate_data(self, X, dtype=np.float32, reset=False)
 
     def _keep(self, head: ClusterHead, vectors: NDArray[np.float32]) -> None:
         self.head_ = head
