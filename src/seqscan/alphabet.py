@@ -16,10 +16,19 @@ __all__ = ["AMINO", "Alphabet"]
 
 _NUCLEOTIDE_MIN_RESIDUES = 30
 
+_NUCLEOTIDE_CODES = frozenset("ACGTUNRYSWKMBDHV")
+"""Bases, and IUPAC's letters for one of several."""
 
-def _is_nucleotide(letters: set[str]) -> bool:
+_NUCLEOTIDE_SHARE = 0.9
+"""Of the letters, bases and N; no protein of Swiss-Prot of `_NUCLEOTIDE_CODES` alone has 0.6 of them."""
+
+
+def _is_nucleotide(residues: str) -> bool:
+    letters = set(residues)
     # All four bases: there are real proteins of A and T alone (antifreeze, P02732).
-    return letters <= set("ACGTUN") and letters >= set("ACG") and bool(letters & set("TU"))
+    if not (letters <= _NUCLEOTIDE_CODES and letters >= set("ACG") and letters & set("TU")):
+        return False
+    return sum(map(residues.count, "ACGTUN")) >= _NUCLEOTIDE_SHARE * len(residues)
 
 
 @dataclass(frozen=True)
@@ -109,8 +118,8 @@ class Alphabet:
             return f"character {residues[position]!r} at position {position + 1} is not a residue"
         if (codes == self.unknown).all():
             return "no residue is known (all are X, B, Z or J)"
-        if len(residues) >= _NUCLEOTIDE_MIN_RESIDUES and _is_nucleotide(set(residues)):
-            return "looks like nucleotides (all of A, C, G and T or U, and nothing else but N)"
+        if len(residues) >= _NUCLEOTIDE_MIN_RESIDUES and _is_nucleotide(residues):
+            return "looks like nucleotides (A, C, G, T or U, and hardly another letter)"
         return ""
 
     def encode(self, residues: str) -> NDArray[np.uint8]:

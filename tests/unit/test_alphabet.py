@@ -76,7 +76,7 @@ def test_no_fault(residues):
     assert AMINO.fault(residues) == ""
 
 
-@pytest.mark.parametrize("residues", ["ACGT" * 8, "ACGU" * 8, "ACGTN" * 8])
+@pytest.mark.parametrize("residues", ["ACGT" * 8, "ACGU" * 8, "ACGTN" * 8, "ACGT" * 8 + "RYK"])
 def test_long_nucleotides_are_refused(residues):
     assert AMINO.fault(residues).startswith("looks like nucleotides")
 
