@@ -7,6 +7,7 @@ number, id and reason. What counts as a residue is decided in `seqscan.alphabet`
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -92,9 +93,13 @@ class RejectionLedger:
     rows: list[Rejected] = field(default_factory=list)
 
     def summary(self) -> str:
-        """Return the reasons with their counts, most frequent first, positions and ids left out."""
-        counts = Counter(row.reason.split(" at position")[0].split(", first")[0] for row in self.rows)
-        return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common(5))
+        """Return the reasons with their counts, most frequent first; positions, ids and lengths left out."""
+        counts = Counter(re.split(" at position|, first|: ", row.reason)[0] for row in self.rows)
+        told = counts.most_common(5)
+        n_others = counts.total() - sum(count for _, count in told)
+        return "; ".join(
+            [f"{count} x {reason}" for reason, count in told] + [f"{n_others} x other reasons"] * (n_others > 0)
+        )
 
 
 def read_fasta(
@@ -146,7 +151,7 @@ def read_fasta(
         elif id in first_seen:
             fault, kind = f"duplicate id, first used by record {first_seen[id]}", DuplicateId
         elif not fault and len(sequence) > max_length:
-            fault = f"{len(sequence)} residues, more than the limit of {max_length}"
+            fault = f"longer than the limit of {max_length} residues: {len(sequence)}"
         if fault:
             if rejected is None:
                 raise kind(number, id, fault, remedy="Correct the record or remove it.")

@@ -122,7 +122,7 @@ def test_header(header, id, description):
         (b">x\nMK**\n", "stop codon '*' at position 3, inside the sequence"),
         (b">x\nXXX\n", "no residue is known (all are X, B, Z or J)"),
         (b">x\n" + b"ACGT" * 10 + b"\n", "looks like nucleotides (A, C, G, T or U, and hardly another letter)"),
-        (b">x\n" + b"M" * 51 + b"\n", "51 residues, more than the limit of 50"),
+        (b">x\n" + b"M" * 51 + b"\n", "longer than the limit of 50 residues: 51"),
         (b">a\nMM\n", "duplicate id, first used by record 1"),
     ],
 )
@@ -222,6 +222,14 @@ def test_summary_counts_reasons():
     summary = RejectionLedger(4, rows).summary()
     assert summary.startswith("2 x the sequence is empty; ")
     assert "1 x duplicate id" in summary
+
+
+def test_summary_counts_long_records_together_and_those_of_rare_reasons():
+    rows = [Rejected(i, str(i), f"longer than the limit of 50 residues: {i}") for i in range(51, 60)]
+    rows += [Rejected(i, str(i), f"character '{i}' at position 1 is not a residue") for i in range(7)]
+    summary = RejectionLedger(20, rows).summary()
+    assert summary.startswith("9 x longer than the limit of 50 residues; 1 x character '0'; ")
+    assert summary.endswith("; 3 x other reasons")
 
 
 def test_length_of_a_record():
