@@ -206,7 +206,7 @@ class SeqSCAN(ClusterMixin, BaseEstimator):
     def config(self) -> DiscoveryConfig:
         """What the parameters stand for; raises `InvalidParameter` if one cannot work."""
         return DiscoveryConfig(
-            n_clusters=self.n_clusters,
+            n_clusters=None if self.n_clusters is None else _count("n_clusters", self.n_clusters),
             neighbors=self.neighbors,
             finetune=self.finetune,
             encoder=self.encoder,

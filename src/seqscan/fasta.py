@@ -20,7 +20,7 @@ from dnaio import FastaReader, FastqReader
 from xopen import xopen
 
 from seqscan.alphabet import AMINO
-from seqscan.errors import DuplicateId, InputError, InvalidSequence, NoUsableRecord
+from seqscan.errors import DuplicateId, InputError, InvalidParameter, InvalidSequence, NoUsableRecord
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -56,8 +56,16 @@ class Record:
         return len(self.sequence)
 
 
-def check_record(record: Record, number: int) -> None:
-    """Raise `InvalidSequence` if record `number` is empty or has a symbol that is no residue."""
+def check_record(record: object, number: int) -> None:
+    """Raise `InvalidSequence` if record `number` is empty or has a symbol that is no residue.
+
+    That it is no record at all, such as a letter of a path, is an `InvalidParameter`.
+    """
+    if not isinstance(record, Record):
+        raise InvalidParameter(
+            "records", record, "is not a Record",
+            remedy="Give what read_fasta(path) yields, or Record(id, description, sequence).",
+        )  # fmt: skip
     codes = AMINO.encode(record.sequence)
     if not len(codes) or not codes.all():
         raise InvalidSequence(
@@ -98,7 +106,8 @@ class RejectionLedger:
         told = counts.most_common(5)
         n_others = counts.total() - sum(count for _, count in told)
         return "; ".join(
-            [f"{count} x {reason}" for reason, count in told] + [f"{n_others} x other reasons"] * (n_others > 0)
+            [f"{count} x {reason}" for reason, count in told]
+            + [f"{n_others} x other reasons"] * (n_others > 0)
         )
 
 

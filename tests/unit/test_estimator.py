@@ -149,12 +149,16 @@ def test_nothing_fitted_or_nothing_given(unfitted, family_records, tmp_path):
             use(family_records)
     with pytest.raises(InvalidParameter, match="at least 4"):
         SeqSCAN(2, neighbors="embedding").fit(family_records[:3])
+    for no_records in ("proteins.fasta", [("p1", "MKV")], ["MKV"]):
+        with pytest.raises(InvalidParameter, match=r"is not a Record\. Give what read_fasta"):
+            SeqSCAN(2, neighbors="embedding").fit(no_records)
     with pytest.raises(ArtifactError):
         SeqSCAN.load(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
-    "options", [{"neighbors": "blast"}, {"n_clusters": 1}, {"threads": 0}, {"random_state": -1}]
+    "options",
+    [{"neighbors": "blast"}, {"n_clusters": 1}, {"n_clusters": "ten"}, {"threads": 0}, {"random_state": -1}],
 )
 def test_impossible_options_of_seqscan(options, family_records):
     (name,) = options

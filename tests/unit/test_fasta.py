@@ -121,7 +121,10 @@ def test_header(header, id, description):
         (b">x\nM*K\n", "stop codon '*' at position 2, inside the sequence"),
         (b">x\nMK**\n", "stop codon '*' at position 3, inside the sequence"),
         (b">x\nXXX\n", "no residue is known (all are X, B, Z or J)"),
-        (b">x\n" + b"ACGT" * 10 + b"\n", "looks like nucleotides (A, C, G, T or U, and hardly another letter)"),
+        (
+            b">x\n" + b"ACGT" * 10 + b"\n",
+            "looks like nucleotides (A, C, G, T or U, and hardly another letter)",
+        ),
         (b">x\n" + b"M" * 51 + b"\n", "longer than the limit of 50 residues: 51"),
         (b">a\nMM\n", "duplicate id, first used by record 1"),
     ],
