@@ -317,7 +317,10 @@ def read_truth(path: str | Path, column: str = "pfam") -> dict[str, str]:
     InputError
         If the file is missing, empty or lacks a column, or an id occurs twice.
     """
-    table = Table.read(path, ("id", column))
+    remedy = (
+        "The first line must name the columns, separated by tabs; --truth-column says which has the families."
+    )
+    table = Table.read(path, ("id", column), remedy=remedy)
     return dict(zip(table.unique("id"), table.column(column), strict=True))
 
 
@@ -327,7 +330,8 @@ def check_truth(truth: Mapping[str, str], path: str | Path, ids: Sequence[str]) 
         raise InputError(
             str(path),
             f"none of its {len(truth)} ids has a label and is among the {len(ids)} clustered ids",
-            remedy=f"It has ids like {next(iter(truth), '')!r}, they are like {next(iter(ids), '')!r}.",
+            remedy=f"It has ids like {next(iter(truth), '')!r}, they are like {next(iter(ids), '')!r}. Write "
+            "them there as they are in the assignments: the first words of the FASTA headers.",
         )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Table", "read_rows", "tsv_writer", "write_tsv"]
 
 _REMEDY = "Give a tab-separated table whose first line names the columns."
+_NAME_COLUMNS = "The first line must name the columns, separated by tabs."
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class Table:
     lines: list[int]
 
     @classmethod
-    def read(cls, path: str | Path, needed: Sequence[str]) -> Table:
+    def read(cls, path: str | Path, needed: Sequence[str], *, remedy: str = _NAME_COLUMNS) -> Table:
         """Read a table, perhaps compressed, with the columns `needed` and perhaps others.
+
+        `remedy` is what to do where one of them is missing.
 
         Raises
         ------
@@ -51,7 +54,7 @@ class Table:
             If the file is missing or no table, has no row, lacks a column, or a row lacks a cell of one.
         """
         lines, rows = [], []
-        for line, row in _numbered_rows(path, needed):
+        for line, row in _numbered_rows(path, needed, remedy):
             lines.append(line)
             rows.append(row)
         if not rows:
@@ -122,7 +125,9 @@ def tsv_writer(handle: TextIO) -> Writer:
     return csv.writer(handle, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
 
 
-def _numbered_rows(path: str | Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def _numbered_rows(
+    path: str | Path, needed: Sequence[str], remedy: str = _NAME_COLUMNS
+) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(read_lines(path, remedy=_REMEDY), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         columns = reader.fieldnames or []
@@ -132,7 +137,7 @@ def _numbered_rows(path: str | Path, needed: Sequence[str]) -> Iterator[tuple[in
                 str(path),
                 f"has no column {' and no column '.join(map(repr, missing))}; "
                 f"it has {', '.join(columns) or 'none'}",
-                remedy="The first line must name the columns, separated by tabs.",
+                remedy=remedy,
             )
         for row in reader:
             if any(row[name] is None for name in needed):

@@ -243,7 +243,14 @@ MISTAKES = {
     "no size": ("run in.fasta -o out --memory much", "is not a size"),
     "no truth": ("run in.fasta -o out --truth none.tsv", "none.tsv: there is no such file"),
     "truth of other proteins": ("run in.fasta -o out --truth other.tsv", "other.tsv"),
-    "truth without the column": ("run in.fasta -o out --truth truth.tsv --truth-column ec", "no column 'ec'"),
+    "truth without the column": (
+        "run in.fasta -o out --truth truth.tsv --truth-column ec",
+        "no column 'ec'; it",
+    ),
+    "evaluate: labels in another column": (
+        "evaluate found.tsv --truth truth.tsv --truth-column ec",
+        "--truth-column says which",
+    ),
     "assign: no model": ("assign in.fasta --model none -o new.tsv", "none: is not a seqscan model"),
     "assign: encoder as model": (
         "assign in.fasta --model encoder -o new.tsv",
@@ -295,7 +302,7 @@ MISTAKES = {
     ),
     "evaluate: no assignments": ("evaluate none.tsv --truth truth.tsv", "there is no such file"),
     "evaluate: no table": ("evaluate in.fasta --truth truth.tsv", "no column 'id'"),
-    "evaluate: other proteins": ("evaluate found.tsv --truth other.tsv", "other.tsv: none of its 1 ids"),
+    "evaluate: other proteins": ("evaluate found.tsv --truth other.tsv", "as they are in the assignments"),
     "pretrain: output is something else": ("pretrain none.fasta -o model --steps 1", "not an encoder"),
     "pretrain: output is finished": (
         "pretrain in.fasta -o encoder --steps 1",
