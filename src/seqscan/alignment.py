@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,7 +131,11 @@ def run_mmseqs(*arguments: str | Path | float) -> None:
             raise
     if process.returncode:
         tail = "\n".join(said.strip().splitlines()[-5:])
-        raise SeqscanError(f"'{' '.join(command[:2])}' failed with exit code {process.returncode}:\n{tail}")
+        raise SeqscanError(
+            f"'{' '.join(command[:2])}' failed with exit code {process.returncode}. "
+            f"If {tempfile.gettempdir()}, where it works, is full, set TMPDIR to a folder with room. "
+            f"It said:\n{tail}"
+        )
 
 
 def write_rows(sequences: Sequence[NDArray[np.uint8]], rows: NDArray[np.int64], path: Path) -> None:

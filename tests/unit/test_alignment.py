@@ -105,7 +105,7 @@ def test_version_is_told():
 
 @needs_mmseqs
 def test_failure_shows_what_the_program_said(sequences):
-    with pytest.raises(SeqscanError, match="failed with exit code"):
+    with pytest.raises(SeqscanError, match=r"failed with exit code 1\. If .* set TMPDIR"):
         mmseqs_clusters(sequences, options=["--no-such-option"])
 
 

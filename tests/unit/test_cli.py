@@ -1,7 +1,9 @@
 """The command line: what each command writes, and one clear line for each mistake."""
 
+import errno
 import gzip
 import json
+import os
 import sys
 
 import numpy as np
@@ -348,6 +350,24 @@ def test_run_that_refuses_its_input_leaves_a_new_folder_as_it_was(seqscan, folde
     code, _, err = seqscan("run", "few.fasta", "-o", "out")
     assert (code, "at least 4 are needed" in err) == (2, True)
     assert (folder / "out").exists() == exists
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EROFS, "seqscan: out: Read-only file system. Read and write where you may"),
+        (errno.ENOSPC, "seqscan: out: No space left on device. Make room"),
+        (errno.EIO, "seqscan: out: Input/output error.\n"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_a_remedy(seqscan, folder, monkeypatch, number, said):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number), "out")
+
+    monkeypatch.setattr("seqscan.pipeline.check_folder", refuse)
+    code, _, err = seqscan("run", folder / "in.fasta", "-o", "out")
+    assert code == 2
+    assert err.startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -79,5 +80,21 @@ def main() -> None:
     except OtherRankFailed:  # which says it
         sys.exit(2)
     except (SeqscanError, OSError) as error:  # the second: no permission, no space, a folder in the way
-        console.print(f"seqscan: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        said = _refused(error) if isinstance(error, OSError) else str(error)
+        console.print(f"seqscan: {said}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
+
+
+def _refused(error: OSError) -> str:
+    """Say what the system refused, and what to do."""
+    if error.strerror is None:
+        return str(error)
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    remedy = ""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = " Read and write where you may, or have the permissions changed."
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = (
+            " Make room, or write elsewhere; temporary files are in the folder that TMPDIR names, or /tmp."
+        )
+    return f"{where}{error.strerror}.{remedy}"
