@@ -345,6 +345,13 @@ def _fitted(job: _Job, n: int, encoder: AbstractEncoder) -> tuple[_Job, int]:
 def _assign(proteins: Corpus, corpus: Corpus, found: Found, min_probability: float) -> _Partition:
     head = found.model.head
     assignments = head.assign(corpus.ids, found.vectors, min_probability=min_probability)
+    if assignments.mostly_unsure:
+        logger.warning(
+            "%d of %d assignments have a probability below 0.5: these clusters are hardly told apart. The "
+            "input may hold one family, few proteins that are alike, or fewer kinds than there are clusters",
+            assignments.unsure.sum(),
+            assignments.assigned.sum(),
+        )
     clusters, tree = summarize(assignments, corpus, head, found.vectors, found.model.tied)
     return _Partition(proteins, corpus, found, assignments, clusters, tree)
 

@@ -95,6 +95,11 @@ class Assignments:
         """Which proteins have a cluster of a probability below one half, (N,)."""
         return self.assigned & (self.probabilities < 0.5)
 
+    @property
+    def mostly_unsure(self) -> bool:
+        """Whether more than half of those with a cluster have a probability below one half."""
+        return 2 * int(self.unsure.sum()) > int(self.assigned.sum())
+
     def write(self, path: str | Path) -> None:
         """Write the table `ASSIGNMENT_COLUMNS`, tab-separated, atomically."""
         with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:

@@ -9,6 +9,7 @@ from seqscan.discovery import DiscoveryConfig
 from seqscan.fasta import read_fasta
 from seqscan.finetune import FinetuneConfig
 from seqscan.pipeline import RunConfig, run
+from seqscan.results import Assignments
 from seqscan.scan import ScanConfig
 
 
@@ -19,7 +20,7 @@ def rows(path):
 
 @pytest.mark.parametrize(("neighbors", "n_clusters"), [("auto", None), ("embedding", 3)])
 @pytest.mark.parametrize("n", [5, 12, 40])
-def test_every_protein_of_a_few_is_in_one_table(tmp_path, n, n_clusters, neighbors, tiny_encoder):
+def test_every_protein_of_a_few_is_in_one_table(tmp_path, n, n_clusters, neighbors, tiny_encoder, caplog):
     from seqscan.encoder import save_encoder
 
     save_encoder(tiny_encoder, tmp_path / "encoder")
@@ -42,3 +43,5 @@ def test_every_protein_of_a_few_is_in_one_table(tmp_path, n, n_clusters, neighbo
     assert sum(int(row["size"]) for row in rows(output / "clusters.tsv")) == n
     members = [line.split("\t")[1] for line in (output / "clusters_members.tsv").read_text().splitlines()]
     assert sorted(members) == sorted(record.id for record in records)
+    unsure = Assignments.read(output / "assignments.tsv").mostly_unsure
+    assert ("these clusters are hardly told apart" in caplog.text) == unsure

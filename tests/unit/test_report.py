@@ -19,6 +19,7 @@ from seqscan.fasta import Rejected
 from seqscan.report import ReportData, payload, project_to_plane, write_report
 from seqscan.report.palette import cluster_colours
 from seqscan.report.scores import COUNTS, METRICS, labelled_scores
+from seqscan.report.summary import findings
 from seqscan.report.wording import number
 from seqscan.residues.maps import ActivationMap
 from seqscan.results import Assignments, ClusterSummary, Scores
@@ -359,3 +360,10 @@ def test_script_runs_in_a_browser(tmp_path):
     assert sum(tag == "s" for tag, _ in page.tags) == 60
     assert "cluster 2" in page.text
     assert "img" not in [tag for tag, _ in page.tags]
+
+
+def test_clusters_that_are_hardly_told_apart_are_not_praised():
+    data = make_data()
+    assert not any("hardly told apart" in sentence for sentence in findings(data))
+    data.assignments.probabilities[5:] = 0.4
+    assert any("hardly told apart" in sentence for sentence in findings(data))

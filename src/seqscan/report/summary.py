@@ -60,4 +60,9 @@ def findings(data: ReportData) -> list[str]:
             share = percent(unsure, data.n_assigned)
             have = "has" if unsure == 1 else "have"
             sentences.append(f"{plural(unsure, 'assignment')} ({share}) {have} a probability below 0.5.")
+        if data.assignments.mostly_unsure:
+            sentences.append(
+                "These clusters are hardly told apart: the input may hold one family, few proteins that are "
+                "alike, or fewer kinds than there are clusters."
+            )
     return sentences
