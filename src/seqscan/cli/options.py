@@ -96,6 +96,10 @@ def check_outputs(*files: Path, inputs: Iterable[str | Path | None] = ()) -> Non
     for number, file in enumerate(files):
         if file.is_dir():
             raise InvalidParameter("output", str(file), "is a directory", remedy="Name another file.")
+        if file.suffix.lower() == ".csv":
+            raise InvalidParameter(
+                "output", str(file), "would hold tabs, not commas", remedy="Let the name end in .tsv."
+            )
         above = next(folder for folder in file.absolute().parents if folder.exists())
         if not above.is_dir():
             raise InvalidParameter(
