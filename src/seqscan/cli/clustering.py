@@ -36,7 +36,14 @@ if TYPE_CHECKING:
 
 def run(
     source: Input,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables, model and report.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for tables, model and report; called again with other options, they are replaced.",
+        ),
+    ],
     clusters: Clusters = "auto",
     neighbors: Neighbors = "auto",
     finetune: Finetune = True,

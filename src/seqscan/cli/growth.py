@@ -44,9 +44,11 @@ def update(
         counts = update_all(
             model, source, output, config, on_start=on_start, on_end=on_end, on_progress=on_progress
         )
+    words = {"pooled before": "waited for more like them", "pooled": "wait for more like them"}
     for name, value in counts.items():
         if name.startswith("n_"):
-            typer.echo(f"{name[2:].replace('_', ' ')}: {value}")
+            shown = name[2:].replace("_", " ")
+            typer.echo(f"{words.get(shown, shown)}: {value}")
     typer.echo(
         f"all proteins, old and new: {output / 'assignments.tsv'}; clusters: {output / 'clusters.tsv'}; "
         f"grown model: {output / 'model'}; there is no report"
