@@ -395,3 +395,10 @@ def test_a_page_that_is_the_output(call):
     code, err, files = call("enrich", extra=("--page", "e.tsv"))
     assert "is an output too" in said_once(code, err)
     assert not files
+
+
+@pytest.mark.parametrize(("given", "other"), [("annotations", "ontology"), ("ontology", "annotations")])
+def test_ontology_names_the_option_that_goes_with_the_one_given(seqscan, out, given, other):
+    code, _, err = seqscan("ontology", out, f"--{given}", "x.tsv", "-o", "c.obo")
+    assert code == 2
+    assert f"{given}='x.tsv': says nothing without --{other}. Give both or none." in err

@@ -271,8 +271,12 @@ def ontology(
             "OUT", str(run), "is not the folder of a finished run", remedy=f"Give {folder}."
         )
     if (annotations is None) != (ontology is None):
+        given, other = ("annotations", "ontology") if ontology is None else ("ontology", "annotations")
         raise InvalidParameter(
-            "annotations", str(annotations), "go together with --ontology: give both or none"
+            given,
+            str(annotations or ontology),
+            f"says nothing without --{other}",
+            remedy="Give both or none.",
         )
     found, known = categories_of_run(run)
     notes = [f"{len(found)} categories from {sum(len(c.clusters) == 1 for c in found)} clusters"]
