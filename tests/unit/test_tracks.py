@@ -62,6 +62,13 @@ def test_files_for_structures(tmp_path):
     assert (tmp_path / "s" / "index.tsv").read_text().splitlines()[1] == "000001\t../../evil\t3"
 
 
+def test_part_of_a_protein_is_numbered_as_the_whole(tmp_path):
+    list(color_structures([make_map("P12345/55-57"), make_map("P12345/55-439")], tmp_path))
+    lines = [(tmp_path / f"00000{i}.defattr").read_text().splitlines()[4:] for i in (1, 2)]
+    assert lines == [["\t:55\t0.5", "\t:56\t0.0", "\t:57\t-0.5"], ["\t:1\t0.5", "\t:2\t0.0", "\t:3\t-0.5"]]
+    assert "{55: 0.5, 56: 0.0, 57: -0.5}" in (tmp_path / "000001.pml").read_text()
+
+
 def test_pymol_script_sets_each_residue_once(tmp_path):
     list(color_structures([make_map()], tmp_path))
     script = (tmp_path / "000001.pml").read_text()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqscan.cli.console import console, progress_bars, say_rejected, say_scores
+from seqscan.cli.console import console, described, progress_bars, say_rejected, say_scores
 from seqscan.cli.options import (
     N_THREADS,
     AssignmentTable,
@@ -138,10 +138,11 @@ def say_plan(source: str, config: RunConfig) -> None:
         corpus = write_corpus(folder / "corpus", records)
         expected = plan(corpus, config, on_start=lambda text: console.print(f"{text} ...", highlight=False))
     typer.echo(f"{expected.n_proteins} proteins, {expected.n_residues} residues")
-    typer.echo(f"{'stage':<16} {'seconds':>10} {'disk, MB':>10}")
+    typer.echo(f"{'seconds':>10} {'disk, MB':>10}  stage")
     for stage in expected.stages:
-        typer.echo(f"{stage.stage:<16} {stage.seconds:>10.1f} {stage.disk_bytes / 1e6:>10.1f}")
-    typer.echo(f"{'in all':<16} {expected.seconds:>10.1f} {expected.disk_bytes / 1e6:>10.1f}")
+        name = described(stage.stage)
+        typer.echo(f"{stage.seconds:>10.1f} {stage.disk_bytes / 1e6:>10.1f}  {name}")
+    typer.echo(f"{expected.seconds:>10.1f} {expected.disk_bytes / 1e6:>10.1f}  in all")
     shards = ", working in shards" if expected.streamed else ""
     typer.echo(f"memory: {expected.memory_bytes / 1e9:.1f} GB{shards}")
 

@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 
 console = Console(stderr=True)
 
+STAGES = {
+    "read": "read the input",
+    "segment": "cut whole proteins where their alignments change",
+    "embed": "encode the proteins",
+    "align": "align all proteins with each other",
+    "pieces": "put together what alignments and profiles find of each other",
+    "frame": "measure the directions of the vectors",
+    "neighbors": "find the nearest vectors of each",
+    "begin": "choose prototypes, more than clusters",
+    "over_provision": "train them",
+    "join": "join those that neighbors link",
+    "scan": "train the clusters",
+    "finetune": "train encoder and clusters together (joint learning)",
+    "prior": "learn how long the domains of each cluster are",
+    "assign": "assign all proteins",
+    "domains": "find the domains of whole proteins",
+    "baselines": "cluster by simpler methods, to compare",
+    "evaluate": "score",
+    "report": "write the report",
+}
+"""What each stage does, for those who wait for it."""
+
 
 @contextmanager
 def progress_bars(
@@ -29,7 +51,7 @@ def progress_bars(
         return
     if not console.is_terminal:
         yield (
-            lambda name: console.print(f"{name} ...", highlight=False),
+            lambda name: console.print(f"{described(name)} ...", highlight=False),
             lambda stage: console.print(f"{stage.stage}: {_told(stage)}", highlight=False),
             lambda done, total: None,
         )
@@ -39,7 +61,7 @@ def progress_bars(
         task: list[Any] = []
 
         def start(name: str) -> None:
-            task.append(bars.add_task(name, total=None))
+            task.append(bars.add_task(described(name), total=None))
 
         def end(stage: Stage) -> None:
             if stage.status == "done":
@@ -50,6 +72,13 @@ def progress_bars(
             bars.update(task[-1], completed=done, total=total)
 
         yield start, end, progress
+
+
+def described(stage: str) -> str:
+    """Return the name of a stage and what it does."""
+    name, again = stage.removesuffix("_again"), stage.endswith("_again")
+    what = STAGES.get(name)
+    return stage if what is None else f"{stage}: {what}{' by the new encoder' if again else ''}"
 
 
 def _told(stage: Stage) -> str:

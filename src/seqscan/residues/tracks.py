@@ -146,7 +146,8 @@ def color_structures(maps: Iterable[ActivationMap], folder: str | Path) -> Itera
 
     The files are numbered as the records are, `000001.defattr` and `000001.pml`: an id is no file name.
     `index.tsv`, written at the end, says which is which. Residues are found by their number, which must be
-    the position in the sequence, as in AlphaFold's models.
+    the position in the whole protein, as in AlphaFold's models. A part with an id such as `P12345/55-439` is
+    counted from 55.
 
     Parameters
     ----------
@@ -159,14 +160,28 @@ def color_structures(maps: Iterable[ActivationMap], folder: str | Path) -> Itera
         name = f"{number:06d}"
         index.append((name, item.id, item.label))
         values = [round(float(value), 5) for value in item.contributions]
-        lines = [f"\t:{position}\t{value}" for position, value in enumerate(values, 1)]
+        numbered = dict(enumerate(values, _first_residue(item.id, len(values))))
+        lines = [f"\t:{position}\t{value}" for position, value in numbered.items()]
         limit = round(max(float(np.quantile(np.abs(values), 0.98)), 1e-5), 5) if values else 1.0
         with write_atomically(folder / f"{name}.defattr") as temporary:
             temporary.write_text(_CHIMERAX.format(limit=limit) + "\n".join(lines) + "\n")
         with write_atomically(folder / f"{name}.pml") as temporary:
-            temporary.write_text(_PYMOL.format(values=dict(enumerate(values, 1)), limit=limit))
+            temporary.write_text(_PYMOL.format(values=numbered, limit=limit))
         yield item
     write_tsv(("file", "id", "cluster"), index, folder / "index.tsv")
+
+
+def _first_residue(id: str, length: int) -> int:
+    """Return where a sequence begins in its protein: `ID/START-END` says so if it is as long as that.
+
+    Examples
+    --------
+    >>> _first_residue("P12345/55-439", 385), _first_residue("P12345/55-439", 20), _first_residue("a", 9)
+    (55, 1, 1)
+    """
+    place = re.search(r"/(\d+)-(\d+)$", id)
+    start, end = map(int, place.groups()) if place else (1, 0)
+    return start if end - start + 1 == length else 1
 
 
 _CHIMERAX = """\
