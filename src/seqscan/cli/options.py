@@ -130,8 +130,8 @@ def discovery_config(
 
 def cluster_count(text: str) -> int | None:
     """Read a number of clusters; None stands for `auto`."""
-    if text != "auto" and not text.isdecimal():
-        raise InvalidParameter("clusters", text, "must be a whole number or 'auto'")
+    if text != "auto" and (not text.isdecimal() or int(text) < 2):
+        raise InvalidParameter("clusters", text, "must be a whole number, 2 or more, or 'auto'")
     return None if text == "auto" else int(text)
 
 
