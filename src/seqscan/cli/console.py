@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from seqscan.stages import Stage
 
 console = Console(stderr=True)
+
+SECONDS_BETWEEN_LINES = 30.0
 
 STAGES = {
     "read": "read the input",
@@ -41,20 +44,19 @@ STAGES = {
 """What each stage does, for those who wait for it."""
 
 
+if TYPE_CHECKING:
+    OnStage = tuple[Callable[[str], None], Callable[[Stage], None], Callable[[int, int], None]]
+    """Told when a stage begins, when it ends, and how far it is."""
+
+
 @contextmanager
-def progress_bars(
-    *, shown: bool = True
-) -> Iterator[tuple[Callable[[str], None], Callable[[Stage], None], Callable[[int, int], None]]]:
-    """Show stages, or not: bars with the remaining time on a terminal, otherwise a line for each stage."""
+def progress_bars(*, shown: bool = True) -> Iterator[OnStage]:
+    """Show stages, or not: on a terminal bars with the remaining time, else lines."""
     if not shown:
         yield (lambda name: None, lambda stage: None, lambda done, total: None)
         return
     if not console.is_terminal:
-        yield (
-            lambda name: console.print(f"{described(name)} ...", highlight=False),
-            lambda stage: console.print(f"{stage.stage}: {_told(stage)}", highlight=False),
-            lambda done, total: None,
-        )
+        yield _lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
@@ -72,6 +74,27 @@ def progress_bars(
             bars.update(task[-1], completed=done, total=total)
 
         yield start, end, progress
+
+
+def _lines() -> OnStage:
+    said = time.monotonic()
+
+    def say(text: str) -> None:
+        nonlocal said
+        said = time.monotonic()
+        console.print(text, highlight=False)
+
+    def progress(done: int, total: int) -> None:
+        if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+            say(f"  {done} of {total}")
+
+    def start(name: str) -> None:
+        say(f"{described(name)} ...")
+
+    def end(stage: Stage) -> None:
+        say(f"{stage.stage}: {_told(stage)}")
+
+    return start, end, progress
 
 
 def described(stage: str) -> str:
