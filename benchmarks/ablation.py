@@ -37,7 +37,7 @@ from seqscan.encoder import load_encoder
 from seqscan.head import ClusterHead, Whitening, whiten
 from seqscan.losses import local_mean
 from seqscan.model import load_head
-from seqscan.neighbors import NeighborGraph, Pieces, combine, joining
+from seqscan.neighbors import NeighborGraph, Pieces, combine, joining, nearest_vectors
 from seqscan.neighbors.pieces import by_size, smallest_part
 from seqscan.scan import (
     ScanConfig,
@@ -182,6 +182,11 @@ def scan_changes(inputs: Inputs) -> dict[str, Change]:
         "clusters that links join stay apart": Change(patches=unjoined),
         "joined from a share of 0.025 of links on": Change(patches=joined_from(0.025)),
         "joined from a share of 0.1 of links on": Change(patches=joined_from(0.1)),
+        "all of the nearest vectors, also what chance explains": Change(
+            arguments=lambda: {
+                "graph": nearest_vectors(inputs.store.vectors(), inputs.graph.indices.shape[1])
+            }
+        ),
         "pieces of alignments stand in": Change(
             {"label_weight": ScanConfig().label_weight},
             arguments=lambda: {"pieces": inputs.held_together},
@@ -248,7 +253,6 @@ def scan_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, di
     work = inputs.folder / "scan"
     found = StoreScan(
         store=inputs.store,
-        graph=inputs.graph,
         whitening=stream_whitening(inputs.store),
         work=work,
         log=StageLog(work / "stages"),
@@ -256,7 +260,7 @@ def scan_row(inputs: Inputs, change: Change, seed: int) -> tuple[ClusterHead, di
         config=StreamConfig(**change.config),
         n_clusters=None,
         seed=seed,
-        **change.arguments(),
+        **({"graph": inputs.graph} | change.arguments()),
     )
     with change.applied():
         found.run(work / "head")

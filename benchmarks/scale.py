@@ -95,11 +95,11 @@ def measure(folder: Path, n: int, k: int, epochs: int, threads: int) -> dict[str
         "graph",
         {},
         [graph_path],
-        lambda: mine_neighbors(store, graph_path, 20, whitening.center, threads=threads),
+        lambda: mine_neighbors(store, graph_path, 20, threads=threads),
     )
     graph = NeighborGraph.read(graph_path, mapped=True)
     if "recall" not in row:
-        done(recall=index_recall(store, graph, whitening.center, n_queries=200))
+        done(recall=index_recall(store, graph, n_queries=200))
     config = StreamConfig(n_epochs=epochs, min_steps=1)
     scan = StoreScan(
         store=store, graph=graph, whitening=whitening, work=folder, log=log, depends={}, config=config,

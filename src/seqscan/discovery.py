@@ -443,12 +443,9 @@ def _cluster(job: _Job, stages: dict[str, str], embedded: _Embedded, aligned: _A
 def _mine(store: EmbeddingStore, k: int, path: Path, config: DiscoveryConfig) -> None:
     """Write the k nearest of each protein by its vector."""
     if config.streamed:
-        center, _ = stream_whitening(store)
-        mine_neighbors(store, path, k, center, threads=config.threads)
-        return
-    vectors = store.vectors()
-    near = vector_neighbors(vectors - vectors.mean(axis=0), k, threads=config.threads)
-    near.write(path, {})
+        mine_neighbors(store, path, k, threads=config.threads)
+    else:
+        vector_neighbors(store.vectors(), k, threads=config.threads).write(path, {})
 
 
 def _fit_heads(

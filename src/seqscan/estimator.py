@@ -108,7 +108,7 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
             self._keep(head.ordered_by_size(vectors), vectors)
             return self
         config = ScanConfig(n_heads=self.n_heads, n_steps=self.n_steps, entropy_weight=self.entropy_weight)
-        graph = vector_neighbors(vectors - center, sensible_n_neighbors(self.n_neighbors, n))
+        graph = vector_neighbors(vectors, sensible_n_neighbors(self.n_neighbors, n))
         whitening = Whitening(center, projection)
         fit = discover(vectors, graph, self.n_clusters, config, seed=seed, whitening=whitening).fit
         self._keep(fit.head, vectors)

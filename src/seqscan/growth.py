@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seqscan.errors import OneCluster
 from seqscan.head import Whitening
 from seqscan.model import Model
-from seqscan.neighbors import Pieces, group_means, vector_neighbors
+from seqscan.neighbors import Pieces, group_means, nearest_vectors
 from seqscan.scan import ScanConfig, discover
 from seqscan.store import unit
 
@@ -60,7 +60,7 @@ def grow(
     nobody = np.full(len(vectors), -1, dtype=np.int64)
     if novelty is None or len(vectors) < MIN_SIZE:
         return model, nobody
-    near = vector_neighbors(vectors - head.center, N_NEIGHBORS, threads=threads)
+    near = nearest_vectors(vectors - head.center, N_NEIGHBORS, threads=threads)  # as novelty is measured
     # Where every protein is a neighbor of every other, all come into one cluster.
     k = min(N_NEIGHBORS, max(2, len(vectors) // 3))
     nearest = replace(near, indices=near.indices[:, :k], distances=near.distances[:, :k])

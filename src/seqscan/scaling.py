@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from seqscan.artifact import VERSION, read_manifest, write_atomically
@@ -137,7 +136,7 @@ def cluster_store(
     frame = load_file(frame_path)
 
     made = [job.work / "graph", job.work / "recall.txt"]
-    on_first_rank(log, "neighbors", search, made, lambda: _mine(job, frame["center"], on_progress))
+    on_first_rank(log, "neighbors", search, made, lambda: _mine(job, on_progress))
     graph = NeighborGraph.read(job.work / "graph", mapped=True)
 
     scan = StoreScan(
@@ -199,14 +198,14 @@ def _write_frame(store: EmbeddingStore, path: Path) -> None:
         save_file({"center": center, "projection": np.ascontiguousarray(projection)}, temporary)
 
 
-def _mine(job: _Job, center: NDArray[np.float32], on_progress: Callable[[int, int], None] | None) -> None:
+def _mine(job: _Job, on_progress: Callable[[int, int], None] | None) -> None:
     """Write the graph of neighbors, and which share of the true ones it has."""
     config = job.config
     graph = mine_neighbors(
-        job.store, job.work / "graph", config.n_neighbors, center,
+        job.store, job.work / "graph", config.n_neighbors,
         n_probe=config.n_probe, threads=config.threads, on_progress=on_progress,
     )  # fmt: skip
-    recall = index_recall(job.store, graph, center, n_queries=200)
+    recall = index_recall(job.store, graph, n_queries=200)
     with write_atomically(job.work / "recall.txt") as temporary:
         temporary.write_text(f"{recall:.4f}\n")
 

@@ -12,6 +12,7 @@ from seqscan.neighbors import (
     NeighborGraph,
     combine,
     fill,
+    nearest_vectors,
     vector_neighbors,
 )
 from seqscan.neighbors import backends as module
@@ -177,14 +178,17 @@ def test_faiss_finds_nearly_what_exact_search_finds():
 
 
 def test_backend_goes_by_the_number_of_vectors(vectors, graph, monkeypatch):
-    np.testing.assert_array_equal(vector_neighbors(vectors, 7).indices, graph.indices)
+    np.testing.assert_array_equal(nearest_vectors(vectors, 7).indices, graph.indices)
+    kept = vector_neighbors(vectors, 7).indices
+    np.testing.assert_array_equal(kept, np.where(kept >= 0, graph.indices, -1))
     monkeypatch.setattr(module, "EXACT_LIMIT", 100)
     used = []
     monkeypatch.setattr(
         module.FaissNeighbors, "neighbors", lambda self, k: used.append((self.threads, k)) or graph
     )
+    nearest_vectors(vectors, 7, threads=1)
     vector_neighbors(vectors, 7, threads=1)
-    assert used == [(1, 7)]
+    assert used == [(1, 7), (1, 7)]
 
 
 @pytest.mark.skipif(find_mmseqs() is None, reason="MMseqs2 is not installed")

@@ -32,7 +32,7 @@ def scan(tmp_path, truth):
     ids = [f"p{row}" for row in range(N)]
     store = write_store(tmp_path / "store", ids, np.ones(N, np.int64), lambda rows: vectors[rows], {})
     whitening = stream_whitening(store)
-    graph = mine_neighbors(store, tmp_path / "graph", 10, whitening.center, n_probe=64, threads=1)
+    graph = mine_neighbors(store, tmp_path / "graph", 10, n_probe=64, threads=1)
 
     def run(name="out", *, log=None, **options):
         folder = tmp_path / name

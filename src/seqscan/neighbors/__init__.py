@@ -11,6 +11,7 @@ from seqscan.neighbors.backends import (
     FaissNeighbors,
     KnnBackend,
     nearest_rows,
+    nearest_vectors,
     vector_neighbors,
 )
 from seqscan.neighbors.graph import (
@@ -46,6 +47,7 @@ __all__ = [
     "label_pieces",
     "mine_neighbors",
     "nearest_rows",
+    "nearest_vectors",
     "pieces_suffice",
     "potts_communities",
     "sensible_n_neighbors",

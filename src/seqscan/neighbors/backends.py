@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seqscan.alignment import Alignments, align_all
 from seqscan.errors import InvalidParameter
+from seqscan.neighbors.chance import Chance, chance_rows
 from seqscan.neighbors.graph import BLOCK_ROWS, NeighborGraph, best_hits
 from seqscan.neighbors.inverted_file import build_index, nearest_others, training_rows
 from seqscan.store import unit
@@ -22,6 +23,7 @@ __all__ = [
     "FaissNeighbors",
     "KnnBackend",
     "nearest_rows",
+    "nearest_vectors",
     "vector_neighbors",
 ]
 
@@ -127,6 +129,12 @@ class AlignmentNeighbors:
 
 
 def vector_neighbors(vectors: NDArray[np.float32], n_neighbors: int, *, threads: int = 2) -> NeighborGraph:
+    """Return the nearest vectors by cosine that are nearer than chance explains; see `Chance`."""
+    chance = Chance.of(vectors[chance_rows(len(vectors))], len(vectors))
+    return chance.prune(nearest_vectors(chance.directions(vectors), n_neighbors, threads=threads))
+
+
+def nearest_vectors(vectors: NDArray[np.float32], n_neighbors: int, *, threads: int = 2) -> NeighborGraph:
     """Return the nearest vectors by cosine: exact up to `EXACT_LIMIT` vectors, faiss above."""
     backend: KnnBackend = (
         ExactNeighbors(vectors) if len(vectors) <= EXACT_LIMIT else FaissNeighbors(vectors, threads=threads)

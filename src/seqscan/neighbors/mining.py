@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from seqscan.artifact import read_manifest, write_artifact, write_atomically
 from seqscan.errors import InvalidParameter
+from seqscan.neighbors.chance import Chance, chance_rows
 from seqscan.neighbors.graph import NeighborGraph
 from seqscan.neighbors.inverted_file import build_index, nearest_others, training_rows
-from seqscan.store import EmbeddingStore, unit
+from seqscan.store import EmbeddingStore
 
 __all__ = ["index_recall", "mine_neighbors"]
 
@@ -30,13 +31,14 @@ def mine_neighbors(
     store: EmbeddingStore,
     path: str | Path,
     n_neighbors: int,
-    center: NDArray[np.float32],
     *,
     n_probe: int = 16,
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> NeighborGraph:
     """Write the graph of nearest vectors by cosine, nearly all of them, and open it as a memory map.
+
+    As of `vector_neighbors`, without those that chance explains.
 
     Parameters
     ----------
@@ -45,8 +47,6 @@ def mine_neighbors(
     path : path
         The graph. What a killed call has finished waits in `<path>.partial`.
     n_neighbors : int
-    center : (P,)
-        Subtracted first.
     n_probe : int
         Lists looked into for each query; more find more.
     threads : int
@@ -66,6 +66,7 @@ def mine_neighbors(
     faiss.omp_set_num_threads(threads)
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
+    chance = _chance(store)
     recipe = json.dumps([k, n_probe, read_manifest(store.path, "store").files])
     if not (partial / "recipe.json").exists() or (partial / "recipe.json").read_text() != recipe:
         shutil.rmtree(partial, ignore_errors=True)
@@ -78,16 +79,16 @@ def mine_neighbors(
         part = partial / f"part-{number:05d}.npz"
         if not part.exists():
             if index is None:
-                index = _index(store, center, partial / "vectors.faiss")
+                index = _index(store, chance, partial / "vectors.faiss")
                 index.nprobe = n_probe
             found = np.empty((len(shard), k), dtype=np.int32)
             distances = np.empty((len(shard), k), dtype=np.float16)
             for start in range(0, len(shard), QUERY_ROWS):
                 block = shard[start : start + QUERY_ROWS]
                 rows = slice(start, start + len(block))
-                found[rows], distances[rows] = nearest_others(
-                    index, _directions(block, center), row + start, k
-                )
+                near, away = nearest_others(index, _directions(block, chance), row + start, k)
+                kept = np.arange(k) < chance.n_neighbors(away)[:, None]
+                found[rows], distances[rows] = np.where(kept, near, -1), np.where(kept, away, np.inf)
             with write_atomically(part) as temporary, temporary.open("wb") as handle:
                 np.savez(handle, indices=found, distances=distances)
         row += len(shard)
@@ -114,44 +115,50 @@ def mine_neighbors(
 def index_recall(
     store: EmbeddingStore,
     graph: NeighborGraph,
-    center: NDArray[np.float32],
     *,
     n_queries: int = 500,
     seed: int = 0,
 ) -> float:
-    """Return the share of the true nearest neighbors that a graph holds, measured on a sample."""
-    k = graph.indices.shape[1]
+    """Return the share of a graph's neighbors that are the nearest there are, measured on a sample."""
+    k, chance = graph.indices.shape[1], _chance(store)
     generator = np.random.default_rng((seed, 61))
     queries = np.sort(generator.permutation(len(store))[:n_queries])
-    wanted = _directions(store.gather(queries), center)
+    wanted = _directions(store.gather(queries), chance)
     best = np.full((len(queries), k), -np.inf, dtype=np.float32)
     rows = np.full((len(queries), k), -1, dtype=np.int64)
     for part, block in store.blocks():
-        cosine = wanted @ _directions(block, center).T
+        cosine = wanted @ _directions(block, chance).T
         inside = (queries >= part.start) & (queries < part.stop)
         cosine[inside, queries[inside] - part.start] = -np.inf
         best = np.concatenate([best, cosine], axis=1)
         candidates = np.broadcast_to(np.arange(part.start, part.stop), cosine.shape)
         rows = np.concatenate([rows, candidates], axis=1)
-        near = np.argpartition(-best, k - 1, axis=1)[:, :k]
+        near = np.argsort(-best, axis=1)[:, :k]
         best, rows = np.take_along_axis(best, near, axis=1), np.take_along_axis(rows, near, axis=1)
-    held = (rows[:, :, None] == graph.indices[queries][:, None, :]).any(axis=2)
-    return float(held.mean())
+    # A protein with fewer neighbors is asked for as many.
+    found = graph.indices[queries]
+    asked = np.arange(k) < (found >= 0).sum(axis=1)[:, None]
+    held = (rows[:, :, None] == found[:, None, :]).any(axis=2)
+    return float(held[asked].mean())
 
 
-def _index(store: EmbeddingStore, center: NDArray[np.float32], file: Path) -> Any:
+def _chance(store: EmbeddingStore) -> Chance:
+    return Chance.of(store.gather(chance_rows(len(store))), len(store))
+
+
+def _index(store: EmbeddingStore, chance: Chance, file: Path) -> Any:
     """Train an index and fill it, or read the one that an earlier call finished."""
     import faiss
 
     if file.exists():
         return faiss.read_index(str(file))
     n = len(store)
-    sample = _directions(store.gather(training_rows(n)), center)
+    sample = _directions(store.gather(training_rows(n)), chance)
 
     def blocks() -> Iterator[NDArray[np.float32]]:
         for shard in store.shards:
             for start in range(0, len(shard), QUERY_ROWS):
-                yield _directions(shard[start : start + QUERY_ROWS], center)
+                yield _directions(shard[start : start + QUERY_ROWS], chance)
 
     index = build_index(n, sample, blocks)
     with write_atomically(file) as temporary:
@@ -159,5 +166,5 @@ def _index(store: EmbeddingStore, center: NDArray[np.float32], file: Path) -> An
     return index
 
 
-def _directions(block: NDArray[Any], center: NDArray[np.float32]) -> NDArray[np.float32]:
-    return unit(np.asarray(block, dtype=np.float32) - center)
+def _directions(block: NDArray[Any], chance: Chance) -> NDArray[np.float32]:
+    return chance.directions(np.asarray(block, dtype=np.float32))
