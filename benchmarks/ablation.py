@@ -331,6 +331,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="of the heads")
     parser.add_argument("--tables", nargs="*", default=["run", "scan"], choices=["run", "scan"])
     parser.add_argument("--joint", action="store_true", help="joint learning too, which takes longer")
+    parser.add_argument("--only", nargs="*", default=[""], help="rows with one of these in their name")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     use_threads(options.threads)
@@ -344,7 +345,7 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
 
     def do(table: str, name: str, make: Callable[[], dict[str, Any]]) -> None:
-        if f"{table}: {name}" in rows:
+        if f"{table}: {name}" in rows or not any(part in name for part in options.only):
             return
         rows[f"{table}: {name}"] = make()
         kept.write_text(json.dumps(rows))
