@@ -57,8 +57,9 @@ def test_dry_run_names_every_stage(done):
     run, said = done
     first, _, *rows, memory = said
     assert first.startswith("400 proteins")
-    assert [row.split()[0] for row in rows[:-1]] == [stage["stage"] for stage in run["stages"]]
-    seconds = [float(row.split()[-2]) for row in rows]
+    named = [row.split()[2].removesuffix(":") for row in rows[:-1]]
+    assert named == [stage["stage"] for stage in run["stages"]]
+    seconds = [float(row.split()[0]) for row in rows]
     assert seconds[-1] == pytest.approx(sum(seconds[:-1]), abs=1.0)
     assert seconds[-1] > 0.0
     assert memory == f"memory: {run['memory_mb']['predicted'] / 1e3:.1f} GB, working in shards"
