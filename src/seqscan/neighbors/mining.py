@@ -67,7 +67,7 @@ def mine_neighbors(
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     chance = _chance(store)
-    recipe = json.dumps([k, n_probe, read_manifest(store.path, "store").files])
+    recipe = json.dumps([k, n_probe, chance.mean, chance.spread, read_manifest(store.path, "store").files])
     if not (partial / "recipe.json").exists() or (partial / "recipe.json").read_text() != recipe:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
