@@ -145,7 +145,7 @@ def test_embedding_in_two_processes_gives_the_store_of_one(start_torchrun, tmp_p
     done = start_torchrun(EMBED, str(fasta), str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
     assert "40 vectors" in done.stdout
-    assert done.stderr.count("embed: ") == 2, "that it begins, and the seconds it took"
+    assert done.stderr.count("embed: ") == 1
     subprocess.run([sys.executable, "-c", EMBED, fasta, tmp_path / "one"], check=True)
     for name in ("vectors-00000.npy", "records.parquet"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
