@@ -131,7 +131,8 @@ class AlignmentNeighbors:
 def vector_neighbors(vectors: NDArray[np.float32], n_neighbors: int, *, threads: int = 2) -> NeighborGraph:
     """Return the nearest vectors by cosine that are nearer than chance explains; see `Chance`."""
     chance = Chance.of(vectors[chance_rows(len(vectors))], len(vectors))
-    return chance.prune(nearest_vectors(chance.directions(vectors), n_neighbors, threads=threads))
+    near = nearest_vectors(chance.directions(vectors), n_neighbors, threads=threads)
+    return NeighborGraph(*chance.prune(near.indices, near.distances), near.metric)
 
 
 def nearest_vectors(vectors: NDArray[np.float32], n_neighbors: int, *, threads: int = 2) -> NeighborGraph:

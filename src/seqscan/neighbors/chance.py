@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from seqscan.neighbors.graph import NeighborGraph
 from seqscan.store import unit
 
 __all__ = ["ALWAYS", "Chance", "chance_rows"]
@@ -91,14 +90,12 @@ class Chance:
         significant = np.where(expected <= FALSE_DISCOVERY_RATE * rank, rank, 0).max(axis=1)
         return np.minimum(np.maximum(significant, ALWAYS), np.isfinite(distances).sum(axis=1))
 
-    def prune(self, graph: NeighborGraph) -> NeighborGraph:
-        """Return a graph of cosine distances without what chance explains."""
-        kept = np.arange(graph.indices.shape[1]) < self.n_neighbors(graph.distances)[:, None]
-        return NeighborGraph(
-            np.where(kept, graph.indices, np.int32(-1)),
-            np.where(kept, graph.distances, np.float32(np.inf)).astype(graph.distances.dtype),
-            graph.metric,
-        )
+    def prune(
+        self, indices: NDArray[np.int32], distances: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return nearest vectors (B, K) and their distances, gaps in place of what chance explains."""
+        kept = np.arange(indices.shape[1]) < self.n_neighbors(distances)[:, None]
+        return np.where(kept, indices, np.int32(-1)), np.where(kept, distances, np.float32(np.inf))
 
 
 def chance_rows(n: int) -> NDArray[np.int64]:

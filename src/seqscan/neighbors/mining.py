@@ -86,9 +86,8 @@ def mine_neighbors(
             for start in range(0, len(shard), QUERY_ROWS):
                 block = shard[start : start + QUERY_ROWS]
                 rows = slice(start, start + len(block))
-                near, away = nearest_others(index, _directions(block, chance), row + start, k)
-                kept = np.arange(k) < chance.n_neighbors(away)[:, None]
-                found[rows], distances[rows] = np.where(kept, near, -1), np.where(kept, away, np.inf)
+                near = nearest_others(index, _directions(block, chance), row + start, k)
+                found[rows], distances[rows] = chance.prune(*near)
             with write_atomically(part) as temporary, temporary.open("wb") as handle:
                 np.savez(handle, indices=found, distances=distances)
         row += len(shard)
