@@ -35,6 +35,7 @@ from seqscan.residues.explain import explain
 from seqscan.residues.maps import SPREAD
 from seqscan.residues.tracks import write_domains
 from seqscan.results import (
+    WHY_UNSURE,
     Assignments,
     ClusterSummary,
     Domains,
@@ -347,10 +348,10 @@ def _assign(proteins: Corpus, corpus: Corpus, found: Found, min_probability: flo
     assignments = head.assign(corpus.ids, found.vectors, min_probability=min_probability)
     if assignments.mostly_unsure:
         logger.warning(
-            "%d of %d assignments have a probability below 0.5: these clusters are hardly told apart. The "
-            "input may hold one family, few proteins that are alike, or fewer kinds than there are clusters",
+            "%d of %d assignments have a probability below 0.5: these clusters are hardly told apart; %s",
             assignments.unsure.sum(),
             assignments.assigned.sum(),
+            WHY_UNSURE,
         )
     clusters, tree = summarize(assignments, corpus, head, found.vectors, found.model.tied)
     return _Partition(proteins, corpus, found, assignments, clusters, tree)

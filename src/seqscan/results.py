@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ASSIGNMENT_COLUMNS",
     "NOVELTY_COLUMNS",
+    "WHY_UNSURE",
     "Assignments",
     "ClusterSummary",
     "Domains",
@@ -43,6 +44,11 @@ ASSIGNMENT_COLUMNS = ("id", "cluster", "probability", "second_cluster", "second_
 NOVELTY_COLUMNS = ("novelty", "known_share", "reason")
 """Further columns of assignments that say how novel a protein is."""
 UNASSIGNED = -1
+
+WHY_UNSURE = (
+    "the input may hold one family, few proteins that are alike, or fewer kinds than there are clusters"
+)
+"""What is said of a partition that is `mostly_unsure`."""
 
 
 @dataclass(frozen=True)

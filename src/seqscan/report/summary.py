@@ -6,6 +6,7 @@ import numpy as np
 
 from seqscan.report.data import ReportData
 from seqscan.report.wording import number, percent, plural
+from seqscan.results import WHY_UNSURE
 
 __all__ = ["findings", "headline"]
 
@@ -61,8 +62,5 @@ def findings(data: ReportData) -> list[str]:
             have = "has" if unsure == 1 else "have"
             sentences.append(f"{plural(unsure, 'assignment')} ({share}) {have} a probability below 0.5.")
         if data.assignments.mostly_unsure:
-            sentences.append(
-                "These clusters are hardly told apart: the input may hold one family, few proteins that are "
-                "alike, or fewer kinds than there are clusters."
-            )
+            sentences.append(f"These clusters are hardly told apart: {WHY_UNSURE}.")
     return sentences
