@@ -105,6 +105,15 @@ class TestEnoughPieces:
         assert pieces.enough_for(2).max() + 1 == 3, "a sixth is much"
 
 
+def test_one_strong_tie_does_not_join_what_others_hold_apart():
+    """Two families of three communities; all ties but one between them are weak."""
+    within = [(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5)]
+    between = [(0, 3), (1, 4), (2, 5)]
+    pieces = divided([10] * 6, within + between, [0.8] * 6 + [0.7, 0.1, 0.1])
+    assert pieces.joined(0.5).tolist() == [0] * 30 + [1] * 30
+    assert pieces.joined(0.3).tolist() == [0] * 60, "the mean of the three"
+
+
 def test_vectors_speak_against_links():
     """Four communities of ten and one of two, linked in a chain; the third points away."""
     chain = np.append(np.arange(1, 42), -1).astype(np.int32)[:, None]

@@ -20,6 +20,7 @@ from seqscan.alignment import Alignments, align_all
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.head import ClusterHead
 from seqscan.neighbors.graph import NeighborGraph, best_hits, combine
+from seqscan.neighbors.linkage import average_linkage
 from seqscan.store import unit
 
 __all__ = [
@@ -53,10 +54,10 @@ MIN_SHARE = 0.1
 """Two communities are tied if this share of each is found from the other."""
 
 STRENGTH_PER_DECADE = 0.29
-"""How much stronger a tie must be to join, for ten times as many families; among ten, any joins."""
+"""How much stronger ties must be to join, for ten times as many families; among ten, any joins."""
 
 MAX_STRENGTH = 0.6
-"""No tie must be stronger than this: of more families nothing is known."""
+"""No ties must be stronger than this: of more families nothing is known."""
 
 N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
@@ -116,6 +117,11 @@ class Pieces:
         """What ties join that are strong enough for so many families, (N,); numbered by size."""
         return self.joined(needed_strength(self.communities))
 
+    @cached_property
+    def _joins(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Pairs of communities whose groups join, (J, 2), and the mean strength of the ties between."""
+        return average_linkage(self.ties, self.strength)
+
     def linked(self, means_of: MeansOf | None = None) -> NDArray[np.int64]:
         """Return what links join, whatever their number, beside strong ties, (N,); numbered by size.
 
@@ -133,8 +139,9 @@ class Pieces:
         return _joined(groups, pairs)
 
     def joined(self, needed: float) -> NDArray[np.int64]:
-        """Return what ties of a strength of at least `needed` join, (N,); numbered by size."""
-        return _joined(self.communities, self.ties[self.strength >= needed])
+        """Join groups while the ties between two are at least so strong in the mean, (N,); by size."""
+        pairs, strength = self._joins
+        return _joined(self.communities, pairs[strength >= needed])
 
     def enough_for(self, n_clusters: int | None, means_of: MeansOf | None = None) -> NDArray[np.int64]:
         """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
@@ -155,7 +162,8 @@ class Pieces:
             pieces = by_size(connected_parts(self.graph), smallest)
             if pieces.max() + 1 >= n_clusters:
                 return pieces
-        for cut in (needed, *np.unique(self.strength[self.strength > needed])):
+        strength = self._joins[1]
+        for cut in (needed, *np.unique(strength[strength > needed])):
             groups = self.joined(cut)
             if (np.bincount(groups) > 1).sum() >= n_clusters:
                 break
