@@ -215,8 +215,9 @@ def find_pieces(
     much of a large family is alike, since only the best hits of each protein are kept. So they are trusted
     only where they are dense. Representatives of each community then search a sample of all others with the
     profile of what they find, without a limit that a large family would reach. A family is what one profile
-    recognises: two communities are one piece where the profiles of each give a share of the other scores
-    that are not much below those of its own. Other families of a clan are found too, but score less.
+    recognises: communities are one piece where the profiles of each give a share of the other scores that
+    are not much below those of its own. Other families of a clan are found too, but score less; and one pair
+    of communities joins no two groups that the other pairs between them hold apart.
 
     Parameters
     ----------
