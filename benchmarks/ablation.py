@@ -298,7 +298,8 @@ def scored(case: Case, head: ClusterHead, vectors: Vectors, unseen: Vectors) -> 
 def prepare(options: argparse.Namespace, folder: Path) -> Inputs:
     """Read the records and make what every row begins with."""
     case = read_case(options.data, folder, options.families, options.draw, zipf=options.zipf)
-    config = DiscoveryConfig(finetune=False, threads=options.threads)
+    # The first row trains the default head; the one made here is not used, so a step will do.
+    config = DiscoveryConfig(finetune=False, threads=options.threads, scan=ScanConfig(n_steps=1))
     log = StageLog(folder / "stages", on_start=lambda stage: print(f"{stage} ...", flush=True))
     discover_categories(case.corpus, "", folder, config, log)
     path = folder / "unseen_store"
