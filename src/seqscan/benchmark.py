@@ -24,7 +24,7 @@ from seqscan.errors import InvalidParameter
 from seqscan.evaluate import evaluate
 from seqscan.fasta import Record, RejectionLedger, read_fasta
 from seqscan.neighbors import NeighborGraph, Pieces, combine
-from seqscan.results import Assignments, check_truth, read_truth
+from seqscan.results import Assignments, match_truth, read_truth
 from seqscan.stages import StageLog
 from seqscan.tables import write_tsv
 
@@ -100,8 +100,7 @@ def benchmark(
             say(f"{run.method}, seed {run.seed}: {run.seconds:.0f} s")
             runs.append(run)
         ids = corpus.ids
-    truth = read_truth(truth_path, truth_column)
-    check_truth(truth, truth_path, ids)
+    truth = match_truth(read_truth(truth_path, truth_column), truth_path, ids)
     rows: list[dict[str, Any]] = [
         {"method": run.method, "seed": run.seed, "seconds": run.seconds}
         | dict(evaluate(run.assignments, truth).labelled)

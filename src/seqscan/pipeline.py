@@ -40,8 +40,8 @@ from seqscan.results import (
     ClusterSummary,
     Domains,
     Scores,
-    check_truth,
     kept_ledger,
+    match_truth,
     read_rejected,
     read_truth,
 )
@@ -154,7 +154,8 @@ def run(
         corpus, key = _cut(job, proteins, key) if config.segment else (proteins, key)
         job, needed = _fitted(job, len(corpus), encoder)
         if truth is not None:
-            check_truth(truth, str(config.truth), corpus.ids)  # before the work, not after it
+            # Before the work, not after it.
+            job = replace(job, truth=match_truth(truth, str(config.truth), corpus.ids))
         found = discover_categories(
             corpus, key, work, job.config.discovery, log, encoder=encoder, on_progress=on_progress
         )

@@ -7,6 +7,8 @@ Labels are cluster numbers: 0 is the largest cluster, -1 is "unassigned". Positi
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from seqscan.artifact import write_atomically
 from seqscan.errors import InputError, NoUsableRecord, ShapeMismatch
 from seqscan.fasta import Rejected, RejectionLedger
+from seqscan.ids import Found, Names, of_one_record
 from seqscan.tables import Table, read_rows, tsv_writer, write_tsv
 
 if TYPE_CHECKING:
@@ -35,10 +38,13 @@ __all__ = [
     "Scores",
     "check_truth",
     "kept_ledger",
+    "match_truth",
     "read_rejected",
     "read_truth",
     "write_rejected",
 ]
+
+logger = logging.getLogger(__name__)
 
 ASSIGNMENT_COLUMNS = ("id", "cluster", "probability", "second_cluster", "second_probability", "status")
 NOVELTY_COLUMNS = ("novelty", "known_share", "reason")
@@ -49,6 +55,13 @@ WHY_UNSURE = (
     "the input may hold one family, few proteins that are alike, or fewer kinds than there are clusters"
 )
 """What is said of a partition that is `mostly_unsure`."""
+
+_FOUND_BY = {
+    Found.NOT: "not at all",
+    Found.WHOLE: "as they are",
+    Found.ACCESSION: "by accession",
+    Found.PLAIN: "by accession without isoform or version",
+}
 
 
 @dataclass(frozen=True)
@@ -344,6 +357,57 @@ def check_truth(truth: Mapping[str, str], path: str | Path, ids: Sequence[str]) 
             remedy=f"It has ids like {next(iter(truth), '')!r}, they are like {next(iter(ids), '')!r}. Write "
             "them there as they are in the assignments: the first words of the FASTA headers.",
         )
+
+
+def match_truth(truth: Mapping[str, str], path: str | Path, ids: Sequence[str]) -> dict[str, str]:
+    """Return labels under the ids that were clustered; those of no such id stay as they are.
+
+    A label belongs to its whole id, and only if there is no such label to one that means the same record, see
+    `ids.Names`. An id that may mean several labelled ones gets none. A warning says how ids were found unless
+    all that were found are whole.
+
+    Parameters
+    ----------
+    truth : dict of id to label
+    path : path
+        Where the labels are from.
+    ids : N str
+
+    Raises
+    ------
+    InputError
+        If no id has a label.
+
+    Examples
+    --------
+    >>> match_truth({"P12345": "kinase", "x": "globin"}, "labels.tsv", ["sp|P12345|A_B", "y"])
+    {'x': 'globin', 'sp|P12345|A_B': 'kinase'}
+    """
+    labelled = list(truth)
+    names = Names(labelled)
+    found: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for id in ids:
+        rows, by = names.rows(id)
+        how = _FOUND_BY[by]
+        if by not in (Found.NOT, Found.WHOLE):
+            meant = [labelled[row] for row in rows if of_one_record(id, labelled[row])]
+            if len(meant) == 1:
+                found[id] = meant[0]
+            else:
+                how = "ambiguously, so that they get no label" if meant else _FOUND_BY[Found.NOT]
+            if meant:
+                examples.setdefault(how, f" (such as {id}: {' or '.join(meant)})")
+        counts[how] += 1
+    if examples:
+        told = "; ".join(f"{n:,} {how}{examples.get(how, '')}" for how, n in counts.most_common())
+        logger.warning("%s names the %s clustered ids: %s", path, f"{len(ids):,}", told)
+    renamed = set(found.values()).difference(ids)
+    matched = {id: label for id, label in truth.items() if id not in renamed}
+    matched |= {id: truth[entry] for id, entry in found.items()}
+    check_truth(matched, path, ids)
+    return matched
 
 
 def _number_by_size(names: Sequence[str]) -> NDArray[np.int32]:

@@ -13,6 +13,7 @@ from seqscan.results import (
     ASSIGNMENT_COLUMNS,
     Assignments,
     Scores,
+    match_truth,
     read_rejected,
     read_truth,
     write_rejected,
@@ -134,6 +135,39 @@ def test_truth(tmp_path):
         read_truth(packed)
     with pytest.raises(InputError, match="no column 'ec'"):
         read_truth(path, "ec")
+
+
+def test_labels_are_found_under_other_forms_of_an_id(caplog):
+    truth = {"P00001": "a", "sp|P00002|X_Y": "b", "P00003": "c", "sp|Q00004|Y": "d", "tr|Q00004|Z": "e"}
+    ids = ["sp|P00001|A_B", "P00002", "P00003", "P00003-1", "Q00004", "mine"]
+    found = match_truth(truth, "labels.tsv", ids)
+    assert {id: found[id] for id in ids if id in found} == dict(zip(ids[:4], "abcc", strict=True))
+    assert set(found) == {*ids[:4], "sp|Q00004|Y", "tr|Q00004|Z"}  # what no id means stays
+    (message,) = caplog.messages
+    for part in (
+        "labels.tsv names the 6 clustered ids: 2 by accession (such as sp|P00001|A_B: P00001); 1 as they are",
+        "1 by accession without isoform or version (such as P00003-1: P00003)",
+        "1 ambiguously, so that they get no label (such as Q00004: sp|Q00004|Y or tr|Q00004|Z)",
+        "1 not at all",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("truth", "id"),
+    [
+        ("P00001/1-50", "P00001/60-90"),  # another domain
+        ("P00001/1-50", "P00001"),
+        ("P00001", "P00001/1-50"),
+        ("human:g1", "mouse:g1"),
+        ("P00001-2", "P00001-3"),
+    ],
+)
+def test_labels_of_something_else_are_not_taken(truth, id, caplog):
+    assert match_truth({truth: "a", "x": "b"}, "labels.tsv", [id, "x"]) == {truth: "a", "x": "b"}
+    assert not caplog.messages
+    with pytest.raises(InputError, match="none of its 1 ids has a label"):
+        match_truth({truth: "a"}, "labels.tsv", [id])
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):

@@ -219,11 +219,10 @@ def evaluate(
     from json import dumps
 
     from seqscan.evaluate import evaluate as score
-    from seqscan.results import Assignments, check_truth, read_truth
+    from seqscan.results import Assignments, match_truth, read_truth
 
-    found, labels = Assignments.read(assignments), read_truth(truth, truth_column)
-    check_truth(labels, truth, found.ids)
-    scores = score(found, labels)
+    found = Assignments.read(assignments)
+    scores = score(found, match_truth(read_truth(truth, truth_column), truth, found.ids))
     if json:
         typer.echo(dumps(asdict(scores), indent=1))
     else:

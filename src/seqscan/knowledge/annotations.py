@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from seqscan.errors import InputError
-from seqscan.knowledge.ids import Found, Names
+from seqscan.ids import Found, Names
 from seqscan.knowledge.ontology import Ontology
 from seqscan.report.wording import percent
 from seqscan.textfiles import read_lines

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seqscan.artifact import VERSION, write_atomically
+from seqscan.ids import accession, is_uniprot, plain_accession
 from seqscan.knowledge.annotate import Predictions
 from seqscan.knowledge.annotations import MIN_PROBABILITY
-from seqscan.knowledge.ids import accession, is_uniprot, plain_accession
 from seqscan.knowledge.ontology import Ontology
 
 __all__ = ["UNKNOWN_TAXON", "GafRows", "write_gaf"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-__all__ = ["Found", "Names", "accession", "is_uniprot", "plain_accession"]
+__all__ = ["Found", "Names", "accession", "is_uniprot", "of_one_record", "plain_accession"]
 
 # https://www.uniprot.org/help/accession_numbers
 _UNIPROT = r"(?:[OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d(?:[A-Z][A-Z0-9]{2}\d){1,2})"
@@ -59,6 +59,24 @@ def plain_accession(id: str) -> str:
 def is_uniprot(accession: str) -> bool:
     """Say whether an accession has the form of UniProt, without an isoform."""
     return _IS_UNIPROT.fullmatch(accession) is not None
+
+
+def of_one_record(one: str, other: str) -> bool:
+    """Say whether two other ids with one accession can mean one record alone, and the same residues of it.
+
+    An accession of UniProt does, whatever stands before it; another may be that of two databases or species.
+
+    Examples
+    --------
+    >>> of_one_record("sp|P12345|A_B", "UniProtKB:P12345"), of_one_record("human:g1", "mouse:g1")
+    (True, False)
+    >>> of_one_record("human:g1", "g1"), of_one_record("P12345/1-50", "P12345/60-90")
+    (True, False)
+    """
+    if _RANGE.findall(one) != _RANGE.findall(other):
+        return False
+    bare = (id for id in (one, other) if _RANGE.sub("", id) == accession(id))
+    return is_uniprot(plain_accession(one)) or any(bare)
 
 
 class Names:
