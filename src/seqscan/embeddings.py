@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from seqscan.errors import InputError, MissingDependency
 from seqscan.store import EmbeddingStore
+from seqscan.wording import plural
 
 __all__ = ["Embeddings", "read_embeddings"]
 
@@ -61,8 +62,8 @@ class Embeddings:
         if missing:
             raise InputError(
                 source,
-                f"has no vector for {len(missing)} of {len(ids)} proteins, for instance {_some(missing)}; "
-                f"its ids look like {_some(self.ids)}",
+                f"has no vector for {len(missing)} of {plural(len(ids), 'protein')}, "
+                f"for instance {_some(missing)}; its ids look like {_some(self.ids)}",
                 remedy="Ids must be the first words of the FASTA headers.",
             )
         wanted = set(ids) | set(ignored)
@@ -70,7 +71,7 @@ class Embeddings:
         if extra:
             raise InputError(
                 source,
-                f"holds {len(extra)} of {len(self.ids)} vectors without a protein, "
+                f"holds {len(extra)} of {plural(len(self.ids), 'vector')} without a protein, "
                 f"for instance {_some(extra)}",
                 remedy="Give the FASTA file that the vectors were made of.",
             )
@@ -130,14 +131,15 @@ def _checked(path: Path, ids: list[str], vectors: Any) -> Embeddings:
     if not len(ids) or vectors.ndim != 2:
         raise InputError(str(path), f"holds no vectors: its shape is {vectors.shape}")
     if len(ids) != len(vectors):
-        raise InputError(str(path), f"holds {len(vectors)} vectors and {len(ids)} ids")
+        raise InputError(str(path), f"holds {plural(len(vectors), 'vector')} and {plural(len(ids), 'id')}")
     if len(set(ids)) < len(ids):
         twice = [id for id, count in Counter(ids).items() if count > 1]
         raise InputError(str(path), f"holds ids twice, for instance {_some(twice)}")
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise InputError(
-            str(path), f"{len(bad)} vectors hold numbers that are not finite, first that of {ids[bad[0]]}"
+            str(path),
+            f"holds numbers that are not finite in {plural(len(bad), 'vector')}, first that of {ids[bad[0]]}",
         )
     return Embeddings(ids, vectors)
 

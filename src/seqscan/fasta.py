@@ -21,6 +21,7 @@ from xopen import xopen
 
 from seqscan.alphabet import AMINO
 from seqscan.errors import DuplicateId, InputError, InvalidParameter, InvalidSequence, NoUsableRecord
+from seqscan.wording import plural
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -173,7 +174,7 @@ def read_fasta(
     if not first_seen:
         raise NoUsableRecord(
             name,
-            f"none of the {ledger.n_read} records is a usable protein sequence ({ledger.summary()})",
+            f"no usable protein sequence in {plural(ledger.n_read, 'record')} ({ledger.summary()})",
             remedy="Give protein sequences; translate nucleotides first.",
         )
 

@@ -48,6 +48,7 @@ from seqscan.results import (
 from seqscan.segments import SegmentConfig, recurring_segments
 from seqscan.stages import Stage, StageLog
 from seqscan.tally import compositions, summarize, write_clusters
+from seqscan.wording import plural
 
 __all__ = ["RunConfig", "cut_records", "run"]
 
@@ -272,9 +273,9 @@ def _read(job: _Job) -> tuple[Corpus, str]:
             write_corpus(target, read_fasta(job.source, rejected=ledger, max_length=max_length))
         if ledger.rows:
             logger.warning(
-                "%d of %d records were rejected, see %s: %s",
+                "rejected %d of %s, see %s: %s",
                 len(ledger.rows),
-                ledger.n_read,
+                plural(ledger.n_read, "record"),
                 rejected,
                 ledger.summary(),
             )

@@ -24,6 +24,7 @@ from seqscan.errors import InputError, NoUsableRecord, ShapeMismatch
 from seqscan.fasta import Rejected, RejectionLedger
 from seqscan.ids import Found, Names, of_one_record
 from seqscan.tables import Table, read_rows, tsv_writer, write_tsv
+from seqscan.wording import plural
 
 if TYPE_CHECKING:
     from _csv import Writer
@@ -353,7 +354,7 @@ def check_truth(truth: Mapping[str, str], path: str | Path, ids: Sequence[str]) 
     if not any(truth.get(id) for id in ids):
         raise InputError(
             str(path),
-            f"none of its {len(truth)} ids has a label and is among the {len(ids)} clustered ids",
+            f"its {plural(len(truth), 'id')} and the {plural(len(ids), 'clustered id')} share no label",
             remedy=f"It has ids like {next(iter(truth), '')!r}, they are like {next(iter(ids), '')!r}. Write "
             "them there as they are in the assignments: the first words of the FASTA headers.",
         )

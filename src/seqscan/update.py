@@ -37,6 +37,7 @@ from seqscan.store import EmbeddingStore
 from seqscan.tables import read_rows, write_tsv
 from seqscan.tally import shown, summarize
 from seqscan.threads import use_threads
+from seqscan.wording import plural
 
 __all__ = ["UpdateConfig", "update"]
 
@@ -169,13 +170,14 @@ def _read(source: str | Path, before: Path, target: Path, rejected: Path, max_le
                 yield record
         if len(ledger.rows) == ledger.n_read and not pool:
             raise NoUsableRecord(
-                str(source), f"none of the {ledger.n_read} records is new ({ledger.summary()})"
+                str(source), f"nothing new in {plural(ledger.n_read, 'record')} ({ledger.summary()})"
             )
 
     with kept_ledger(rejected) as ledger:
         write_corpus(target, chain(fresh(ledger), pool), {"n_pooled_before": len(pool)})
     if ledger.rows:
-        logger.warning("%d records were rejected, see %s: %s", len(ledger.rows), rejected, ledger.summary())
+        told = plural(len(ledger.rows), "record")
+        logger.warning("rejected %s, see %s: %s", told, rejected, ledger.summary())
 
 
 def _grow_and_write(

@@ -166,7 +166,7 @@ main()
     ("arguments", "said"),
     [
         # On the first process alone, while the other waits for it.
-        ("embed bad.fasta -o out", "none of the 1 records is a usable protein sequence"),
+        ("embed bad.fasta -o out", "no usable protein sequence in 1 record "),
         ("pretrain none.fasta -o out --steps 1", "none.fasta: there is no such file"),
         # On both.
         ("scan none -o out", "none: is not a seqscan store"),

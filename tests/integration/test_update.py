@@ -189,7 +189,7 @@ def test_standard_input_gives_what_the_file_gives(folder, counts, tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [(">bad d\nMK1\n", "usable"), (None, "none of the 250 records is new")]
+    ("text", "reason"), [(">bad d\nMK1\n", "usable"), (None, "nothing new in 250 records")]
 )
 def test_input_without_a_new_protein(folder, tmp_path, text, reason):
     source = folder / "old.fasta"

@@ -133,7 +133,9 @@ def test_ids_that_fit_several_annotated_proteins_match_none_and_are_counted(tmp_
         "XP_000002.2; P12345: P12345/1-50 or P12345/60-90)" in said
     )
     assert "1 have none (such as P2)" in said
-    with pytest.raises(InputError, match=r"none of the 1 .* 1 may mean several of them \(P12345: P12345/1"):
+    with pytest.raises(
+        InputError, match=r"no annotation of 1 .* 1 may mean several of them \(P12345: P12345/1"
+    ):
         found.match(["P12345"])
 
 
@@ -147,7 +149,7 @@ def test_a_number_at_the_end_is_no_isoform_or_version_of_any_name(tmp_path, onto
 def test_annotations_of_other_proteins_are_refused_with_both_kinds_of_id(tmp_path, ontology):
     path = tmp_path / "a.tsv"
     path.write_text("ENSP0001\tGO:3\n")
-    with pytest.raises(InputError, match=r"none of the 1 proteins is annotated.*P1.*ENSP0001"):
+    with pytest.raises(InputError, match=r"no annotation of 1 protein;.*P1.*ENSP0001"):
         read_annotations(path, ontology).match(["P1"])
 
 
@@ -156,7 +158,7 @@ def test_annotations_of_other_proteins_are_refused_with_both_kinds_of_id(tmp_pat
     [
         ("", "holds no annotation"),
         ("protein\tterms\n", "holds no annotation"),
-        ("P1\tGO:77\n", "not one of its 1 annotations"),
+        ("P1\tGO:77\n", "not one of its 1 annotation "),
         ("P1\tGO:3\nP2\n", "line 2 has no terms"),
         (gaf("P1", "GO:3", "NOT|enables"), "no annotation that holds: of 1, 1 say NOT"),
         ("!gaf-version: 2.2\nP1\tGO:3\n", "line 2 is no row of GAF"),

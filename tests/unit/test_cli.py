@@ -98,7 +98,7 @@ def test_every_record_rejected(seqscan, folder, command):
     code, out, err = seqscan(command, folder / "genes.fasta", *where, "-o", folder / "new", "--threads", 1)
     ledger = folder / ("new/rejected.tsv" if command == "run" else "new.rejected.tsv")
     assert (code, out) == (2, "")
-    assert "none of the 2 records is a usable protein sequence" in err
+    assert "no usable protein sequence in 2 records" in err
     assert str(ledger) in err
     assert [row[:2] for row in rows_of(ledger)[1:]] == [["1", "g1"], ["2", "g2"]]
     if command == "assign":
@@ -128,7 +128,7 @@ def test_explain(seqscan, folder, model, family_records):
     arguments = ("explain", folder / "in.fasta", "--model", folder / "model", "-o", folder / "maps.tsv")
     code, out, _ = seqscan(*arguments, "--threads", 1, "--cluster", 2)
     assert code == 0
-    assert "36 proteins explained; 1 records rejected" in out
+    assert "36 proteins explained; 1 record rejected" in out
     header, *rows = rows_of(folder / "maps.tsv")
     assert header == ["id", "position", "residue", "cluster", "contribution"]
     first = [row for row in rows if row[0] == "f0m0"]
@@ -149,7 +149,7 @@ def test_domains(seqscan, folder, model):
     arguments = ("domains", folder / "in.fasta", "--model", folder / "model", "--threads", 1, "-o")
     code, out, _ = seqscan(*arguments, folder / "d.tsv")
     assert code == 0
-    assert "1 records rejected" in out
+    assert "1 record rejected" in out
     header, *rows = rows_of(folder / "d.tsv")
     assert header == ["protein", "start", "end", "cluster", "probability"]
     assert len({row[0] for row in rows}) == 36

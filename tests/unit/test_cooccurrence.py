@@ -66,7 +66,7 @@ def test_an_aspect_with_too_few_proteins_is_left_out_and_named(ontology, caplog)
     around = Surroundings([f"P{i}" for i in range(n)], np.arange(n) % 2, np.ones(n, np.float32), empty, empty)
     found = annotate(around, table(ontology, rows), ontology, np.arange(4))
     assert {ontology.namespaces[a] for a in ontology.aspects[found.terms]} == {"x"}
-    assert "y (1 proteins)" in caplog.text
+    assert "y (1 protein)" in caplog.text
 
 
 def test_known_terms_decide_between_two_that_a_family_has(ontology):

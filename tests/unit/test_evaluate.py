@@ -150,7 +150,7 @@ def test_ids_that_do_not_match_are_counted():
 
 @pytest.mark.parametrize("known", [{}, {"x": "a"}, {"p0": ""}])
 def test_no_id_in_common_is_an_error(known):
-    with pytest.raises(InputError, match="none of its"):
+    with pytest.raises(InputError, match="share no label"):
         evaluate(assignments([0, 0]), known)
 
 

@@ -161,7 +161,7 @@ def test_id_of_a_rejected_record_is_free():
         (b"@a\nMKV\n+\nII\n", "after record 0"),
         (b"#x\nMKV\n", "after record 0"),
         (b">a\nMKV\n>\xe9\nMKV\n", "not text"),
-        (b">a\n77\n>b\n", "none of the 2 records"),
+        (b">a\n77\n>b\n", "no usable protein sequence in 2 records"),
     ],
 )
 def test_unusable_input(data, reason):

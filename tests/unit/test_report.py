@@ -20,10 +20,10 @@ from seqscan.report import ReportData, payload, project_to_plane, write_report
 from seqscan.report.palette import cluster_colours
 from seqscan.report.scores import COUNTS, METRICS, labelled_scores
 from seqscan.report.summary import findings
-from seqscan.report.wording import number
 from seqscan.residues.maps import ActivationMap
 from seqscan.results import Assignments, ClusterSummary, Scores
 from seqscan.tally import compositions
+from seqscan.wording import number
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 SEQUENCES = ("MKVLAAGIVGLLLAQWYHEDRK", "MKVLSAGIVGLCLAQWYHEDRK", "MSTNPKPQRKTKRNTNRRPQDVKFPGG")

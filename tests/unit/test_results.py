@@ -166,7 +166,7 @@ def test_labels_are_found_under_other_forms_of_an_id(caplog):
 def test_labels_of_something_else_are_not_taken(truth, id, caplog):
     assert match_truth({truth: "a", "x": "b"}, "labels.tsv", [id, "x"]) == {truth: "a", "x": "b"}
     assert not caplog.messages
-    with pytest.raises(InputError, match="none of its 1 ids has a label"):
+    with pytest.raises(InputError, match="its 1 id and the 1 clustered id share no label"):
         match_truth({truth: "a"}, "labels.tsv", [id])
 
 

@@ -29,6 +29,7 @@ from seqscan.cli.options import (
     discovery_config,
     size,
 )
+from seqscan.wording import plural
 
 if TYPE_CHECKING:
     from seqscan.pipeline import RunConfig
@@ -137,7 +138,7 @@ def say_plan(source: str, config: RunConfig) -> None:
         records = read_fasta(source, rejected=RejectionLedger(), max_length=config.max_length)
         corpus = write_corpus(folder / "corpus", records)
         expected = plan(corpus, config, on_start=lambda text: console.print(f"{text} ...", highlight=False))
-    typer.echo(f"{expected.n_proteins} proteins, {expected.n_residues} residues")
+    typer.echo(f"{plural(expected.n_proteins, 'protein')}, {plural(expected.n_residues, 'residue')}")
     typer.echo(f"{'seconds':>10} {'disk, MB':>10}  stage")
     for stage in expected.stages:
         name = described(stage.stage)
@@ -197,8 +198,8 @@ def assign(
     )
     if n_unsure:
         typer.echo(
-            f"{n_unsure} of the assigned have a probability below 0.5: --min-probability leaves them "
-            "unassigned, --novelty tells which are of none of the clusters"
+            f"assigned with a probability below 0.5: {n_unsure}; --min-probability leaves them unassigned, "
+            "--novelty tells which are of none of the clusters"
         )
     say_rejected(ledger, rejected)
 

@@ -22,6 +22,7 @@ from seqscan.cli.options import (
     discovery_config,
 )
 from seqscan.errors import InputError, InvalidParameter
+from seqscan.wording import plural
 
 
 def pretrain(
@@ -206,7 +207,8 @@ def embed(
         if ledger is not None:
             shutil.rmtree(path)
             typer.echo(
-                f"{len(store)} vectors of {store.n_dimensions} dimensions; {len(ledger.rows)} rejected"
+                f"{plural(len(store), 'vector')} of {store.n_dimensions} dimensions; "
+                f"{len(ledger.rows)} rejected"
             )
 
 
@@ -256,6 +258,6 @@ def cluster(
     assignments = model.head_.assign(ids, vectors, min_probability=min_probability)
     assignments.write(output)
     n_used = len(set(assignments.labels[assignments.assigned].tolist()))
-    typer.echo(f"{len(ids)} proteins in {n_used} clusters: {output}")
+    typer.echo(f"{plural(len(ids), 'protein')} in {plural(n_used, 'cluster')}: {output}")
     if fasta is not None:
         say_rejected(ledger, rejected)

@@ -9,6 +9,7 @@ import typer
 
 from seqscan.cli.console import progress_bars
 from seqscan.cli.options import N_THREADS, Clusters, Input, MaxLength, ModelPath, Seed, Threads, cluster_count
+from seqscan.wording import plural
 
 
 def update(
@@ -111,4 +112,4 @@ def scan(
             on_progress=on_progress,
         )
         if rank() == 0:
-            typer.echo(f"{head.n_clusters} clusters: {output / 'assignments.tsv'}")
+            typer.echo(f"{plural(head.n_clusters, 'cluster')}: {output / 'assignments.tsv'}")

@@ -21,6 +21,7 @@ from seqscan.cli.options import (
     check_outputs,
 )
 from seqscan.errors import InvalidParameter
+from seqscan.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,12 +96,13 @@ def enrich(
     found.write(output)
     part = enrichment_part(found, matched.report())
     update_page(page, "enrichment", part, _source(assignments, annotations, ontology, output))
+    n_clusters = len(set(table.labels[table.assigned].tolist()))
     named = len({int(cluster) for cluster in found.clusters})
     typer.echo(
-        f"{len(found)} pairs of cluster and term at q <= {max_q}, of {found.n_tests} tested; "
-        f"{int((found.folded_into < 0).sum())} are not implied by a more specific one; "
-        f"{named} of {len(set(table.labels[table.assigned].tolist()))} clusters have one; "
-        f"background: {found.background} proteins"
+        f"{plural(len(found), 'pair')} of cluster and term at q <= {max_q}, of {found.n_tests} tested; "
+        f"{int((found.folded_into < 0).sum())} not implied by a more specific one; "
+        f"{named} of {plural(n_clusters, 'cluster')} with one; "
+        f"background: {plural(found.background, 'protein')}"
     )
 
 
@@ -182,12 +184,13 @@ def annotate(
     )  # fmt: skip
     write_rejected(ledger.rows, rejected)
     typer.echo(
-        f"{len(found)} terms for {len(set(found.rows.tolist()))} of {len(records)} proteins, "
-        f"{int((~found.known).sum())} of them new; {len(ledger.rows)} records rejected"
+        f"{plural(len(found), 'term')} for {len(set(found.rows.tolist()))} of "
+        f"{plural(len(records), 'protein')}, {int((~found.known).sum())} of them new; "
+        f"{plural(len(ledger.rows), 'record')} rejected"
     )
     typer.echo(
-        f"{gaf.name} has {rows.n_written} new terms; {rows.n_improbable} below {MIN_PROBABILITY} and "
-        f"{rows.n_foreign} outside the aspects of GO are in {output.name} alone"
+        f"{gaf.name} has {plural(rows.n_written, 'new term')}; in {output.name} alone: {rows.n_improbable} "
+        f"below {MIN_PROBABILITY} and {rows.n_foreign} outside the aspects of GO"
     )
 
 
@@ -232,8 +235,8 @@ def audit(
     update_page(page, "audit", part, _source(assignments, annotations, ontology, output))
     n_suspect = int((found.suspicion >= 0.5).sum())
     typer.echo(
-        f"{len(found)} annotations ranked; suspicion is 0.5 or more for {n_suspect}; "
-        f"{len(verdicts)} terms look too broad, too narrow or split, see {summary}"
+        f"{plural(len(found), 'annotation')} ranked; suspicion is 0.5 or more for {n_suspect}; "
+        f"{plural(len(verdicts), 'term')} perhaps too broad, too narrow or split, see {summary}"
     )
 
 
@@ -279,7 +282,8 @@ def ontology(
             remedy="Give both or none.",
         )
     found, known = categories_of_run(run)
-    notes = [f"{len(found)} categories from {sum(len(c.clusters) == 1 for c in found)} clusters"]
+    clusters = plural(sum(len(c.clusters) == 1 for c in found), "cluster")
+    notes = [f"{plural(len(found), 'category', 'categories')} from {clusters}"]
     terms = None
     if annotations is not None and ontology is not None:
         matched = _matched(annotations, ontology, known.ids)
@@ -293,12 +297,13 @@ def ontology(
     write_members(candidates, known.ids, members)
     part = ontology_part(candidates, terms, notes)
     update_page(page, "ontology", part, _source(run / "assignments.tsv", annotations, ontology, output))
+    proposed = plural(len(candidates), "category", "categories")
     if terms is None:
-        typer.echo(f"{len(candidates)} categories from sequences alone")
+        typer.echo(f"{proposed} from sequences alone")
         return
     counts = Counter(candidate.status for candidate in candidates)
     typer.echo(
-        f"{len(candidates)} categories: {counts['existing']} are existing terms, {counts['new']} new, "
+        f"{proposed}: {plural(counts['existing'], 'existing term')}, {counts['new']} new, "
         f"{counts['unknown']} with too few annotated members to tell"
     )
 

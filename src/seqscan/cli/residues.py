@@ -12,6 +12,7 @@ import typer
 from seqscan.cli.console import say_rejected
 from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Threads, check_outputs
 from seqscan.residues.maps import SPREAD
+from seqscan.wording import plural
 
 
 def explain(
@@ -111,7 +112,8 @@ def explain(
         if consensus is not None:
             write_consensus(consensus_of(kept, threads=threads), consensus)
     n_rejected = len(ledger.rows)
-    typer.echo(f"{ledger.n_read - n_rejected} proteins explained; {n_rejected} records rejected")
+    explained, left_out = plural(ledger.n_read - n_rejected, "protein"), plural(n_rejected, "record")
+    typer.echo(f"{explained} explained; {left_out} rejected")
     say_rejected(ledger, rejected)
 
 
@@ -148,5 +150,8 @@ def domains(
         records = read_fasta(source, rejected=ledger, max_length=max_length)
         found = find_domains(Model.load(model), records, min_probability=min_probability)
         n_domains, n_without = write_domains(found, output)
-    typer.echo(f"{n_domains} domains; {n_without} proteins without any; {len(ledger.rows)} records rejected")
+    typer.echo(
+        f"{plural(n_domains, 'domain')}; {plural(n_without, 'protein')} without any; "
+        f"{plural(len(ledger.rows), 'record')} rejected"
+    )
     say_rejected(ledger, rejected)

@@ -20,6 +20,7 @@ from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
 from seqscan.knowledge.weights import Weights, apply_true_path_rule
 from seqscan.tables import write_tsv
+from seqscan.wording import plural
 
 __all__ = ["PREDICTION_COLUMNS", "Predictions", "annotate", "marked_residues"]
 
@@ -136,12 +137,12 @@ def annotate(
         if n_known >= MIN_ANNOTATED:
             learnt.append(Weights.learn(within, cooccurrence, direct, seed=seed))
         elif n_known:
-            left_out.append(f"{ontology.namespaces[aspect]} ({n_known} proteins)")
+            left_out.append(f"{ontology.namespaces[aspect]} ({plural(n_known, 'protein')})")
     if not learnt:
         raise InputError(
             "annotations",
-            f"only {int(evidence.known.sum())} proteins have them; {MIN_ANNOTATED} are needed in an aspect "
-            "to weigh evidence",
+            f"of only {plural(int(evidence.known.sum()), 'protein')}; {MIN_ANNOTATED} are needed in an "
+            "aspect to weigh evidence",
             remedy="Give annotations of more of the proteins, or a larger reference.",
         )
     if left_out:

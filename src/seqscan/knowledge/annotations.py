@@ -22,8 +22,8 @@ from scipy import sparse
 from seqscan.errors import InputError
 from seqscan.ids import Found, Names
 from seqscan.knowledge.ontology import Ontology
-from seqscan.report.wording import percent
 from seqscan.textfiles import read_lines
+from seqscan.wording import percent, plural
 
 __all__ = ["Annotations", "Matched", "propagate", "read_annotations"]
 
@@ -111,7 +111,7 @@ class Annotations:
             )
             raise InputError(
                 self.source,
-                f"none of the {len(ids)} proteins is annotated; they are called {_some(ids)}, "
+                f"no annotation of {plural(len(ids), 'protein')}; they are called {_some(ids)}, "
                 f"the annotated ones {_some(self.proteins)}{unclear}",
                 remedy="Bring the ids of the two files into one form.",
             )
@@ -146,8 +146,8 @@ class Annotations:
         """Say what was read and what was not used, a line for each kind."""
         c = self.counts
         lines = [
-            f"{self.source}: {c['pairs']:,} annotations of {len(self.proteins):,} proteins with "
-            f"{int((self.direct.sum(axis=0) > 0).sum()):,} terms"
+            f"{self.source}: {plural(c['pairs'], 'annotation')} of {plural(len(self.proteins), 'protein')} "
+            f"with {plural(int((self.direct.sum(axis=0) > 0).sum()), 'term')}"
         ]
         kinds = {
             "replaced": "with an alternative or replaced id, brought up to date",
@@ -155,8 +155,8 @@ class Annotations:
             "unknown": "with an id that the ontology does not know, left out",
             "negated": "that say NOT, kept apart",
             "no_data": "without knowledge (evidence ND), left out",
-            "improbable": f"predictions below {MIN_PROBABILITY}, left out",
-            "empty": "rows without a term, left out",
+            "improbable": f"with a probability below {MIN_PROBABILITY}, left out",
+            "empty": "without a term (empty cells), left out",
         }
         for kind, text in kinds.items():
             if c.get(kind):
@@ -224,7 +224,8 @@ class Matched:
         ]
         how = ", ".join(f"{count:,} of them {way}" for count, way in ways if count)
         lines.append(
-            f"{n_found:,} of {n:,} proteins ({percent(n_found, n)}) have annotations{how and f' ({how})'}"
+            f"{n_found:,} of {plural(n, 'protein')} ({percent(n_found, n)}) have annotations"
+            f"{how and f' ({how})'}"
         )
         if self.n_shared:
             lines.append(f"{self.n_shared:,} of them share the entry of another one {shared}")
@@ -235,7 +236,7 @@ class Matched:
         if n_missing:
             lines.append(f"{n_missing:,} have none {missing}")
         if self.n_unused:
-            lines.append(f"{self.n_unused:,} annotated proteins are not among them")
+            lines.append(f"{plural(self.n_unused, 'annotated protein')} not among them")
         return lines
 
 
@@ -317,7 +318,8 @@ def _nothing_holds(path: str, counts: Counter[str], examples: dict[str, list[str
         )
     return InputError(
         path,
-        f"not one of its {counts['pairs']} annotations has a term of the ontology{''.join(unusable)}",
+        f"not one of its {plural(counts['pairs'], 'annotation')} has a term of the ontology"
+        f"{''.join(unusable)}",
         remedy="Give the ontology that the annotations were made with.",
     )
 

@@ -14,8 +14,8 @@ from seqscan.errors import InputError
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.support import Evidence, Surroundings
-from seqscan.report.wording import percent
 from seqscan.tables import write_tsv
+from seqscan.wording import percent
 
 __all__ = ["AUDIT_COLUMNS", "TERM_COLUMNS", "Audit", "audit", "corrupted", "disagreement", "term_verdicts"]
 

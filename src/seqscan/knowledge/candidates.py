@@ -15,7 +15,7 @@ from seqscan.alphabet import AMINO
 from seqscan.knowledge.categories import Category, motif, phrases, shared_phrase, stable_id, word_shares
 from seqscan.knowledge.fits import MIN_ANNOTATED, Fit, fit, narrowed
 from seqscan.knowledge.ontology import Ontology
-from seqscan.report.wording import percent
+from seqscan.wording import percent, plural
 
 __all__ = ["Candidate", "Knowledge", "propose"]
 
@@ -292,12 +292,12 @@ def _definition(fit: Fit, traits: _Traits, known: Knowledge, representative: str
 
 def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -> tuple[str, ...]:
     said = [
-        f"{len(category.rows)} members in {len(category.clusters)} cluster{'s'[: len(category.clusters) > 1]}"
+        f"{plural(len(category.rows), 'member')} in {plural(len(category.clusters), 'cluster')}"
         + (f" that join at a cosine of {category.cohesion:.2f}" if len(category.clusters) > 1 else "")
     ]
     if known.ontology:
         terms = known.ontology.terms
-        said.append(f"{fit.n_annotated} members are annotated")
+        said.append(plural(fit.n_annotated, "annotated member"))
         said += [
             f"{percent(share)} of them carry {terms[t].id} ({terms[t].name})"
             for t, share in zip(fit.above, fit.shares, strict=True)

@@ -23,6 +23,7 @@ from scipy import sparse
 
 from seqscan.errors import InputError
 from seqscan.textfiles import read_bytes
+from seqscan.wording import plural
 
 __all__ = ["Ontology", "Term"]
 
@@ -115,7 +116,9 @@ class Ontology:
         ]
         missing = sum(parent < 0 for _, parent in edges)
         if missing:
-            logger.warning("%s: %d links to terms that it does not define are left out", source, missing)
+            logger.warning(
+                "%s: left out %s to terms that it does not define", source, plural(missing, "link")
+            )
         children, parents = np.array([edge for edge in edges if edge[1] >= 0], np.int64).reshape(-1, 2).T
         ancestors = _closure(children, parents, [term.id for term in ordered], source)
         return cls(ordered, ancestors, dict(replaced or {}), frozenset(obsolete), version)

@@ -21,6 +21,7 @@ from seqscan.neighbors.chance import Chance, chance_rows
 from seqscan.neighbors.graph import NeighborGraph
 from seqscan.neighbors.inverted_file import build_index, nearest_others, training_rows
 from seqscan.store import EmbeddingStore
+from seqscan.wording import plural
 
 __all__ = ["index_recall", "mine_neighbors"]
 
@@ -61,7 +62,7 @@ def mine_neighbors(
 
     n = len(store)
     if n < 2 or n_neighbors < 1:
-        raise InvalidParameter("n_neighbors", n_neighbors, f"{n} vectors have no neighbors")
+        raise InvalidParameter("n_neighbors", n_neighbors, f"there are none among {plural(n, 'vector')}")
     k = min(n_neighbors, n - 1)
     faiss.omp_set_num_threads(threads)
     path = Path(path)

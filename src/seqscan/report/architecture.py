@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.errors import ShapeMismatch
-from seqscan.report.wording import number
+from seqscan.wording import number
 
 __all__ = ["Architecture", "Part", "architecture_rows"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seqscan.report.composition import glyph
 from seqscan.report.data import ReportData
-from seqscan.report.wording import percent, shortened
+from seqscan.wording import percent, shortened
 
 __all__ = ["cluster_rows"]
 

@@ -22,7 +22,7 @@ from seqscan.report.palette import cluster_colours
 from seqscan.report.payload import drawn_rows, payload
 from seqscan.report.scores import labelled_scores, score_rows, score_table
 from seqscan.report.summary import findings, headline
-from seqscan.report.wording import number, percent
+from seqscan.wording import number, percent, plural
 
 __all__ = ["write_report"]
 
@@ -70,6 +70,7 @@ def _environment() -> Environment:
         "count": lambda value: f"{value:,}",
         "number": number,
         "percent": percent,
+        "plural": plural,
     }
     return environment
 

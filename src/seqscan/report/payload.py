@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.report.data import ReportData
-from seqscan.report.wording import shortened
+from seqscan.wording import shortened
 
 __all__ = ["MAX_POINTS", "drawn_rows", "payload"]
 

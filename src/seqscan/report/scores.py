@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqscan.report.data import ReportData
-from seqscan.report.wording import number, plural, thousandths
+from seqscan.wording import number, plural, thousandths
 
 __all__ = ["COUNTS", "METRICS", "labelled_scores", "score_rows", "score_table"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from seqscan.report.data import ReportData
-from seqscan.report.wording import number, percent, plural
 from seqscan.results import WHY_UNSURE
+from seqscan.wording import number, percent, plural
 
 __all__ = ["findings", "headline"]
 

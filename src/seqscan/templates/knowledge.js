@@ -24,7 +24,7 @@
       $("enrichment-count").textContent = count(found.length, "cluster", "clusters") + (left && !query ? " of the first; " + left + " more are in the table" : "");
       $("enrichment-list").replaceChildren(...found.slice(0, limit).map(([cluster, size, n, terms]) => {
         const box = element("div", undefined, "cluster"), head = element("div"), table = element("table"), body = element("tbody");
-        head.append(element("h3", "Cluster " + cluster), element("p", size + " annotated members", "small"));
+        head.append(element("h3", "Cluster " + cluster), element("p", count(size, "annotated member", "annotated members"), "small"));
         if (n > terms.length) head.append(element("p", "and " + count(n - terms.length, "term", "terms") + " more", "small"));
         for (const [id, name, aspect, members, annotated, fold, q] of terms) {
           const row = element("tr"), first = element("td", name + " "), share = element("td", members + " of " + size);

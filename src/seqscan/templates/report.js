@@ -320,8 +320,9 @@
         if (row) row.classList.toggle("chosen", is);
       }
     }
+    const proteins = (count) => count.toLocaleString("en") + (count === 1 ? " protein" : " proteins");
     function say(text) {
-      const rest = chosen === null ? "\u00a0" : (chosen < 0 ? "Unassigned" : "Cluster " + chosen) + ": " + (members.get(chosen) || []).length.toLocaleString("en") + " proteins";
+      const rest = chosen === null ? "\u00a0" : (chosen < 0 ? "Unassigned" : "Cluster " + chosen) + ": " + proteins((members.get(chosen) || []).length);
       $("found").textContent = text || rest;
     }
 
@@ -342,7 +343,7 @@
         haystack = haystack || ids.map((id, i) => (id + " " + descriptions[i]).toLowerCase());
         matches = [];
         for (let i = 0; i < n; i++) if (haystack[i].includes(query)) matches.push(i);
-        say(matches.length === 0 ? "Nothing found" : matches.length === 1 ? "1 protein" : matches.length.toLocaleString("en") + " proteins" + (matches.length > 6 ? ", the first 6:" : ""));
+        say(matches.length === 0 ? "Nothing found" : proteins(matches.length) + (matches.length > 6 ? ", the first 6:" : ""));
         for (const i of matches.slice(0, 6)) {
           const item = element("li"), button = element("button", ids[i]);
           button.type = "button";

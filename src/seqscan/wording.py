@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from numbers import Integral, Real
 
 __all__ = ["number", "percent", "plural", "shortened", "thousandths"]
 
@@ -13,12 +12,12 @@ def number(value: object) -> str:
     """Return a number with as many digits as a reader needs; text as it is; a dash for what is unknown."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return "–" if value is None else str(value)
-    if not isinstance(value, (int, float, np.integer, np.floating)):
+    if not isinstance(value, Real):
         return str(value)
     amount = float(value)
     if not math.isfinite(amount):
         return "–"
-    if amount == round(amount) and (isinstance(value, (int, np.integer)) or abs(amount) >= 2):
+    if amount == round(amount) and (isinstance(value, Integral) or abs(amount) >= 2):
         text = f"{round(amount):,}"
     elif amount and abs(amount) < 0.0005:
         text = f"{amount:.1e}"
@@ -47,9 +46,13 @@ def percent(part: float, whole: float = 1.0) -> str:
     return f"{min(share, 99.0) if share < 100 else 100:.0f} %"
 
 
-def plural(n: int, noun: str) -> str:
-    """Return a count and what is counted."""
-    return f"{n:,} {noun if n == 1 else noun + 's'}"
+def plural(n: int, noun: str, many: str = "") -> str:
+    """Return a count and what is counted.
+
+    >>> plural(1, "protein"), plural(1200, "protein"), plural(0, "category", "categories")
+    ('1 protein', '1,200 proteins', '0 categories')
+    """
+    return f"{n:,} {noun if n == 1 else many or noun + 's'}"
 
 
 def shortened(text: str, limit: int) -> str:
