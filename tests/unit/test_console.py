@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from seqscan.cli.console import described, progress_bars
+from seqscan.cli.console import described, progress_bars, training_line
 from seqscan.stages import Stage
 
 
@@ -31,3 +31,16 @@ def test_nothing_is_shown_by_the_other_ranks(capsys):
         start("assign")
         progress(3, 9)
     assert capsys.readouterr().err == ""
+
+
+def test_a_line_of_a_training_says_what_its_figures_are():
+    row = {"contrastive": -1.25, "residues": 4096, "masked": 2.5, "step": 1200, "seconds": 90.0}
+    row |= {"learning_rate": 5e-4, "residues_per_second": 12345.6, "peak_share": 0.414}
+    speed = "learning rate 0.0005, 12,346 residues a second, 41% of the matrix-product peak"
+    losses = "step 1,200, 1.5 min: contrastive loss -1.250 nats above chance, masked residues 2.500 nats"
+    assert training_line(row) == f"{losses}, {speed}"
+    held_out = {"validation_contrastive": -1.0, "validation_masked": 2.75, "validation_recall": 0.5}
+    assert training_line(row | held_out) == (
+        f"{losses}, held out: contrastive loss -1.000 nats above chance, masked residues 2.750 nats, "
+        f"homolog is the nearest of 50%, {speed}"
+    )

@@ -85,6 +85,12 @@ def train(corpus, output, max_steps, *, encoder_config=TINY, threads=1, resume=F
     return pretrain(corpus, output, config, encoder_config=encoder_config, threads=threads, resume=resume)
 
 
+def test_that_mmseqs2_is_missing_is_said_once(corpus, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("seqscan.pretrain.pairs.find_mmseqs", lambda: None)
+    train(corpus, tmp_path / "encoder", 1, n_homolog_proteins=80)
+    assert caplog.messages == ["MMseqs2 is not installed: training on crops of single proteins alone"]
+
+
 def test_losses_fall_and_the_encoder_is_written(corpus, tmp_path):
     output = tmp_path / "encoder"
     encoder = train(corpus, output, 60)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,20 @@ STAGES = {
 }
 """What each stage does, for those who wait for it."""
 
+
+TRAINING = {
+    "contrastive": "contrastive loss {:.3f} nats above chance",
+    "masked": "masked residues {:.3f} nats",
+    "prototype": "communities {:.3f} nats",
+    "validation_contrastive": "held out: contrastive loss {:.3f} nats above chance",
+    "validation_masked": "masked residues {:.3f} nats",
+    "validation_recall": "homolog is the nearest of {:.0%}",
+    "validation_community": "nearest segment is of its community for {:.0%}",
+    "learning_rate": "learning rate {:.2g}",
+    "residues_per_second": "{:,.0f} residues a second",
+    "peak_share": "{:.0%} of the matrix-product peak",
+}
+"""What the figures of a training are, in the order in which they are said."""
 
 if TYPE_CHECKING:
     OnStage = tuple[Callable[[str], None], Callable[[Stage], None], Callable[[int, int], None]]
@@ -106,6 +120,12 @@ def described(stage: str) -> str:
 
 def _told(stage: Stage) -> str:
     return f"{stage.seconds:.1f} s" if stage.status == "done" else "already done"
+
+
+def training_line(row: Mapping[str, float]) -> str:
+    """Return a row of a training's log as those who wait for it read it."""
+    told = ", ".join(words.format(row[name]) for name, words in TRAINING.items() if name in row)
+    return f"step {row['step']:,}, {row['seconds'] / 60:.1f} min: {told}"
 
 
 def say_scores(scores: dict[str, float]) -> None:

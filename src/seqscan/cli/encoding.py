@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from seqscan.cli.console import console, progress_bars, say_rejected
+from seqscan.cli.console import console, progress_bars, say_rejected, training_line
 from seqscan.cli.options import (
     N_THREADS,
     Clusters,
@@ -83,7 +83,7 @@ def pretrain(
 
     def say(row: dict[str, float]) -> None:
         if row["step"] % 50 == 0 or "validation_recall" in row:
-            console.print(" ".join(f"{name} {value:.5g}" for name, value in row.items()), highlight=False)
+            console.print(training_line(row), highlight=False, soft_wrap=True)
 
     with process_group():
         if (minutes is None) == (steps is None):

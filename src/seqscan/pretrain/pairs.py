@@ -22,6 +22,7 @@ from seqscan.alignment import (
 from seqscan.alphabet import AMINO
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.corpus import Corpus
+from seqscan.distributed import rank
 from seqscan.errors import ArtifactError
 from seqscan.pretrain.communities import Communities
 from seqscan.tokens import pad, random_crop
@@ -130,13 +131,13 @@ def mine_homologs(corpus: Corpus, path: Path, *, n_proteins: int, seed: int, thr
     The part is drawn at random from representatives, no two of which were found to be half identical: what is
     near-identical teaches little, and families of few proteins are met more often.
 
-    Without MMseqs2 there are no pairs, and a warning is logged.
+    Without MMseqs2 there are no pairs, and the first process logs a warning.
     """
     asked = {"checksum": corpus_checksum(corpus), "n_proteins": n_proteins, "seed": seed}
     if path.exists() and asked.items() <= read_manifest(path, "homologs").content.items():
         return HomologPairs.read(path, corpus)
     if n_proteins == 0 or find_mmseqs() is None:
-        if n_proteins:
+        if n_proteins and rank() == 0:
             logger.warning("MMseqs2 is not installed: training on crops of single proteins alone")
         return HomologPairs.none(len(corpus))
     representative = representatives(corpus, min_identity=0.5, threads=threads)

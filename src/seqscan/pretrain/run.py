@@ -267,10 +267,11 @@ def _homologs(
     else:
         mined = folder / "homologs"
         options = {"n_proteins": config.n_homolog_proteins, "seed": config.seed, "threads": threads}
-        if rank() == 0:
-            mine_homologs(corpus, mined, **options)
-        wait_for_all()
+        if rank() > 0:
+            wait_for_all()  # then it is read
         found = mine_homologs(corpus, mined, **options)
+        if rank() == 0:
+            wait_for_all()
     files = read_manifest(mined, "homologs").files if len(found.pairs) else {}
     return found, {"corpus": corpus_checksum(corpus), "homologs": files}
 
