@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +26,11 @@ from seqscan.errors import InvalidParameter, MissingDependency
 from seqscan.store import EmbeddingStore, StoreParts
 from seqscan.threads import use_threads
 
-__all__ = ["embed_corpus", "embed_on_ray", "embed_shard", "import_ray", "number_distinct"]
+__all__ = ["embed_corpus", "embed_on_ray", "embed_shard", "number_distinct", "ray_at"]
 
 _BLOCK_RECORDS = 2048
+_ANSWER_SECONDS = 5.0
+"""Within which the machine at a Ray cluster's address must answer; Ray itself asks for minutes."""
 
 Progress = Callable[[int, int], None]
 """Called with the sequences done, and in all, that differ from one another."""
@@ -103,7 +107,35 @@ def embed_corpus(
     return EmbeddingStore.open(path)
 
 
-def import_ray() -> Any:
+def ray_at(address: str) -> Any:
+    """Return the package, if something answers at the address.
+
+    Parameters
+    ----------
+    address : str
+        `HOST:PORT` or `ray://HOST:PORT`; any other, such as `auto` and `local`, is left to Ray.
+
+    Raises
+    ------
+    MissingDependency
+        If there is no Ray.
+    InvalidParameter
+        If nothing answers within a few seconds.
+    """
+    ray = _import_ray()
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        if parts.hostname and parts.port:
+            socket.create_connection((parts.hostname, parts.port), timeout=_ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:  # the second: the port is no number
+        raise InvalidParameter(
+            "ray", address, f"nothing answers there ({error})",
+            remedy="Give the address that 'ray start --head' named, and see that no firewall is between.",
+        ) from None  # fmt: skip
+    return ray
+
+
+def _import_ray() -> Any:
     """Return the package; raises `MissingDependency` if there is none."""
     try:
         import ray.data
@@ -145,7 +177,7 @@ def embed_on_ray(
     InvalidParameter
         If there is no cluster at `address`.
     """
-    ray = import_ray()
+    ray = ray_at(address)
     numbers, firsts = number_distinct(corpus)
     parts = StoreParts(path, len(firsts))
     parts.begin(content)
@@ -176,7 +208,7 @@ class _Worker:
     """One worker of a Ray cluster: reads what it needs once, then makes part after part."""
 
     def __init__(self, work: dict[str, Any], corpus: Corpus, parts: StoreParts, threads: int) -> None:
-        ray = import_ray()
+        ray = _import_ray()
         use_threads(threads)
         self.encoder: AbstractEncoder = ray.get(work["encoder"]).to(best_device())
         self.firsts: NDArray[np.int64] = ray.get(work["firsts"])

@@ -1,7 +1,9 @@
 """A Ray cluster on this machine: the store of one process, also where a worker is killed."""
 
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -77,6 +79,20 @@ def test_store_is_that_of_one_process(fasta, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
     assert "bad" in (tmp_path / "ray.rejected.tsv").read_text()
     assert not {"ray.partial", "ray.corpus"} & {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://localhost:{}", "127.0.0.1:port"])
+def test_an_address_where_nothing_answers_is_refused_at_once(fasta, tmp_path, address):
+    with socket.socket() as taken:  # by none that listens
+        taken.bind(("127.0.0.1", 0))
+        address = address.format(taken.getsockname()[1])
+        begun = time.monotonic()
+        done = embed(fasta, "-o", tmp_path / "ray", "--ray", address)
+    assert done.returncode == 2
+    assert f"ray='{address}': nothing answers there" in done.stderr
+    assert "Give the address that" in done.stderr
+    assert time.monotonic() - begun < 60
+    assert {path.name for path in tmp_path.iterdir()} == {"in.fasta"}
 
 
 def test_what_a_killed_worker_leaves_another_makes(fasta, tmp_path):

@@ -162,7 +162,7 @@ def embed(
     from seqscan.corpus import Corpus, write_corpus
     from seqscan.device import best_device
     from seqscan.distributed import n_ranks, process_group, rank, wait_for_all
-    from seqscan.embed import embed_corpus, embed_on_ray, import_ray
+    from seqscan.embed import embed_corpus, embed_on_ray, ray_at
     from seqscan.encoder import load_encoder
     from seqscan.fasta import read_fasta
     from seqscan.results import kept_ledger
@@ -174,9 +174,9 @@ def embed(
     path = output.with_name(f"{output.name}.corpus")
     with process_group(), kept_ledger(rejected) if rank() == 0 else nullcontext() as ledger:
         if ray is not None:
-            import_ray()
             if n_ranks() > 1:
                 raise InvalidParameter("ray", ray, "torchrun shares the work already")
+            ray_at(ray)  # before the input is read
         check_replaceable(output, "store")
         network = load_encoder(encoder).to(best_device())
         if ledger is not None:
