@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqscan.alignment import find_mmseqs, mmseqs_version, require_mmseqs
+from seqscan.alignment import mmseqs_version, require_mmseqs
 from seqscan.alphabet import AMINO
 from seqscan.artifact import VERSION, file_checksum, write_atomically
 from seqscan.baselines import aggregate, run_baselines
@@ -28,8 +28,8 @@ from seqscan.hierarchy import Hierarchy
 from seqscan.job import check_folder, check_not_of_another, input_checksum, kept_input
 from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
-from seqscan.report import Architecture, Part, ReportData, project_to_plane, write_report
-from seqscan.residues.consensus import consensus_of, logo
+from seqscan.overview import report_data
+from seqscan.report import Architecture, Part, write_report
 from seqscan.residues.domains import find_domains
 from seqscan.residues.explain import explain
 from seqscan.residues.maps import SPREAD
@@ -47,24 +47,18 @@ from seqscan.results import (
 )
 from seqscan.segments import SegmentConfig, recurring_segments
 from seqscan.stages import Stage, StageLog
-from seqscan.tally import compositions, summarize, write_clusters
+from seqscan.tally import summarize, write_clusters
 from seqscan.wording import plural
 
 __all__ = ["RunConfig", "cut_records", "run"]
 
 logger = logging.getLogger(__name__)
 
-N_LOGO_MEMBERS = 40
-"""Surest members of a cluster that make its logo."""
-
 N_ARCHITECTURES = 40
 """Whole proteins drawn in the report, those with the most domains."""
 
 SEGMENT_COVERAGE = 0.6
 """Share of both segments that an alignment must cover to make them neighbors."""
-
-N_MAPS = 24
-"""Clusters, largest first, whose representative gets a residue map in the report."""
 
 
 @dataclass(frozen=True)
@@ -446,55 +440,33 @@ def _baselines(job: _Job, partition: _Partition, truth: dict[str, str], path: Pa
 
 
 def _report(job: _Job, partition: _Partition, scores: Scores, baselines: list[dict[str, Any]]) -> None:
-    proteins, corpus, found = partition.proteins, partition.corpus, partition.found
-    assignments, clusters = partition.assignments, partition.clusters
+    proteins, found, config = partition.proteins, partition.found, job.config.discovery
     domains = Domains.read(job.output / "domains.tsv") if job.config.segment else None
     rejected = read_rejected(job.output / "rejected.tsv")
-    shares, background = compositions(corpus, assignments.labels, [row.cluster for row in clusters])
-    row_of = {id: row for row, id in enumerate(corpus.ids)}
-    shown = [row_of[cluster.representative] for cluster in clusters[:N_MAPS]]
     write_report(
-        ReportData(
+        report_data(
+            found.model,
+            partition.corpus,
+            found.vectors,
+            partition.assignments,
+            partition.clusters,
+            seed=config.seed,
+            threads=config.threads,
             title=f"Functional categories of {job.source.name}",
-            version=VERSION,
             command=job.command,
             input_name=job.source.name,
             n_read=len(proteins) + len(rejected),
             n_rejected=len(rejected),
-            assignments=assignments,
-            descriptions=corpus.descriptions,
-            positions=project_to_plane(found.vectors, random_state=job.config.discovery.seed),
-            lengths=corpus.lengths,
-            clusters=clusters,
-            composition=shares,
-            background=background,
             rejected=rejected,
             curves=found.curves,
             scores=scores,
             baselines=baselines,
-            maps=[item.spread(SPREAD) for item in explain(found.model, corpus.records(shown))],
-            logos=_logos(partition, job.config.discovery.threads),
             segments_of=0 if domains is None else len(proteins),
             architectures=[] if domains is None else _architectures(found.model, proteins, domains),
             configuration=asdict(job.config) | {"notes": found.notes},
         ),
         job.output / "report.html",
     )
-
-
-def _logos(partition: _Partition, threads: int) -> dict[int, str]:
-    """Draw the consensus of the clusters that get a map, if MMseqs2 is installed."""
-    if find_mmseqs() is None:
-        logger.warning("MMseqs2 is not installed: the report has no sequence logos")
-        return {}
-    corpus, assignments, model = partition.corpus, partition.assignments, partition.found.model
-    shown: list[int] = []
-    for label in range(min(N_MAPS, model.head.n_clusters)):
-        members = np.flatnonzero(assignments.labels == label)
-        order = np.argsort(-assignments.probabilities[members], kind="stable")[:N_LOGO_MEMBERS]
-        shown += members[order].tolist()
-    maps = list(explain(model, corpus.records(shown)))
-    return {item.cluster: logo(item) for item in consensus_of(maps, threads=threads)}
 
 
 def _architectures(model: Model, proteins: Corpus, domains: Domains) -> list[Architecture]:

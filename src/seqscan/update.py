@@ -30,8 +30,10 @@ from seqscan.hierarchy import HIERARCHY_COLUMNS
 from seqscan.job import check_folder, check_not_of_another, input_checksum, kept_input
 from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors, Pieces, find_pieces
+from seqscan.overview import report_data
+from seqscan.report import write_report
 from seqscan.residues.domains import learn_prior
-from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, kept_ledger
+from seqscan.results import ASSIGNMENT_COLUMNS, Assignments, ClusterSummary, kept_ledger, read_rejected
 from seqscan.stages import Stage, StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.tables import read_rows, write_tsv
@@ -45,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 N_ALIGNED = 100
 
-OUTPUTS = ("model", "pool", "assignments.tsv", "clusters.tsv", "hierarchy.tsv", "update.json")
+OUTPUTS = ("model", "pool", "assignments.tsv", "clusters.tsv", "hierarchy.tsv", "report.html", "update.json")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def update(
     output: str | Path,
     config: UpdateConfig,
     *,
+    command: str = "",
     on_start: Callable[[str], None] | None = None,
     on_end: Callable[[Stage], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -93,6 +96,8 @@ def update(
     output : path
         Another folder.
     config : UpdateConfig
+    command : str
+        For the report.
     on_start, on_end, on_progress : callable, optional
         Tell how the work goes on.
 
@@ -152,7 +157,9 @@ def update(
         "grow",
         {"from": key, "config": asdict(config), "mmseqs2": mmseqs_version() if config.align else None},
         [output / name for name in OUTPUTS],
-        lambda: _grow_and_write(model, before, corpus, EmbeddingStore.open(store), output, config, made_from),
+        lambda: _grow_and_write(
+            model, before, corpus, EmbeddingStore.open(store), output, config, made_from, command
+        ),
     )
     return json.loads((output / "update.json").read_text())
 
@@ -188,6 +195,7 @@ def _grow_and_write(
     output: Path,
     config: UpdateConfig,
     made_from: dict[str, Any],
+    command: str,
 ) -> None:
     """Assign the new and the pooled proteins, grow clusters from the novel ones, and write `OUTPUTS`."""
     rate = config.false_alarm_rate
@@ -215,7 +223,10 @@ def _grow_and_write(
     waiting = pooled[taken < 0]
 
     n_kept = _write_assignments(assignments, before / "assignments.tsv", output / "assignments.tsv")
-    _write_clusters(assignments, corpus, grown, store, before / "clusters.tsv", output / "clusters.tsv")
+    summaries = _write_clusters(
+        assignments, corpus, grown, store, before / "clusters.tsv", output / "clusters.tsv"
+    )
+    _write_report(grown, corpus, store, assignments, summaries, output, config, made_from, command)
     write_corpus(output / "pool", corpus.records(waiting.tolist()))
     if grown.prior is not None and grown.head.n_clusters > n_old:
         learned = learn_prior(grown, corpus, np.where(new_members, labels, -1), seed=config.seed)
@@ -291,8 +302,10 @@ def _write_clusters(
     store: EmbeddingStore,
     old_table: Path,
     path: Path,
-) -> None:
+) -> list[ClusterSummary]:
     """Write the rows of old clusters with their new sizes and means, then those of new clusters.
+
+    Returns what is said of the new proteins alone.
 
     What is a choice among members or a comparison with the whole input (representative, enriched residues)
     stays as it was. The groups of clusters are made anew.
@@ -313,6 +326,39 @@ def _write_clusters(
     rows = [row | {"parent": str(tree.parent_of(int(row["cluster"])))} for row in rows]
     write_tsv(HIERARCHY_COLUMNS, tree.rows(), path.with_name("hierarchy.tsv"))
     write_tsv(header, ([row[name] for name in header] for row in rows), path)
+    return summaries
+
+
+def _write_report(
+    grown: Model,
+    corpus: Corpus,
+    store: EmbeddingStore,
+    assignments: Assignments,
+    clusters: list[ClusterSummary],
+    output: Path,
+    config: UpdateConfig,
+    made_from: dict[str, Any],
+    command: str,
+) -> None:
+    """Write what a run's report says, of the new and the pooled proteins."""
+    name, rejected = made_from["input"]["name"], read_rejected(output / "rejected.tsv")
+    data = report_data(
+        grown,
+        corpus,
+        store.vectors(),
+        assignments,
+        sorted(clusters, key=lambda row: -row.size),
+        seed=config.seed,
+        threads=config.threads,
+        title=f"Proteins that {name} adds",
+        command=command,
+        input_name=name,
+        n_read=len(corpus) + len(rejected),
+        n_rejected=len(rejected),
+        rejected=rejected,
+        configuration=asdict(config),
+    )
+    write_report(data, output / "report.html")
 
 
 def _joined(row: dict[str, str], more: dict[str, Any]) -> dict[str, str]:

@@ -42,6 +42,7 @@ TORCH = {
     "losses",
     "memory",
     "model",
+    "overview",
     "pipeline",
     "plan",
     "pretrain",

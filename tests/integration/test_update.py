@@ -125,6 +125,18 @@ def test_sizes_of_clusters_are_those_of_the_assignments(folder, counts):
     assert sizes == {number: found.count(number) for number in set(found) - {-1}}
 
 
+def test_the_report_shows_the_proteins_that_were_added(folder, counts):
+    html = (folder / "after" / "report.html").read_text()
+    n_fresh = (N_KNOWN + 2) * N_NEW
+    used = set(Assignments.read(folder / "after" / "assignments.tsv").labels[-n_fresh:].tolist()) - {-1}
+    n_assigned = n_fresh - counts["n_pooled"]
+    assert f"{n_assigned} proteins fall into {len(used)} clusters." in html
+    assert "Proteins that new.fasta adds" in html
+    assert "3 records could not be used" in html
+    assert "Every record that was read is accounted for." in html
+    assert 'id="residues-0"' in html
+
+
 def test_the_pool_is_tried_again(folder, counts, tmp_path):
     # Nothing new but one protein: all that waited is still there, once.
     record = next(iter(read_fasta(folder / "old.fasta")))
@@ -140,7 +152,7 @@ def test_the_pool_is_tried_again(folder, counts, tmp_path):
 
 def test_same_bytes_and_resumed(folder, counts):
     update(folder / "before" / "model", folder / "new.fasta", folder / "again", CONFIG)
-    for name in ("assignments.tsv", "clusters.tsv", "update.json", "model/head.safetensors"):
+    for name in ("assignments.tsv", "clusters.tsv", "report.html", "update.json", "model/head.safetensors"):
         assert (folder / "again" / name).read_bytes() == (folder / "after" / name).read_bytes(), name
     done = []
     update(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +20,10 @@ def update(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="New folder for tables, grown model and update.json; there is no report."
+            "--output",
+            "-o",
+            help="New folder for tables of all proteins, grown model, update.json, and a report on those "
+            "added.",
         ),
     ],
     novelty: Annotated[
@@ -43,8 +48,9 @@ def update(
     config = UpdateConfig(novelty, align, max_length, seed, threads)
     with progress_bars() as (on_start, on_end, on_progress):
         counts = update_all(
-            model, source, output, config, on_start=on_start, on_end=on_end, on_progress=on_progress
-        )
+            model, source, output, config, command=shlex.join(["seqscan", *sys.argv[1:]]),
+            on_start=on_start, on_end=on_end, on_progress=on_progress,
+        )  # fmt: skip
     words = {"pooled before": "waited for more like them", "pooled": "wait for more like them"}
     for name, value in counts.items():
         if name.startswith("n_"):
@@ -52,7 +58,7 @@ def update(
             typer.echo(f"{words.get(shown, shown)}: {value}")
     typer.echo(
         f"all proteins, old and new: {output / 'assignments.tsv'}; clusters: {output / 'clusters.tsv'}; "
-        f"grown model: {output / 'model'}; there is no report"
+        f"grown model: {output / 'model'}; report on those added: {output / 'report.html'}"
     )
 
 
