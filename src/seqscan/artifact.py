@@ -130,29 +130,25 @@ def write_artifact(path: str | Path, kind: str, content: dict[str, Any]) -> Iter
     check_replaceable(path, kind)
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
-    descriptor = os.open(temporary, os.O_RDONLY)
     try:
-        _lock(descriptor)
-        yield temporary
-        written = sorted(file for file in temporary.rglob("*") if file.is_file())
-        files = {str(file.relative_to(temporary)): file_checksum(file) for file in written}
-        for file in written:
-            file.chmod(0o666 & ~_umask())  # safetensors writes files that their owner alone can read
-        manifest = Manifest(kind, content, files)
-        (temporary / "manifest.json").write_text(json.dumps(vars(manifest), indent=1, sort_keys=True) + "\n")
-        temporary.chmod(0o777 & ~_umask())
-        remove_leftovers(path, but=temporary)
-        if path.exists():
-            # The old one is moved away whole: a kill while it is deleted must not leave half of it here.
-            path.rename(replaced := temporary.with_name(temporary.name + ".old"))
-            temporary.rename(path)
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            temporary.rename(path)
+        with _temporary_folder(path) as temporary:
+            yield temporary
+            written = sorted(file for file in temporary.rglob("*") if file.is_file())
+            files = {str(file.relative_to(temporary)): file_checksum(file) for file in written}
+            for file in written:
+                file.chmod(0o666 & ~_umask())  # safetensors writes files that their owner alone can read
+            manifest = json.dumps(vars(Manifest(kind, content, files)), indent=1, sort_keys=True)
+            (temporary / "manifest.json").write_text(manifest + "\n")
+            temporary.chmod(0o777 & ~_umask())
+            remove_leftovers(path, but=temporary)
+            if path.exists():
+                # The old one is moved away whole: a kill while it is deleted must not leave half of it here.
+                path.rename(replaced := temporary.with_name(temporary.name + ".old"))
+                temporary.rename(path)
+                shutil.rmtree(replaced, ignore_errors=True)
+            else:
+                temporary.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.close(descriptor)
         for folder in made:  # what is empty, the block having failed
             with suppress(OSError):
                 folder.rmdir()
@@ -268,7 +264,14 @@ def scratch_folder() -> Iterator[Path]:
     # Of this machine alone: where machines share a folder, not all see each other's locks.
     place = Path(tempfile.gettempdir()) / f"scratch-{platform.node()}"
     remove_leftovers(place)
-    folder = Path(tempfile.mkdtemp(prefix=_hidden(place)))
+    with _temporary_folder(place) as folder:
+        yield folder
+
+
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """Give a locked hidden folder beside `path`; what is not renamed by then is removed."""
+    folder = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         _lock(descriptor)
