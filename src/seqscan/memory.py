@@ -24,8 +24,12 @@ TRAINED_LOGIT_BYTES = 64
 """What training holds of each logit of a batch, gradients included; 55 were measured."""
 PROTEINS_PER_PIECE = 20
 """Expected; `pfam_all_dev` has a hundred. A run that finds too many for its memory goes on in shards."""
+PROTEINS_PER_CLUSTER = 100
+"""Expected, as in `pfam_all_dev`: twenty would make the tree count 25 times as much."""
 LINK_BYTES = 20_000
 """A prototype before clusters are joined, what trains it, and its links to others."""
+TREE_BYTES = 8
+"""The tree of clusters, for the square of their number: half as many distances, which SciPy copies."""
 
 
 def needed_bytes(
@@ -36,23 +40,26 @@ def needed_bytes(
     In memory: vectors in single precision, centered and whitened a few times over, both graphs and the pairs
     made of them, logits, and a prototype for each of the pieces that alignments give, `n_pieces` if they are
     known. In shards: vectors once for the tables, the alignments, the pairs, and prototypes with what trains
-    and joins them. The tree of clusters, 8 bytes for each pair of them, is counted in neither.
+    and joins them. In both the tree of the clusters that are given, or expected.
     """
     n_clusters = over_provision(n, config.n_clusters) if n >= 6 else 2
     weights = sum(tensor.nbytes for tensor in encoder.state_dict().values())
     fixed = BASE_BYTES + weights + (TRAINING_BYTES if config.finetune else 0)
     vector = 4 * encoder.n_dimensions
     pairs = (N_NEIGHBORS + (0 if config.neighbors == "embedding" else 2 * N_ALIGNED)) * 8
+    expected = n // PROTEINS_PER_CLUSTER if n_pieces is None else n_pieces
     if streamed:
-        prototypes = LINK_BYTES * n_prototypes(n, config.n_clusters) + 16 * vector * n_clusters
-        return fixed + n * (2 * vector + pairs) + prototypes
+        n_begin = n_prototypes(n, config.n_clusters)
+        tree = TREE_BYTES * (config.n_clusters or max(n_begin, expected)) ** 2
+        return fixed + n * (2 * vector + pairs) + LINK_BYTES * n_begin + 16 * vector * n_clusters + tree
     if n_pieces is None:
         n_pieces = n // PROTEINS_PER_PIECE if config.neighbors != "embedding" else 0
     most = max(n_clusters, n_pieces)
     batch = config.scan.batch_size * max(config.scan.n_heads * n_clusters, n_pieces)
     logits = 4 * min(n * most, HELD_LOGITS)
     logits += max(LOGIT_BYTES * min(n * most, BLOCK_LOGITS), TRAINED_LOGIT_BYTES * batch)
-    return fixed + n * (6 * vector + 2 * pairs) + logits + 16 * vector * most
+    tree = TREE_BYTES * (config.n_clusters or max(n_clusters, expected)) ** 2
+    return fixed + n * (6 * vector + 2 * pairs) + logits + 16 * vector * most + tree
 
 
 def most_pieces(n: int, config: DiscoveryConfig, encoder: AbstractEncoder, budget: int) -> int:

@@ -11,7 +11,8 @@ from seqscan.discovery import DiscoveryConfig
 from seqscan.encoder import WordEncoder, WordEncoderConfig, load_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead
-from seqscan.memory import fitted_to_memory, needed_bytes
+from seqscan.hierarchy import join_clusters
+from seqscan.memory import TREE_BYTES, fitted_to_memory, needed_bytes
 from seqscan.neighbors import pieces
 from seqscan.neighbors.pieces import join_pieces, label_pieces
 from seqscan.scan import heads
@@ -102,5 +103,20 @@ def test_as_many_pieces_as_the_budget_holds():
     assert needed < budget
     assert needed_bytes(10**5, CONFIG, ENCODER, streamed=False, n_pieces=most) <= budget
     assert needed_bytes(10**5, CONFIG, ENCODER, streamed=False, n_pieces=most + 1) > budget
-    # The logits of a batch that is trained on.
-    assert budget - needed_bytes(10**5, CONFIG, ENCODER, streamed=False, n_pieces=0) < most * 1024 * 128
+    # The logits of a batch that is trained on, and the tree.
+    left = budget - needed_bytes(10**5, CONFIG, ENCODER, streamed=False, n_pieces=0)
+    assert left < most * 1024 * 128 + TREE_BYTES * most**2
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_tree_of_clusters_is_counted_as_it_is(streamed):
+    few, many = (
+        needed_bytes(10**6, replace(CONFIG, n_clusters=k), ENCODER, streamed=streamed) for k in (2, 10**4)
+    )
+    assert many - few > TREE_BYTES * 10**8
+    prototypes = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
+    tracemalloc.start()
+    join_clusters(prototypes, np.ones(1000, np.int64))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.9 < peak / (TREE_BYTES * 1000**2) < 1.1
