@@ -99,12 +99,7 @@ class EmbeddingStore:
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of some rows, (R,) -> (R, P)."""
-        vectors = np.empty((len(rows), self.n_dimensions), dtype=np.float32)
-        shard_of = rows // SHARD_ROWS
-        for shard in np.unique(shard_of):
-            here = shard_of == shard
-            vectors[here] = self.shards[shard][rows[here] - shard * SHARD_ROWS]
-        return vectors
+        return _gather(self.shards, SHARD_ROWS, rows, np.float32)
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield all vectors, a shard at a time, with the rows they are."""
@@ -189,7 +184,7 @@ class StoreParts:
             for shard, start in enumerate(range(0, len(ids), SHARD_ROWS)):
                 stop = min(start + SHARD_ROWS, len(ids))
                 wanted = np.arange(start, stop) if rows is None else rows[start:stop]
-                np.save(directory / f"vectors-{shard:05d}.npy", _gather(parts, self.size, wanted))
+                np.save(directory / f"vectors-{shard:05d}.npy", _gather(parts, self.size, wanted, np.float16))
             table = pa.table({"id": pa.array(ids, pa.string()), "length": pa.array(lengths, pa.int64())})
             pq.write_table(table, directory / "records.parquet", compression="zstd")
         for file in self._folder.iterdir():
@@ -226,9 +221,11 @@ def write_store(
     return EmbeddingStore.open(path)
 
 
-def _gather(parts: list[NDArray[np.float16]], size: int, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+def _gather(
+    parts: Sequence[NDArray[np.float16]], size: int, rows: NDArray[np.int64], dtype: type[np.floating]
+) -> NDArray[Any]:
     """Return some rows, (R,) -> (R, P), of arrays that hold `size` rows each."""
-    vectors = np.empty((len(rows), parts[0].shape[1]), dtype=np.float16)
+    vectors = np.empty((len(rows), parts[0].shape[1]), dtype=dtype)
     part_of = rows // size
     for part in np.unique(part_of):
         here = part_of == part
