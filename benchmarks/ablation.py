@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from families import Case, distilled_head, read_case, scores_of
 from seqscan.artifact import read_manifest
 from seqscan.baselines import leiden
-from seqscan.discovery import DiscoveryConfig, discover_categories, held_together
+from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.embed import embed_corpus
 from seqscan.encoder import load_encoder
 from seqscan.head import ClusterHead, Whitening, whiten
@@ -47,6 +47,7 @@ from seqscan.scan import (
     heads,
     in_memory,
     store_scan,
+    stream_means,
     stream_whitening,
 )
 from seqscan.stages import StageLog
@@ -312,7 +313,9 @@ def prepare(options: argparse.Namespace, folder: Path) -> Inputs:
         EmbeddingStore.open(path).vectors(),
         NeighborGraph.read(folder / "graph"),
         pieces,
-        held_together(pieces, store, None),
+        pieces.enough_for(
+            None, lambda groups: stream_means(store, groups, int(groups.max()) + 1, stream_whitening(store))
+        ),
         folder,
     )
 

@@ -9,8 +9,9 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from seqscan.embed import embed_corpus
 from seqscan.encoder import AbstractEncoder, TrainableEncoder, fast_dtype, load_encoder, save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.finetune import FinetuneConfig, finetune
-from seqscan.head import ClusterHead
+from seqscan.head import ClusterHead, Whitening
 from seqscan.model import Model, load_head, save_head
 from seqscan.neighbors import (
     AlignmentNeighbors,
@@ -56,18 +57,13 @@ from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
 from seqscan.threads import use_threads
 
-__all__ = ["DiscoveryConfig", "Found", "chosen_encoder", "discover_categories", "held_together"]
+__all__ = ["DiscoveryConfig", "Found", "chosen_encoder", "discover_categories"]
 
 logger = logging.getLogger(__name__)
 
 NEIGHBOR_SOURCES = ("auto", "embedding", "mmseqs2")
 N_NEIGHBORS = 20
 N_ALIGNED = 100
-
-FIRST = {"embed": "store", "neighbors": "graph", "scan": "head"}
-"""Stages that cluster, and what each leaves in the folder."""
-AGAIN = {"embed_again": "tuned_store", "neighbors_again": "tuned_graph", "scan_again": "tuned_head"}
-"""The same after joint learning."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +177,24 @@ class _Job:
         return held_out_proteins(len(self.corpus), seed=self.config.seed)
 
 
+class _Names(NamedTuple):
+    """Tell apart the two times that proteins are embedded and clustered, before and after joint learning.
+
+    Attributes
+    ----------
+    suffix : str
+        Of the names of the stages.
+    prefix : str
+        Of the names of what they leave in the folder.
+    """
+
+    suffix: str
+    prefix: str
+
+
+FIRST, AGAIN = _Names("", ""), _Names("_again", "tuned_")
+
+
 @dataclass(frozen=True)
 class _Aligned:
     """What alignments say of the proteins; nothing by default.
@@ -215,6 +229,15 @@ class _Embedded:
 
     store: EmbeddingStore
     key: str
+
+    @cached_property
+    def whitening(self) -> Whitening:
+        """In which cosines are taken; the store is read twice for it."""
+        return stream_whitening(self.store)
+
+    def means_of(self, groups: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the directions of the means of groups (N,), numbered from 0, (G, Q)."""
+        return stream_means(self.store, groups, int(groups.max()) + 1, self.whitening)
 
 
 @dataclass(frozen=True)
@@ -281,7 +304,7 @@ def discover_categories(
     aligned = _align(job) if aligns else _Aligned()
     embedded = _embed(job, FIRST, encoder, job.base | {"encoder": weights})
     if aligned.divided is not None:
-        pieces = held_together(aligned.divided, embedded.store, config.n_clusters)
+        pieces = aligned.divided.enough_for(config.n_clusters, embedded.means_of)
         aligned = replace(aligned, pieces=pieces)
         if config.max_pieces is not None and int(pieces.max()) >= config.max_pieces and not config.streamed:
             logger.warning("working in shards: %d pieces need more memory than was given", pieces.max() + 1)
@@ -374,37 +397,26 @@ def _align(job: _Job) -> _Aligned:
     return _Aligned(divided=found, key=key)
 
 
-def _embed(job: _Job, stages: dict[str, str], encoder: AbstractEncoder, depends: dict[str, Any]) -> _Embedded:
-    """Embed the proteins, in the `stages` FIRST or AGAIN."""
-    stage, made = next(iter(stages.items()))
-    path = job.folder / made
+def _embed(job: _Job, names: _Names, encoder: AbstractEncoder, depends: dict[str, Any]) -> _Embedded:
+    path = job.folder / f"{names.prefix}store"
 
     def embed_proteins() -> None:
         embed_corpus(encoder, job.corpus, path, dict(depends), on_progress=job.on_progress)
 
-    key = job.log.run(stage, depends, [path], embed_proteins)
+    key = job.log.run(f"embed{names.suffix}", depends, [path], embed_proteins)
     return _Embedded(EmbeddingStore.open(path), key)
 
 
-def held_together(divided: Pieces, store: EmbeddingStore, n_clusters: int | None) -> NDArray[np.int64]:
-    """Return the pieces that clusters begin from, (N,), -1 for proteins in none; vectors may refuse links."""
-
-    def means_of(groups: NDArray[np.int64]) -> NDArray[np.float32]:
-        return stream_means(store, groups, int(groups.max()) + 1, stream_whitening(store))
-
-    return divided.enough_for(n_clusters, means_of)
-
-
-def _cluster(job: _Job, stages: dict[str, str], embedded: _Embedded, aligned: _Aligned) -> _Clustered:
-    """Look for the proteins' neighbors and fit heads, in the `stages` FIRST or AGAIN."""
+def _cluster(job: _Job, names: _Names, embedded: _Embedded, aligned: _Aligned) -> _Clustered:
+    """Look for the proteins' neighbors and fit heads."""
     config, store = job.config, embedded.store
-    _, mine, scan = stages
-    _, graph_path, head_path = (job.folder / made for made in stages.values())
+    graph_path, head = job.folder / f"{names.prefix}graph", job.folder / f"{names.prefix}head"
     k = sensible_n_neighbors(N_NEIGHBORS, len(store))
     search = {"store": embedded.key, "k": k, "streamed": config.streamed}
-    key = job.log.run(mine, search, [graph_path], lambda: _mine(store, k, graph_path, config))
+    key = job.log.run(
+        f"neighbors{names.suffix}", search, [graph_path], lambda: _mine(store, k, graph_path, config)
+    )
     graph = NeighborGraph.read(graph_path, mapped=config.streamed)
-
     training = {
         "from": [key, aligned.key],
         "n_clusters": config.n_clusters,
@@ -415,29 +427,41 @@ def _cluster(job: _Job, stages: dict[str, str], embedded: _Embedded, aligned: _A
         "scan": asdict(config.scan),
     }
     if config.streamed:
-        stream = StreamConfig(min_steps=config.scan.n_steps, entropy_weight=config.scan.entropy_weight)
-        taught = _begins_from_pieces(aligned, config)
-        if taught:
-            stream = replace(stream, label_weight=config.scan.label_weight)
-        sharded = StoreScan(
-            store=store,
-            graph=_pairs(graph, aligned, config),
-            whitening=stream_whitening(store),
-            work=job.folder,
-            log=job.log,
-            depends=training,
-            config=stream,
-            n_clusters=config.n_clusters,
-            seed=config.seed,
-            suffix=scan.removeprefix("scan"),
-            pieces=aligned.pieces if taught else None,
-        )
-        key = sharded.run(head_path)
+        key = _store_scan(job, names, embedded, graph, aligned, training).run(head)
     else:
         key = job.log.run(
-            scan, training, [head_path], lambda: _fit_heads(store, graph, aligned, head_path, config)
+            f"scan{names.suffix}", training, [head], lambda: _fit_heads(store, graph, aligned, head, config)
         )
-    return _Clustered(store, graph, head_path, key)
+    return _Clustered(store, graph, head, key)
+
+
+def _store_scan(
+    job: _Job,
+    names: _Names,
+    embedded: _Embedded,
+    graph: NeighborGraph,
+    aligned: _Aligned,
+    training: dict[str, Any],
+) -> StoreScan:
+    """Return the search for clusters in shards, in which the pieces teach if there are enough."""
+    config = job.config
+    stream = StreamConfig(min_steps=config.scan.n_steps, entropy_weight=config.scan.entropy_weight)
+    taught = aligned.pieces is not None and pieces_suffice(aligned.pieces, config.n_clusters)
+    if taught:
+        stream = replace(stream, label_weight=config.scan.label_weight)
+    return StoreScan(
+        store=embedded.store,
+        graph=_pairs(graph, aligned, config),
+        whitening=embedded.whitening,
+        work=job.folder,
+        log=job.log,
+        depends=training,
+        config=stream,
+        n_clusters=config.n_clusters,
+        seed=config.seed,
+        suffix=names.suffix,
+        pieces=aligned.pieces if taught else None,
+    )
 
 
 def _mine(store: EmbeddingStore, k: int, path: Path, config: DiscoveryConfig) -> None:
@@ -474,10 +498,6 @@ def _fit_heads(
     if config.n_clusters is not None and fit.clusters_used < config.n_clusters:
         logger.warning("%d of %d clusters are in use", fit.clusters_used, config.n_clusters)
     save_head(path, fit.head, curve=curve, notes=notes, held_out=chosen.held_out, sureness=chosen.sureness)
-
-
-def _begins_from_pieces(aligned: _Aligned, config: DiscoveryConfig) -> bool:
-    return aligned.pieces is not None and pieces_suffice(aligned.pieces, config.n_clusters)
 
 
 def _pairs(graph: NeighborGraph, aligned: _Aligned, config: DiscoveryConfig) -> NeighborGraph:
