@@ -7,6 +7,7 @@ a few dozen proteins, however many proteins and clusters there are.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from seqscan.artifact import write_atomically
+from seqscan.checkpoint import Checkpoint, write_checkpoint
 from seqscan.device import best_device
 from seqscan.distributed import mean_over_ranks, n_ranks, rank, wait_for_all
 from seqscan.errors import InvalidParameter
@@ -81,22 +80,73 @@ class StreamConfig:
 
 
 @dataclass
-class _State:
-    """All that training goes on from."""
+class _Training:
+    """All that a training goes on from.
 
-    prototypes: Tensor
-    first_moment: Tensor
-    second_moment: Tensor
+    Attributes
+    ----------
+    prototypes : (C, Q)
+        Their length does not count.
+    optimizer : Adam
+    shares : (C,)
+        The clusters' shares over about 10 C recent anchors.
+    step : int
+        How many are done.
+    """
+
+    prototypes: torch.nn.Parameter
+    optimizer: torch.optim.Adam
     shares: Tensor
-    step: Tensor
+    step: int = 0
 
-    def to(self, device: torch.device) -> _State:
-        return _State(**{name: value.to(device) for name, value in vars(self).items()})
+    @classmethod
+    def begin(cls, initial: NDArray[np.float32], device: torch.device) -> _Training:
+        """Begin with prototypes (C, Q)."""
+        directions = F.normalize(torch.from_numpy(initial.astype(np.float32)), dim=1)
+        prototypes = torch.nn.Parameter(directions.to(device))
+        shares = torch.full((len(initial),), 1.0 / len(initial), device=device)
+        # Fused: of thousands of prototypes the moments take a tenth of the time.
+        return cls(prototypes, torch.optim.Adam([prototypes], fused=True), shares)
 
-    def save(self, path: Path, recipe: str) -> None:
-        with write_atomically(path) as temporary:
-            tensors = {name: value.contiguous() for name, value in vars(self).items()}
-            save_file(tensors, temporary, {"recipe": recipe})
+    def learn(
+        self, anchors: Tensor, neighbors: Tensor, known: Tensor | None, config: StreamConfig, rate: float
+    ) -> Tensor:
+        """Take a step from pairs (B, Q) and the clusters of their anchors (B,); return the consistency."""
+        with torch.enable_grad():
+            directions = F.normalize(self.prototypes, dim=1)
+        sharp = directions.detach() / config.temperature
+        if not self.step:
+            _, mean, _ = pair_gradient(anchors, neighbors, sharp, self.shares, entropy_weight=0.0)
+            self.shares = mean_over_ranks(mean)
+        gradient, mean, consistency = pair_gradient(
+            anchors, neighbors, sharp, self.shares,
+            entropy_weight=config.entropy_weight, known=known, label_weight=config.label_weight,
+        )  # fmt: skip
+        keep = max(0.0, 1.0 - config.batch_size / (10.0 * len(self.shares)))
+        self.shares = keep * self.shares + (1.0 - keep) * mean_over_ranks(mean)
+        self.optimizer.zero_grad()
+        directions.backward(mean_over_ranks(gradient) / config.temperature)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        self.step += 1
+        return consistency
+
+    def write(self, path: Path, recipe: str) -> None:
+        """Write a checkpoint."""
+        state = {"prototypes": self.prototypes, "shares": self.shares}
+        write_checkpoint(path, state, self.optimizer, {"made_from": recipe, "step": str(self.step)})
+
+    def resume(self, path: Path, recipe: str) -> None:
+        """Go on from a checkpoint, if there is one of this recipe."""
+        if not path.exists():
+            return
+        saved = Checkpoint.read(path)
+        if saved.metadata.get("made_from") != recipe:
+            return
+        self.prototypes.copy_(saved.tensors["prototypes"])
+        self.shares = saved.tensors["shares"].to(self.shares.device)
+        saved.restore(self.optimizer)
+        self.step = int(saved.metadata["step"])
 
 
 def stream_whitening(store: EmbeddingStore) -> Whitening:
@@ -268,7 +318,9 @@ def stream_head(
     digest = hashlib.sha256(initial.tobytes()).hexdigest()
     recipe = repr((len(store), initial.shape, digest, made_from, config, seed, n_ranks()))
     device = best_device()  # what the ranks' engine expects
-    state = _begin(initial, checkpoint, recipe).to(device)
+    training = _Training.begin(initial, device)
+    if checkpoint is not None:
+        training.resume(checkpoint, recipe)
     held_out = held_out_pairs(graph, seed)
     batch = max(1, config.batch_size // n_ranks())
     # Equal blocks, as many for each rank: every rank must take as many steps.
@@ -280,16 +332,16 @@ def stream_head(
     if config.max_steps is not None:
         n_batches = min(n_batches, -(-config.max_steps // (n_epochs * own_blocks)))
     n_steps = n_epochs * own_blocks * n_batches
-    keep = max(0.0, 1.0 - config.batch_size / (10.0 * len(initial)))
+
+    def points_of(rows: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(whiten(store.gather(rows), *whitening)).to(device)
+
     for epoch in range(n_epochs):
         order = np.random.default_rng((seed, 72, epoch)).permutation(n_blocks)[rank() :: n_ranks()]
         for place, block in enumerate(order.tolist()):
-            first = (epoch * len(order) + place) * n_batches
-            if first + n_batches <= int(state.step):  # done before a kill
+            if (epoch * len(order) + place) * n_batches < training.step:  # done before a kill
                 continue
             rows = np.arange(edges[block], edges[block + 1])
-            points = torch.from_numpy(whiten(store.gather(rows), *whitening)).to(device)
-            known = None if labels is None else torch.from_numpy(labels[rows].astype(np.int64)).to(device)
             generator = np.random.default_rng((seed, 73, epoch, block))
             near = graph.indices[rows]
             usable = np.flatnonzero((near >= 0).any(axis=1) & ~np.isin(rows, held_out[:, 0]))
@@ -297,40 +349,25 @@ def stream_head(
             partners = _draw(near[anchors], generator.random(len(anchors)))
             # Each partner once and in order: read batch by batch, they cost as much as learning does.
             needed, rows_of = np.unique(partners, return_inverse=True)
-            others = torch.from_numpy(whiten(store.gather(needed), *whitening)).to(device)
-            batches = torch.from_numpy(np.stack([anchors, rows_of])).to(device).split(batch, dim=1)
-            for number, (own, other) in enumerate(batches):
-                if first + number < int(state.step):
-                    continue
-                x, y = points[own], others[other]
-                if not int(state.step):
-                    state.shares = mean_over_ranks(
-                        torch.softmax(_logits(x, state, config), dim=1).mean(dim=0)
-                    )
-                directions = F.normalize(state.prototypes, dim=1)
-                gradient, mean, consistency = pair_gradient(
-                    x,
-                    y,
-                    directions / config.temperature,
-                    state.shares,
-                    entropy_weight=config.entropy_weight,
-                    known=None if known is None else known[own],
-                    label_weight=config.label_weight,
-                )
-                state.shares = keep * state.shares + (1.0 - keep) * mean_over_ranks(mean)
-                _adam(state, mean_over_ranks(gradient), directions, config, n_steps)
-                if on_step is not None and int(state.step) % 20 == 1:
-                    entropy = -(state.shares * state.shares.clamp_min(1e-12).log()).sum()
+            points, others = points_of(rows), points_of(needed)
+            known = None if labels is None else torch.from_numpy(labels[rows].astype(np.int64)).to(device)
+            for own, other in torch.from_numpy(np.stack([anchors, rows_of])).to(device).split(batch, dim=1):
+                done = training.step / n_steps
+                rate = config.learning_rate * (0.05 + 0.475 * (1.0 + math.cos(math.pi * done)))
+                known_here = None if known is None else known[own]
+                consistency = training.learn(points[own], others[other], known_here, config, rate)
+                if on_step is not None and training.step % 20 == 1:
+                    entropy = -(training.shares * training.shares.clamp_min(1e-12).log()).sum()
                     said = {"consistency": float(consistency), "entropy": float(entropy)}
-                    on_step({"step": int(state.step) - 1} | said)
+                    on_step({"step": training.step - 1} | said)
             if checkpoint is not None and rank() == 0:
-                state.save(checkpoint, recipe)
+                training.write(checkpoint, recipe)
     wait_for_all()
     if checkpoint is not None and rank() == 0:
         checkpoint.unlink(missing_ok=True)
-    prototypes = F.normalize(state.prototypes, dim=1).cpu().numpy()
+    prototypes = F.normalize(training.prototypes, dim=1).cpu().numpy()
     head = ClusterHead(prototypes, whitening.center, whitening.projection, config.temperature)
-    return head, _judge(head, store, held_out, state.shares.cpu())
+    return head, _judge(head, store, held_out, training.shares.cpu())
 
 
 def stream_labels(head: ClusterHead, store: EmbeddingStore) -> Iterator[tuple[slice, NDArray[np.int32]]]:
@@ -350,18 +387,6 @@ def used_clusters(head: ClusterHead, store: EmbeddingStore) -> ClusterHead:
     return replace(head, prototypes=head.prototypes[order])
 
 
-def _begin(initial: NDArray[np.float32], checkpoint: Path | None, recipe: str) -> _State:
-    """Return the state that was saved by the same recipe, or a new one."""
-    if checkpoint is not None and checkpoint.exists():
-        with safe_open(checkpoint, "pt") as saved:
-            if (saved.metadata() or {}).get("recipe") == recipe:
-                return _State(**{name: saved.get_tensor(name) for name in saved.keys()})  # noqa: SIM118
-    prototypes = F.normalize(torch.from_numpy(initial.astype(np.float32)), dim=1)
-    zeros = torch.zeros_like(prototypes)
-    shares = torch.full((len(initial),), 1.0 / len(initial))
-    return _State(prototypes, zeros, zeros.clone(), shares, torch.zeros((), dtype=torch.int64))
-
-
 def held_out_pairs(graph: NeighborGraph, seed: int) -> NDArray[np.int64]:
     """Return pairs (M, 2) whose anchors no rank trains on."""
     generator = np.random.default_rng((seed, 74))
@@ -377,25 +402,6 @@ def _draw(near: NDArray[np.int32], draws: NDArray[np.float64]) -> NDArray[np.int
     """Take one neighbor of each row (B, K), evenly; the rows' gaps stand at their ends."""
     places = (draws * (near >= 0).sum(axis=1)).astype(np.int64)
     return near[np.arange(len(near)), places].astype(np.int64)
-
-
-def _logits(points: Tensor, state: _State, config: StreamConfig) -> Tensor:
-    return points @ F.normalize(state.prototypes, dim=1).T / config.temperature
-
-
-def _adam(state: _State, gradient: Tensor, directions: Tensor, config: StreamConfig, n_steps: int) -> None:
-    """Take one step of Adam; `gradient` is by the directions over the temperature."""
-    along = (gradient * directions).sum(dim=1, keepdim=True)
-    length = state.prototypes.norm(dim=1, keepdim=True)
-    gradient = (gradient - along * directions) / (config.temperature * length)
-    rate = config.learning_rate * (0.05 + 0.475 * (1.0 + np.cos(np.pi * int(state.step) / n_steps)))
-    state.step += 1
-    state.first_moment.lerp_(gradient, 0.1)
-    state.second_moment.lerp_(gradient**2, 0.001)
-    number = int(state.step)
-    first = state.first_moment / (1.0 - 0.9**number)
-    second = state.second_moment / (1.0 - 0.999**number)
-    state.prototypes -= rate * first / (second.sqrt() + 1e-8)
 
 
 def _judge(
