@@ -30,7 +30,8 @@ from seqscan.encoder import load_encoder
 from seqscan.evaluate import label_scores
 from seqscan.hierarchy import join_clusters
 from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, Pieces, find_pieces
-from seqscan.neighbors.pieces import by_size, connected_parts, group_means, needed_strength, smallest_part
+from seqscan.neighbors.merging import group_means
+from seqscan.neighbors.pieces import by_size, connected_parts, needed_strength, smallest_part
 from seqscan.store import unit
 
 N_PARTS = 12  # draws of each number of families

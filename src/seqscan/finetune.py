@@ -149,7 +149,7 @@ def finetune(
     config : FinetuneConfig
     seed : int
     labels : (N,), optional
-        Clusters that are known already, from `pieces.label_pieces`, -1 where none is: self-labelling.
+        Clusters that are known already, from `neighbors.label_pieces`, -1 where none is: self-labelling.
     checkpoint : path, optional
         Where the state of the training is kept; a later call goes on from there. Remove it when the result
         is safe.

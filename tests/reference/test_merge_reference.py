@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from seqscan.neighbors.pieces import group_means, join_pieces
+from seqscan.neighbors.merging import group_means, join_pieces
 from seqscan.store import unit
 
 

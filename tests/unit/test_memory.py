@@ -13,8 +13,8 @@ from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead
 from seqscan.hierarchy import join_clusters
 from seqscan.memory import TREE_BYTES, fitted_to_memory, needed_bytes
-from seqscan.neighbors import pieces
-from seqscan.neighbors.pieces import join_pieces, label_pieces
+from seqscan.neighbors import merging
+from seqscan.neighbors.merging import join_pieces, label_pieces
 from seqscan.scan import heads
 from seqscan.scan.heads import HeadFit, held_out_scores, self_label
 from seqscan.store import unit
@@ -86,7 +86,7 @@ def test_no_step_holds_what_many_clusters_say_of_all_proteins(many, step, monkey
     }[step]
     whole = work()
     for module, name in ((heads, "HELD_LOGITS"), (heads, "BLOCK_LOGITS"), (head_module, "BLOCK_LOGITS"),
-                         (pieces, "BLOCK_COSINES")):  # fmt: skip
+                         (merging, "BLOCK_COSINES")):  # fmt: skip
         monkeypatch.setattr(module, name, 1 << 17)
     tracemalloc.start()
     in_blocks = work()

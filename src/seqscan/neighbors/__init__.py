@@ -21,12 +21,11 @@ from seqscan.neighbors.graph import (
     held_out_proteins,
     sensible_n_neighbors,
 )
+from seqscan.neighbors.merging import group_means, label_pieces
 from seqscan.neighbors.mining import index_recall, mine_neighbors
 from seqscan.neighbors.pieces import (
     Pieces,
     find_pieces,
-    group_means,
-    label_pieces,
     pieces_suffice,
     potts_communities,
 )

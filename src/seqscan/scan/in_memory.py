@@ -17,14 +17,8 @@ from seqscan.errors import OneCluster
 from seqscan.head import Whitening, fit_whitening, fully_whitened, whiten
 from seqscan.neighbors.graph import NeighborGraph, combine, held_out_proteins
 from seqscan.neighbors.joining import linked_groups
-from seqscan.neighbors.pieces import (
-    MERGE_COSINE,
-    SAME_PART_COSINE,
-    group_means,
-    join_pieces,
-    pieces_suffice,
-    smallest_part,
-)
+from seqscan.neighbors.merging import MERGE_COSINE, SAME_PART_COSINE, group_means, join_pieces
+from seqscan.neighbors.pieces import pieces_suffice, smallest_part
 from seqscan.scan.heads import (
     HeadFit,
     ScanConfig,

@@ -25,7 +25,8 @@ from seqscan.head import Whitening, fully_whitened
 from seqscan.model import load_head, save_head
 from seqscan.neighbors.graph import NeighborGraph
 from seqscan.neighbors.joining import linked_groups
-from seqscan.neighbors.pieces import join_pieces, smallest_part
+from seqscan.neighbors.merging import join_pieces
+from seqscan.neighbors.pieces import smallest_part
 from seqscan.scan.heads import over_provision
 from seqscan.scan.streaming import (
     StreamConfig,
