@@ -20,7 +20,7 @@ from scipy import sparse
 from seqscan.alignment import Alignments
 from seqscan.artifact import read_manifest, write_artifact
 from seqscan.corpus import Corpus
-from seqscan.neighbors import potts_communities
+from seqscan.neighbors.pieces import by_size, potts_communities
 from seqscan.segments import SegmentConfig, cut_proteins
 
 __all__ = ["Communities", "find_communities", "segment_links"]
@@ -87,7 +87,6 @@ def find_communities(
     corpus: Corpus,
     alignments: Alignments,
     representative: NDArray[np.integer] | None = None,
-    config: SegmentConfig | None = None,
     *,
     threads: int = 1,
 ) -> Communities:
@@ -100,28 +99,23 @@ def find_communities(
         Of its proteins with each other.
     representative : (N,), optional
         The row of the protein that stands for each and is alike in its whole length: both have one division.
-    config : SegmentConfig, optional
     threads : int
     """
-    segments = cut_proteins(corpus.lengths, alignments, config or SegmentConfig(), threads=threads)
+    segments = cut_proteins(corpus.lengths, alignments, SegmentConfig(), threads=threads)
     segments = segments.astype(np.int32)
     n = len(segments)
     pairs = segment_links(segments, alignments, corpus.lengths)
     if not len(pairs):
         return Communities.none()
     links = sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    group = potts_communities(links, MIN_DENSITY)
-    sizes = np.bincount(group)
-    kept = np.argsort(-sizes, kind="stable")[: int((sizes >= MIN_MEMBERS).sum())]
-    number = np.full(len(sizes), -1, dtype=np.int32)
-    number[kept] = np.arange(len(kept))
-    community = number[group]
+    community = by_size(potts_communities(links, MIN_DENSITY), MIN_MEMBERS).astype(np.int32)
+    n_communities = int(community.max()) + 1
     ties = community[pairs]
     ties = np.unique(ties[(ties >= 0).all(axis=1) & (ties[:, 0] != ties[:, 1])], axis=0)
     inside = community >= 0
     logger.info(
         "%d segments of %d proteins, %d of them in %d communities",
-        n, len(np.unique(segments[:, 0])), int(inside.sum()), len(kept),
+        n, len(np.unique(segments[:, 0])), int(inside.sum()), n_communities,
     )  # fmt: skip
     found = np.column_stack([segments[inside], community[inside]])
     if representative is not None:
@@ -129,7 +123,7 @@ def find_communities(
     return Communities(
         found,
         np.unique(np.concatenate([ties, ties[:, ::-1]]), axis=0),
-        len(kept),
+        n_communities,
     )
 
 
