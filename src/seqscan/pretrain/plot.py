@@ -17,6 +17,7 @@ __all__ = ["plot_training"]
 
 WIDTH, HEIGHT = 300.0, 130.0
 MARGIN_LEFT, MARGIN_TOP, GAP_X, GAP_Y = 56.0, 30.0, 70.0, 62.0
+MAX_POINTS = 150
 COLORS = {"train": "#9db4c8", "held": "#c2410c"}
 PANELS = (
     ("prototype", "communities of segments, nats", ""),
@@ -104,8 +105,8 @@ def _panel(
     )
 
 
-def _averaged(points: NDArray[np.float64], limit: int = 150) -> NDArray[np.float64]:
-    """Average neighboring points (N, 2) until `limit` are left."""
-    if len(points) <= limit:
+def _averaged(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average neighboring points (N, 2) until `MAX_POINTS` are left."""
+    if len(points) <= MAX_POINTS:
         return points
-    return np.stack([block.mean(axis=0) for block in np.array_split(points, limit)])
+    return np.stack([block.mean(axis=0) for block in np.array_split(points, MAX_POINTS)])

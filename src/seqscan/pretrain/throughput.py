@@ -43,17 +43,17 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, *, size: int = 1024, s
 
 
 @torch.no_grad()
-def flops_per_residue(encoder: AbstractEncoder, *, length: int = 128, n_sequences: int = 8) -> float:
+def flops_per_residue(encoder: AbstractEncoder) -> float:
     """Count the floating-point operations of matrix products and convolutions that a residue costs, forward.
 
     Training costs three times as many. Look-ups, normalisation and the like are not counted, nor is what is
     done once for a batch of any size.
     """
     device = encoder.project.weight.device
-    codes = torch.ones(n_sequences, length, dtype=torch.int64, device=device)
+    codes = torch.ones(8, 128, dtype=torch.int64, device=device)
     counter = FlopCounterMode(display=False)
     with parametrize.cached():
         encoder(codes, codes > 0)
         with counter:
             encoder(codes, codes > 0)
-    return counter.get_total_flops() / (n_sequences * length)
+    return counter.get_total_flops() / codes.numel()

@@ -21,6 +21,11 @@ from seqscan.pretrain.pairs import PairSampler, ViewBatch, join_views
 
 __all__ = ["Prototypes", "Trainer", "community_recall", "mean_losses", "recall"]
 
+N_LOSS_BATCHES = 4
+"""On which the losses of held-out proteins are measured."""
+RECALL_RESIDUES = 256
+"""Length of a view, about, whose partner is looked for."""
+
 
 class Prototypes(nn.Module):
     """A vector for each community of segments, which views of its members are drawn to.
@@ -301,13 +306,11 @@ def _sum_gradients(encoder: AbstractEncoder) -> None:
 
 
 @torch.no_grad()
-def mean_losses(
-    encoder: AbstractEncoder, sampler: PairSampler, config: PretrainConfig, *, n_batches: int = 4
-) -> dict[str, float]:
+def mean_losses(encoder: AbstractEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
     """Return the losses on batches that are always the same, computed by this process alone."""
     dtype = fast_dtype(encoder.project.weight.device)
     rows = []
-    for number in range(n_batches):
+    for number in range(N_LOSS_BATCHES):
         length = config.crop_lengths[number % len(config.crop_lengths)]
         numbers = np.arange(max(2, min(config.batch_residues, 16_384) // (2 * length)))
         pairs = sampler.draw(numbers, length, config.homolog_fraction, (config.seed, 2, number))
@@ -330,7 +333,6 @@ def recall(
     n_pairs: int,
     homologs: bool,
     key: tuple[int, ...],
-    length: int = 256,
 ) -> float:
     """Return how often, of `n_pairs` right views, the nearest to a left view is its own partner.
 
@@ -345,10 +347,8 @@ def recall(
         Whether the two views of a pair are of two homologs or of one protein.
     key : tuple of int
         Seed of the draw.
-    length : int, residues
-        Of a view, about.
     """
-    pairs = sampler.draw(np.arange(n_pairs), length, float(homologs), key)
+    pairs = sampler.draw(np.arange(n_pairs), RECALL_RESIDUES, float(homologs), key)
     left = torch.from_numpy(embed([pair.left for pair in pairs]))
     right = torch.from_numpy(embed([pair.right for pair in pairs]))
     cosine = nn.functional.normalize(left) @ nn.functional.normalize(right).T

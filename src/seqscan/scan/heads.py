@@ -270,7 +270,6 @@ def self_label(
     seed: int,
     threshold: float = 0.99,
     n_steps: int = 100,
-    learning_rate: float = 0.005,
 ) -> tuple[HeadFit, bool]:
     """Sharpen a head on its own confident assignments; keep the result only if nothing got worse.
 
@@ -294,7 +293,7 @@ def self_label(
     target = torch.from_numpy(labels[confident])
     generator = np.random.default_rng((seed, 23))
     prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone())
-    optimizer = torch.optim.Adam([prototypes], lr=learning_rate)
+    optimizer = torch.optim.Adam([prototypes], lr=0.005)
     size = _block_rows(head)
     for _ in range(n_steps):
         rows = torch.arange(len(x))
