@@ -113,7 +113,7 @@ def measure(folder: Path, n: int, k: int, epochs: int, threads: int) -> dict[str
         done(peak_share=work / row["scan"] / matrix_peak())
     if "assign" not in row:
         start("assign")
-        found = np.concatenate([labels for _, labels in stream_labels(head, store)])
+        found = stream_labels(head, store)
         end(Stage("assign", "", "done", 0.0, 0.0))
         scores = label_scores(np.load(truth), found)
         done(ami=scores["ami"], ari=scores["ari"], used=len(np.unique(found)))

@@ -562,7 +562,7 @@ def _model(
     """Join encoder and head, and learn what is novel and what domains look like; also return a key."""
     config = job.config
     head = load_head(clustered.head)
-    labels = np.concatenate([labels for _, labels in stream_labels(head, clustered.store)])
+    labels = stream_labels(head, clustered.store)
     content = {"config": asdict(config), "n_proteins": len(job.corpus), "encoder": {"parent": weights}}
     if aligned.divided is not None:
         content["tied"] = aligned.divided.tied_clusters(labels).tolist()

@@ -105,7 +105,7 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
             k = 1 if self.n_clusters is None else k
             points = spread_points(whiten(vectors, center, projection), k, np.random.default_rng(seed))
             head = ClusterHead(points, center, projection, ScanConfig().temperature)
-            self._keep(head.ordered_by_size(vectors), vectors)
+            self._keep(head.ordered_by_size(head.labels(vectors)), vectors)
             return self
         config = ScanConfig(n_heads=self.n_heads, n_steps=self.n_steps, entropy_weight=self.entropy_weight)
         graph = vector_neighbors(vectors, sensible_n_neighbors(self.n_neighbors, n))

@@ -126,12 +126,11 @@ class ClusterHead:
         labels = np.where(best >= min_probability, first, -1).astype(np.int32)
         return Assignments(ids, labels, best, second, second_best)
 
-    def ordered_by_size(self, vectors: NDArray[np.float32]) -> ClusterHead:
-        """Drop the prototypes that no vector (N, P) points to and number the others by size."""
-        sizes = np.bincount(self.labels(vectors), minlength=self.n_clusters)
+    def ordered_by_size(self, labels: NDArray[np.integer]) -> ClusterHead:
+        """Drop the prototypes of clusters that are not among labels (N,); number the others by size."""
+        sizes = np.bincount(labels, minlength=self.n_clusters)
         order = np.argsort(-sizes, kind="stable")
-        used = order[: int((sizes > 0).sum())]
-        return replace(self, prototypes=self.prototypes[used].copy())
+        return replace(self, prototypes=self.prototypes[order[: int((sizes > 0).sum())]])
 
 
 class Whitening(NamedTuple):

@@ -72,7 +72,7 @@ def test_no_vectors(head):
 def test_sizes_order_and_unused_prototypes_go():
     vectors = np.repeat(EYE[[2, 0, 3]], [5, 9, 2], axis=0)
     head = ClusterHead(EYE, np.zeros(4, np.float32), EYE, 0.1)
-    ordered = head.ordered_by_size(vectors)
+    ordered = head.ordered_by_size(head.labels(vectors))
     assert ordered.n_clusters == 3
     np.testing.assert_array_equal(ordered.prototypes, EYE[[0, 2, 3]])
     assert np.bincount(ordered.assign(IDS[:16], vectors).labels).tolist() == [9, 5, 2]

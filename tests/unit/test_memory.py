@@ -78,7 +78,7 @@ def test_no_step_holds_what_many_clusters_say_of_all_proteins(many, step, monkey
     fit = HeadFit(head, 0.0, 0.0, 0.0, 0)
     work = {
         "assign": lambda: head.assign([""] * 4000, vectors).labels,
-        "order": lambda: head.ordered_by_size(vectors).prototypes,
+        "order": lambda: head.ordered_by_size(head.labels(vectors)).prototypes,
         "judge": lambda: np.array(held_out_scores(head, vectors, pairs).loss),
         "self-label": lambda: self_label(fit, vectors, pairs, seed=0, n_steps=2)[0].head.prototypes,
         "join": lambda: join_pieces(unit(vectors), np.arange(4000) % 2000, None, min_cosine=0.999),

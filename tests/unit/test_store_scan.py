@@ -43,7 +43,7 @@ def scan(tmp_path, truth):
             store, graph, whitening, folder, log, {"a": 1}, StreamConfig(batch_size=256), **options
         ).run(folder / "head")
         head = load_head(folder / "head")
-        return np.concatenate([labels for _, labels in stream_labels(head, store)]), log.stages
+        return stream_labels(head, store), log.stages
 
     return run
 

@@ -144,15 +144,11 @@ def test_graph_goes_on_after_a_kill(store, graph, tmp_path):
     assert not (tmp_path / "again.partial").exists()
 
 
-def labels_of(head, store):
-    return np.concatenate([labels for _, labels in stream_labels(head, store)])
-
-
 def test_finds_the_clusters(store, graph, truth):
     whitening = stream_whitening(store)
     begin = spread_prototypes(store, K, whitening, seed=0, candidates=20)
     head, held_out = stream_head(store, graph, begin, whitening, CONFIG, seed=0)
-    labels = labels_of(head, store)
+    labels = stream_labels(head, store)
     assert len(set(zip(labels.tolist(), truth.tolist(), strict=True))) <= K + 3
     assert held_out["agreement"] > 0.9
 

@@ -159,7 +159,7 @@ def discover(
     groups, temperature = beginnings[name], chosen.head.temperature
     best = fitted(groups, temperature, rest, held_out)
     sharpened, kept = self_label(best, vectors, held_out, seed=seed)
-    in_use = sharpened.head.ordered_by_size(vectors)
+    in_use = sharpened.head.ordered_by_size(sharpened.head.labels(vectors))
     if in_use.n_clusters < 2:
         raise OneCluster(n_clusters)
     notes: dict[str, Any] = {

@@ -35,7 +35,6 @@ from seqscan.scan.streaming import (
     stream_head,
     stream_labels,
     stream_means,
-    used_clusters,
 )
 from seqscan.stages import StageLog
 from seqscan.store import EmbeddingStore
@@ -194,19 +193,17 @@ class StoreScan:
             seed=self.seed, made_from=self.recipe, checkpoint=self._fine.with_suffix(".training.safetensors"),
         )  # fmt: skip
         if rank() == 0:
-            save_head(self._fine, used_clusters(fine, self.store), curve=[], notes=notes)
+            fine = fine.ordered_by_size(stream_labels(fine, self.store))
+            save_head(self._fine, fine, curve=[], notes=notes)
 
     def _join(self) -> None:
         """Write to which group each protein belongs, and the means of the groups."""
-        if self.pieces is not None:
-            labels = self.pieces
-        else:
-            fine = load_head(self._fine)
-            labels = np.concatenate([found for _, found in stream_labels(fine, self.store)])
-        groups = labels
+        groups: NDArray[np.integer] = (
+            stream_labels(load_head(self._fine), self.store) if self.pieces is None else self.pieces
+        )
         if self.pieces is None or self.n_clusters is not None:
-            smallest = smallest_part(len(labels), self.n_clusters)
-            groups = linked_groups(self.graph, labels, self.n_clusters, smallest)
+            smallest = smallest_part(len(groups), self.n_clusters)
+            groups = linked_groups(self.graph, groups, self.n_clusters, smallest)
         n_groups = int(groups.max(initial=-1)) + 1
         if n_groups < 2:
             raise OneCluster(self.n_clusters)
@@ -231,7 +228,7 @@ class StoreScan:
         )  # fmt: skip
         if rank() > 0:
             return
-        head = used_clusters(trained, self.store)
+        head = trained.ordered_by_size(stream_labels(trained, self.store))
         if self.n_clusters is not None and head.n_clusters < self.n_clusters:
             logger.warning("%d of %d clusters are in use", head.n_clusters, self.n_clusters)
         known: dict[str, Any] = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,6 @@ __all__ = [
     "stream_labels",
     "stream_means",
     "stream_whitening",
-    "used_clusters",
 ]
 
 CHUNK_LOGITS = 1 << 20
@@ -370,21 +369,12 @@ def stream_head(
     return head, _judge(head, store, held_out, training.shares.cpu())
 
 
-def stream_labels(head: ClusterHead, store: EmbeddingStore) -> Iterator[tuple[slice, NDArray[np.int32]]]:
-    """Yield the clusters of a store's proteins, some thousand at a time, with the rows they are."""
+def stream_labels(head: ClusterHead, store: EmbeddingStore) -> NDArray[np.int32]:
+    """Return the cluster of each protein of a store, (N,), read a shard at a time."""
+    labels = np.empty(len(store), dtype=np.int32)
     for part, block in store.blocks():
-        for own in head.blocks(len(block)):
-            rows = slice(part.start + own.start, part.start + own.stop)
-            yield rows, head.logits(block[own]).argmax(axis=1).astype(np.int32)
-
-
-def used_clusters(head: ClusterHead, store: EmbeddingStore) -> ClusterHead:
-    """Return a head of the clusters that have proteins of a store, largest first."""
-    sizes = np.zeros(head.n_clusters, dtype=np.int64)
-    for _, labels in stream_labels(head, store):
-        sizes += np.bincount(labels, minlength=len(sizes))
-    order = np.argsort(-sizes, kind="stable")[: int((sizes > 0).sum())]
-    return replace(head, prototypes=head.prototypes[order])
+        labels[part] = head.labels(block)
+    return labels
 
 
 def held_out_pairs(graph: NeighborGraph, seed: int) -> NDArray[np.int64]:
