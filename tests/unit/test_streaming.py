@@ -204,6 +204,16 @@ def test_proteins_without_neighbors_take_no_part(store, graph):
     sparse = NeighborGraph(indices, np.where(indices < 0, np.inf, graph.distances), "cosine")
     head, _ = stream_head(store, sparse, begin, whitening, CONFIG, seed=0)
     assert np.isfinite(head.prototypes).all()
+    sparse = NeighborGraph(*(np.where(np.arange(N)[:, None] < 300, a, gap) for a, gap in (
+        (graph.indices, -1), (graph.distances, np.inf))), "cosine")  # fmt: skip
+    steps = []
+    head, _ = stream_head(store, sparse, begin, whitening, CONFIG, seed=0, on_step=steps.append)
+    assert np.isfinite(head.prototypes).all()
+    assert not np.allclose(head.prototypes, begin, atol=0.01)
+    assert len(steps) == 2  # as many as of whole blocks
+    empty = NeighborGraph(np.full((N, 1), -1, np.int32), np.full((N, 1), np.inf, np.float32), "cosine")
+    with pytest.raises(InvalidParameter, match=r"no protein has a neighbor\. Add more proteins"):
+        stream_head(store, empty, begin, whitening, CONFIG, seed=0)
 
 
 def test_more_clusters_than_proteins(store):

@@ -308,11 +308,18 @@ def stream_head(
     held_out : dict
         `loss` (nats, entropy weight 1) and `agreement` (share) of pairs whose anchors were not trained on.
 
+    Raises
+    ------
+    InvalidParameter
+        If no protein has a neighbor.
+
     Notes
     -----
     Under `torchrun` each rank reads its own blocks, gradients and the clusters' shares are means over ranks,
     and a batch is that of all ranks together.
     """
+    if not (graph.indices[:, :1] >= 0).any():
+        raise InvalidParameter("graph", "empty", "no protein has a neighbor", remedy="Add more proteins.")
     # The digest tells other vectors of the same number, as another encoder gives them.
     digest = hashlib.sha256(initial.tobytes()).hexdigest()
     recipe = repr((len(store), initial.shape, digest, made_from, config, seed, n_ranks()))
@@ -344,13 +351,17 @@ def stream_head(
             generator = np.random.default_rng((seed, 73, epoch, block))
             near = graph.indices[rows]
             usable = np.flatnonzero((near >= 0).any(axis=1) & ~np.isin(rows, held_out[:, 0]))
-            anchors = np.resize(generator.permutation(usable), n_batches * batch)
+            anchors = generator.permutation(usable)
+            if len(usable):  # else a rank learns nothing from the block, and takes its steps with the others
+                anchors = np.resize(anchors, n_batches * batch)
             partners = _draw(near[anchors], generator.random(len(anchors)))
             # Each partner once and in order: read batch by batch, they cost as much as learning does.
             needed, rows_of = np.unique(partners, return_inverse=True)
             points, others = points_of(rows), points_of(needed)
             known = None if labels is None else torch.from_numpy(labels[rows].astype(np.int64)).to(device)
-            for own, other in torch.from_numpy(np.stack([anchors, rows_of])).to(device).split(batch, dim=1):
+            pairs = torch.from_numpy(np.stack([anchors, rows_of])).to(device)
+            for start in range(0, n_batches * batch, batch):
+                own, other = pairs[:, start : start + batch]
                 done = training.step / n_steps
                 rate = config.learning_rate * (0.05 + 0.475 * (1.0 + math.cos(math.pi * done)))
                 known_here = None if known is None else known[own]
