@@ -39,12 +39,12 @@ from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.fasta import Record, read_fasta
 from seqscan.model import Model
-from seqscan.pipeline import SEGMENT_COVERAGE, cut_records
+from seqscan.pipeline import SEGMENT_COVERAGE
 from seqscan.residues.consensus import column_pairs
 from seqscan.residues.domains import find_domains, membership
 from seqscan.residues.explain import explain
 from seqscan.residues.maps import SPREAD
-from seqscan.segments import SegmentConfig
+from seqscan.segments import SegmentConfig, cut_records
 from seqscan.stages import StageLog
 from seqscan.store import unit
 from seqscan.threads import use_threads

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seqscan.alignment import mmseqs_version, require_mmseqs
-from seqscan.alphabet import AMINO
 from seqscan.artifact import VERSION, file_checksum, write_atomically
 from seqscan.baselines import aggregate, run_baselines
 from seqscan.corpus import Corpus, write_corpus
@@ -23,7 +21,7 @@ from seqscan.discovery import DiscoveryConfig, Found, chosen_encoder, discover_c
 from seqscan.encoder import AbstractEncoder
 from seqscan.errors import InputError, InvalidParameter, OneCluster
 from seqscan.evaluate import evaluate, label_scores
-from seqscan.fasta import Record, RejectionLedger, read_fasta
+from seqscan.fasta import Record, read_fasta
 from seqscan.hierarchy import Hierarchy
 from seqscan.job import check_folder, check_not_of_another, input_checksum, kept_input
 from seqscan.memory import fitted_to_memory
@@ -45,12 +43,12 @@ from seqscan.results import (
     read_rejected,
     read_truth,
 )
-from seqscan.segments import SegmentConfig, recurring_segments
+from seqscan.segments import SegmentConfig, cut_records
 from seqscan.stages import Stage, StageLog
 from seqscan.tally import summarize, write_clusters
 from seqscan.wording import plural
 
-__all__ = ["RunConfig", "cut_records", "run"]
+__all__ = ["RunConfig", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -291,40 +289,6 @@ def _cut(job: _Job, proteins: Corpus, key: str) -> tuple[Corpus, str]:
         depends_on["context"] = job.context
     key = job.log.run("segment", depends_on, [target], cut)
     return Corpus.open(target), key
-
-
-def cut_records(
-    proteins: Corpus, config: SegmentConfig, *, context: str | Path | None = None, threads: int
-) -> Iterator[Record]:
-    """Yield the segments of whole proteins as records `protein/start-end`, 1-based and inclusive.
-
-    Proteins that are like no other have none; a warning says how many. `context` is a FASTA file of further
-    proteins to align with.
-    """
-    others: list[NDArray[np.uint8]] = []
-    if context is not None:
-        ledger = RejectionLedger()
-        known = set(proteins.ids)
-        records = read_fasta(context, rejected=ledger)
-        others = [AMINO.encode(record.sequence) for record in records if record.id not in known]
-        logger.info("%d proteins of %s to align with, %d rejected", len(others), context, len(ledger.rows))
-    parts = recurring_segments(proteins, config, context=others, threads=threads).tolist()
-    if not parts:
-        raise InputError(
-            "the input",
-            "no part of any protein recurs in another",
-            remedy="Give more proteins, or leave --segment out.",
-        )
-    n = len({row for row, _, _ in parts})
-    if n < len(proteins):
-        logger.warning(
-            "%d of %d proteins are like no other and take no part in the training; domains.tsv has them too",
-            len(proteins) - n,
-            len(proteins),
-        )
-    for row, start, end in parts:
-        text = proteins.residues(row)[start:end]
-        yield Record(f"{proteins.ids[row]}/{start + 1}-{end}", proteins.descriptions[row], text)
 
 
 def _fitted(job: _Job, n: int, encoder: AbstractEncoder) -> tuple[_Job, int]:

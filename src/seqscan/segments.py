@@ -8,18 +8,25 @@ have. No family, profile or boundary is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from seqscan.alignment import Alignments, align_all
-from seqscan.errors import InvalidParameter
+from seqscan.alphabet import AMINO
+from seqscan.corpus import Corpus
+from seqscan.errors import InputError, InvalidParameter
+from seqscan.fasta import Record, RejectionLedger, read_fasta
 
-__all__ = ["SegmentConfig", "change_points", "cut_proteins", "recurring_segments"]
+__all__ = ["SegmentConfig", "change_points", "cut_proteins", "cut_records", "recurring_segments"]
+
+logger = logging.getLogger(__name__)
 
 FEW = 2_000
 """Proteins that are cut by one process, because starting others takes longer."""
@@ -103,6 +110,54 @@ def recurring_segments(
         threads=threads,
     )
     return cut_proteins(lengths, hits, config, threads=threads)
+
+
+def cut_records(
+    proteins: Corpus, config: SegmentConfig, *, context: str | Path | None = None, threads: int
+) -> Iterator[Record]:
+    """Yield the segments of whole proteins as records `protein/start-end`, 1-based and inclusive.
+
+    Proteins that are like no other have none; a warning says how many.
+
+    Parameters
+    ----------
+    proteins : Corpus
+    config : SegmentConfig
+    context : path, optional
+        FASTA file of further proteins to align with.
+    threads : int
+
+    Raises
+    ------
+    InputError
+        If no part of any protein recurs in another.
+    MissingDependency
+        If there is no MMseqs2.
+    """
+    others: list[NDArray[np.uint8]] = []
+    if context is not None:
+        ledger = RejectionLedger()
+        known = set(proteins.ids)
+        records = read_fasta(context, rejected=ledger)
+        others = [AMINO.encode(record.sequence) for record in records if record.id not in known]
+        logger.info("%d proteins of %s to align with, %d rejected", len(others), context, len(ledger.rows))
+    parts = recurring_segments(proteins, config, context=others, threads=threads).tolist()
+    if not parts:
+        raise InputError(
+            "the input",
+            "no part of any protein recurs in another",
+            remedy="Give more proteins, or leave --segment out.",
+        )
+    n = len({row for row, _, _ in parts})
+    if n < len(proteins):
+        logger.warning(
+            "%d of %d proteins are like no other and take no part in the training; domains.tsv has them too",
+            len(proteins) - n,
+            len(proteins),
+        )
+    for row, start, end in parts:
+        text = proteins.residues(row)[start:end]
+        yield Record(f"{proteins.ids[row]}/{start + 1}-{end}", proteins.descriptions[row], text)
 
 
 def cut_proteins(

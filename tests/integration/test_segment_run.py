@@ -16,12 +16,12 @@ from seqscan.errors import InputError, InvalidParameter
 from seqscan.fasta import RejectionLedger, read_fasta
 from seqscan.knowledge.finished import find_run
 from seqscan.model import Model
-from seqscan.pipeline import RunConfig, cut_records, run
+from seqscan.pipeline import RunConfig, run
 from seqscan.residues.domains import find_domains
 from seqscan.residues.tracks import write_domains
 from seqscan.results import Scores
 from seqscan.scan import ScanConfig
-from seqscan.segments import SegmentConfig
+from seqscan.segments import SegmentConfig, cut_records
 
 pytestmark = pytest.mark.skipif(find_mmseqs() is None, reason="MMseqs2 is not installed")
 
