@@ -22,7 +22,7 @@ from torch import Tensor
 
 from seqscan.allocator import freed_memory_kept
 from seqscan.checkpoint import Checkpoint, write_checkpoint
-from seqscan.encoder import TrainableEncoder, WordEncoder, fast_dtype
+from seqscan.encoder import TrainableEncoder, WordEncoder, fast_autocast
 from seqscan.head import ClusterHead
 from seqscan.losses import scan_loss, self_label_loss
 from seqscan.neighbors import NeighborGraph
@@ -214,8 +214,7 @@ def finetune(
 
 def _begin(encoder: TrainableEncoder, head: ClusterHead, config: FinetuneConfig) -> _Training:
     """Begin to train an encoder and the prototypes of a head, in place."""
-    device = encoder.project.weight.device
-    prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone().to(device))
+    prototypes = torch.nn.Parameter(torch.from_numpy(head.prototypes).clone().to(encoder.device))
     tables = encoder.tables
     others = [p for p in encoder.parameters() if not any(p is table for table in tables)]
     optimizer = torch.optim.AdamW(
@@ -257,9 +256,6 @@ def _draw(
 
 def _pooled(encoder: TrainableEncoder, batch: TokenBatch) -> Tensor:
     """Return the vectors (B, P) of a batch, with gradients, in the fastest number format."""
-    device = encoder.project.weight.device
-    dtype = fast_dtype(device)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        return encoder.vectors(
-            torch.from_numpy(batch.codes).to(device), torch.from_numpy(batch.mask).to(device)
-        )
+    codes, mask = (torch.from_numpy(array).to(encoder.device) for array in (batch.codes, batch.mask))
+    with fast_autocast(encoder.device):
+        return encoder.vectors(codes, mask)

@@ -81,12 +81,12 @@ def test_gradients_of_two_processes_are_those_of_one_on_the_joined_batch(torchru
 PRETRAIN = """
 import sys
 import torch
-import seqscan.pretrain.trainer
+import seqscan.encoder.abstract
 from seqscan.corpus import Corpus
 from seqscan.encoder import ConvEncoderConfig
 from seqscan.pretrain import PretrainConfig, pretrain
 # Where the processor has bfloat16 the shape of a batch decides how its products are rounded.
-seqscan.pretrain.trainer.fast_dtype = lambda device: torch.float32
+seqscan.encoder.abstract.fast_dtype = lambda device: torch.float32
 config = PretrainConfig(max_steps=12, n_homolog_proteins=0, batch_residues=1056, crop_lengths=(32,),
                         warmup_steps=2, learning_rate=1e-2, validation_fraction=0.1,
                         mask_fraction=0.1, masked_weight=0.25, contrastive_weight=1.0)

@@ -386,7 +386,7 @@ def test_views_are_parts_of_their_proteins(corpus):
 
 def test_parts_of_a_batch_give_the_gradients_of_the_whole(corpus, tmp_path, monkeypatch):
     # Where the processor has bfloat16 the shape of a batch decides how its products are rounded.
-    monkeypatch.setattr("seqscan.pretrain.trainer.fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("seqscan.encoder.abstract.fast_dtype", lambda device: torch.float32)
     train(corpus, tmp_path / "whole", 6)
     train(corpus, tmp_path / "parts", 6, accumulate=3)
     for whole, parts in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "parts"), strict=True):

@@ -4,7 +4,7 @@ The package's own networks are `WordEncoder`, the default, and `ConvEncoder`; `L
 or ProtT5 through `transformers`. All are an `AbstractEncoder`, and `load_encoder` gives any by name.
 """
 
-from seqscan.encoder.abstract import AbstractEncoder, EncoderOutput, fast_dtype
+from seqscan.encoder.abstract import AbstractEncoder, EncoderOutput, fast_autocast, fast_dtype
 from seqscan.encoder.conv import ConvEncoder, ConvEncoderConfig
 from seqscan.encoder.files import (
     TrainableEncoder,
@@ -26,6 +26,7 @@ __all__ = [
     "WordEncoder",
     "WordEncoderConfig",
     "encoder_path",
+    "fast_autocast",
     "fast_dtype",
     "load_encoder",
     "load_trainable_encoder",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from seqscan.tokens import token_batches
 
-__all__ = ["WINDOW", "AbstractEncoder", "EncoderOutput", "ResidueTerms", "fast_dtype"]
+__all__ = ["WINDOW", "AbstractEncoder", "EncoderOutput", "ResidueTerms", "fast_autocast", "fast_dtype"]
 
 TABLE_ROWS = 1000
 """An embedding with more rows than this is a table, each row of which is seen rarely."""
@@ -101,6 +101,11 @@ class AbstractEncoder(nn.Module, ABC):
         """
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.project.weight.device
+
+    @property
     def window(self) -> int:
         """Residues of a longer protein that are encoded at a time, without the margins."""
         return WINDOW
@@ -169,9 +174,8 @@ class AbstractEncoder(nn.Module, ABC):
         A protein longer than `window` is encoded in windows with a margin on either side as wide as the
         network can see, and the margins are dropped: the result is that of the whole protein.
         """
-        dtype = fast_dtype(self.project.weight.device)
         for rows, codes, mask in self._batches(sequences, max_residues):
-            windows = list(self._each_window(codes, mask, dtype))
+            windows = list(self._each_window(codes, mask))
             residues, log_weights = (torch.cat(parts, dim=1) for parts in zip(*windows, strict=True))
             yield rows, self.pool(residues, log_weights, mask), mask
 
@@ -179,25 +183,22 @@ class AbstractEncoder(nn.Module, ABC):
         self, sequences: Sequence[NDArray[np.uint8]], max_residues: int
     ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
         """Yield rows (B,), codes (B, L) and mask (B, L), on the device of the network."""
-        device = self.project.weight.device
         self.eval()
         for batch in token_batches(sequences, max_residues=max_residues):
             yield (
                 batch.rows,
-                torch.from_numpy(batch.codes).to(device),
-                torch.from_numpy(batch.mask).to(device),
+                torch.from_numpy(batch.codes).to(self.device),
+                torch.from_numpy(batch.mask).to(self.device),
             )
 
-    def _each_window(
-        self, codes: Tensor, mask: Tensor, dtype: torch.dtype
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _each_window(self, codes: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield residue vectors and logarithms of weights of consecutive windows, each (B, <= window, D)."""
         for start in range(0, max(1, codes.shape[1]), self.window):
             left = max(0, start - self.margin)
             seen = slice(left, start + self.window + self.margin)
             kept = slice(start - left, start - left + self.window)
             # Not around the loop: what the caller computes between two windows must keep its precision.
-            with torch.autocast(codes.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            with fast_autocast(codes.device):
                 h, w = self.residue_vectors(codes[:, seen], mask[:, seen])
             yield h[:, kept], w[:, kept]
 
@@ -212,9 +213,8 @@ class AbstractEncoder(nn.Module, ABC):
         vectors = np.empty((len(sequences), self.n_dimensions), dtype=np.float32)
         lengths = np.array([len(codes) for codes in sequences])
         short = np.flatnonzero(lengths <= self.window)
-        dtype = fast_dtype(self.project.weight.device)
         for rows, codes, mask in self._batches([sequences[int(i)] for i in short], max_residues):
-            with torch.autocast(codes.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            with fast_autocast(codes.device):
                 vectors[short[rows]] = self.vectors(codes, mask).float().cpu().numpy()
         for row in np.flatnonzero(lengths > self.window).tolist():
             _, mean = self._long_mean(sequences[row])
@@ -279,12 +279,11 @@ class AbstractEncoder(nn.Module, ABC):
         ------
         ResidueTerms
         """
-        device = self.project.weight.device
-        directions, reference = directions.to(device), reference.to(device)
+        directions, reference = directions.to(self.device), reference.to(self.device)
         for rows, pooled, pieces in self.encode_pieces(sequences, max_residues=max_residues):
             vectors = pooled.float().cpu().numpy()
             chosen = choose(vectors)
-            toward = directions[torch.from_numpy(chosen).to(device)].transpose(1, 2)
+            toward = directions[torch.from_numpy(chosen).to(self.device)].transpose(1, 2)
             terms = [
                 ((weights * (residues.float() - reference)) @ toward).cpu().numpy()
                 for residues, weights in pieces
@@ -325,10 +324,9 @@ class AbstractEncoder(nn.Module, ABC):
             yield from zip(rows.tolist(), cells, strict=True)
 
     def _long_windows(self, codes: NDArray[np.uint8]) -> Iterator[tuple[Tensor, Tensor]]:
-        device = self.project.weight.device
-        whole = torch.from_numpy(codes.astype(np.int64)).to(device)[None]
+        whole = torch.from_numpy(codes.astype(np.int64)).to(self.device)[None]
         self.eval()
-        return self._each_window(whole, torch.ones_like(whole, dtype=torch.bool), fast_dtype(device))
+        return self._each_window(whole, torch.ones_like(whole, dtype=torch.bool))
 
     @torch.inference_mode()
     def _long_pieces(self, codes: NDArray[np.uint8], normalizer: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -337,7 +335,7 @@ class AbstractEncoder(nn.Module, ABC):
 
     def _long_mean(self, codes: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Return the logarithm (D,) of the sum of weights and the weighted mean (D,) of one protein."""
-        highest = torch.full((self.project.in_features,), -torch.inf, device=self.project.weight.device)
+        highest = torch.full((self.project.in_features,), -torch.inf, device=self.device)
         total = torch.zeros_like(highest)
         weighted = torch.zeros_like(highest)
         for residues, log_weights in self._long_windows(codes):
@@ -369,3 +367,9 @@ def fast_dtype(device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return torch.bfloat16 if device.type == "cpu" and supported else torch.float32
+
+
+def fast_autocast(device: torch.device) -> torch.autocast:
+    """Return the context in which matrix products are computed in `fast_dtype`."""
+    dtype = fast_dtype(device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

@@ -28,6 +28,7 @@ from seqscan.encoder import (
     WordEncoder,
     WordEncoderConfig,
     encoder_path,
+    fast_dtype,
     load_trainable_encoder,
     save_encoder,
 )
@@ -252,7 +253,7 @@ def _train(
 def _least_seconds_per_residue(trainer: Trainer) -> float:
     """Return how long a residue takes if all processes do nothing but multiply matrices at their fastest."""
     encoder = trainer.encoder
-    speed = matrix_peak(encoder.project.weight.device, trainer.dtype)
+    speed = matrix_peak(encoder.device, fast_dtype(encoder.device))
     # A step is a forward and a backward pass, and the first of two forward passes where the batch is cut.
     flops = flops_per_residue(encoder) * (3 if trainer.config.accumulate == 1 else 4)
     return flops / (speed * n_ranks())

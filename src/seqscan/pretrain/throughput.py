@@ -49,8 +49,7 @@ def flops_per_residue(encoder: AbstractEncoder) -> float:
     Training costs three times as many. Look-ups, normalisation and the like are not counted, nor is what is
     done once for a batch of any size.
     """
-    device = encoder.project.weight.device
-    codes = torch.ones(8, 128, dtype=torch.int64, device=device)
+    codes = torch.ones(8, 128, dtype=torch.int64, device=encoder.device)
     counter = FlopCounterMode(display=False)
     with parametrize.cached():
         encoder(codes, codes > 0)

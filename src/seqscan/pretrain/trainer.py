@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from seqscan.distributed import n_ranks, rank, sum_over_ranks
-from seqscan.encoder import AbstractEncoder, fast_dtype
+from seqscan.encoder import AbstractEncoder, fast_autocast
 from seqscan.losses import contrastive_loss, masked_residue_loss, prototype_loss
 from seqscan.pretrain.communities import Communities
 from seqscan.pretrain.config import PretrainConfig, TrainerState, learning_rate, progress
@@ -128,9 +128,8 @@ class Trainer:
         self.prototypes: Prototypes | None = None
         if sampler.community_fraction and config.prototype_weight:
             self.prototypes = Prototypes(sampler.communities, encoder.n_dimensions)
-            self.prototypes.to(encoder.project.weight.device)
+            self.prototypes.to(encoder.device)
         self.optimizer = _optimizer(encoder, self.prototypes, config)
-        self.dtype = fast_dtype(encoder.project.weight.device)
         self._clock = clock
 
     @property
@@ -157,7 +156,7 @@ class Trainer:
             n = len(self.prototypes.weight)
             chance = np.random.default_rng((config.seed, 7, state.step))
             others = chance.integers(n, size=config.n_negatives) if n > config.n_negatives else np.arange(n)
-        row = _backward(self.encoder, self.prototypes, others, parts, n_pairs, config, self.dtype)
+        row = _backward(self.encoder, self.prototypes, others, parts, n_pairs, config)
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -211,13 +210,11 @@ def _optimizer(
     return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), fused=True)
 
 
-def _forward(
-    encoder: AbstractEncoder, part: ViewBatch, config: PretrainConfig, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def _forward(encoder: AbstractEncoder, part: ViewBatch, config: PretrainConfig) -> tuple[Tensor, Tensor]:
     """Return the vectors of the views (B, P), and the guesses of the hidden residues (M, R) if they count."""
-    device = encoder.project.weight.device
-    codes, mask, hidden = (torch.from_numpy(a).to(device) for a in (part.masked, part.mask, part.hidden))
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+    views = (part.masked, part.mask, part.hidden)
+    codes, mask, hidden = (torch.from_numpy(array).to(encoder.device) for array in views)
+    with fast_autocast(encoder.device):
         if config.masked_weight == 0.0:
             return encoder.vectors(codes, mask), codes.new_zeros((0, 1), dtype=torch.float32)
         output = encoder(codes, mask)
@@ -231,7 +228,6 @@ def _backward(
     parts: Sequence[ViewBatch],
     n_pairs: int,
     config: PretrainConfig,
-    dtype: torch.dtype,
 ) -> dict[str, float]:
     """Leave the gradients of the whole batch's loss in the encoder, and return its terms.
 
@@ -239,9 +235,9 @@ def _backward(
     first, the loss's gradient with respect to each is taken, and each part pulls on its own vectors: exactly
     the gradients of one process with the whole batch in one part (Gao et al., arXiv 2101.06983).
     """
-    device = encoder.project.weight.device
+    device = encoder.device
     with torch.set_grad_enabled(len(parts) == 1):
-        outputs = [_forward(encoder, part, config, dtype) for part in parts]
+        outputs = [_forward(encoder, part, config) for part in parts]
     vectors = torch.zeros(2 * n_pairs, encoder.n_dimensions, device=device)
     for part, (own, _) in zip(parts, outputs, strict=True):
         vectors[torch.from_numpy(part.rows).to(device)] = own.detach().float()
@@ -274,7 +270,7 @@ def _backward(
     n_hidden, n_residues = (float(count) for count in counts)
     guessed = torch.zeros((), device=device)
     for number, part in enumerate(parts):
-        own, guesses = outputs[number] if len(parts) == 1 else _forward(encoder, part, config, dtype)
+        own, guesses = outputs[number] if len(parts) == 1 else _forward(encoder, part, config)
         pull = pulls[torch.from_numpy(part.rows).to(device)].to(own.dtype)
         if config.masked_weight == 0.0:
             own.backward(pull)
@@ -308,14 +304,13 @@ def _sum_gradients(encoder: AbstractEncoder) -> None:
 @torch.no_grad()
 def mean_losses(encoder: AbstractEncoder, sampler: PairSampler, config: PretrainConfig) -> dict[str, float]:
     """Return the losses on batches that are always the same, computed by this process alone."""
-    dtype = fast_dtype(encoder.project.weight.device)
     rows = []
     for number in range(N_LOSS_BATCHES):
         length = config.crop_lengths[number % len(config.crop_lengths)]
         numbers = np.arange(max(2, min(config.batch_residues, 16_384) // (2 * length)))
         pairs = sampler.draw(numbers, length, config.homolog_fraction, (config.seed, 2, number))
         part = join_views(pairs, numbers, len(pairs), config.mask_fraction)
-        vectors, guesses = _forward(encoder, part, config, dtype)
+        vectors, guesses = _forward(encoder, part, config)
         groups = torch.from_numpy(part.groups[: len(pairs)]).to(vectors.device)
         contrast = contrastive_loss(*vectors.chunk(2), temperature=config.temperature, groups=groups)
         row = {"contrastive": float(contrast) - math.log(2 * len(pairs) - 1)}
