@@ -27,6 +27,7 @@ __all__ = [
     "by_size",
     "communities",
     "connected_parts",
+    "effective_number",
     "find_pieces",
     "needed_strength",
     "pieces_suffice",
@@ -46,8 +47,8 @@ N_SAMPLED = 50
 MIN_SHARE = 0.1
 """Two communities are tied if this share of each is found from the other."""
 
-STRENGTH_PER_DECADE = 0.29
-"""How much stronger ties must be to join, for ten times as many families; among ten, any joins."""
+STRENGTH_PER_DECADE = 0.25
+"""How much stronger ties must be in the mean, for ten times as many families; among ten, any join."""
 
 MAX_STRENGTH = 0.6
 """No ties must be stronger than this: of more families nothing is known."""
@@ -55,10 +56,10 @@ MAX_STRENGTH = 0.6
 N_BRIDGES = 20
 """Neighbors that profiles add to a protein."""
 
-LINKS_SUFFICE = 0.3
-"""Up to this needed strength, among about a hundred families of one size, a link joins."""
+LINKS_SUFFICE = 100
+"""Among so many families, by `effective_number`, or fewer, a link joins."""
 
-LINKS_SUFFICE_FOR_A_NUMBER = 0.1
+LINKS_SUFFICE_FOR_A_NUMBER = 20
 """The same where a number of clusters is given, whatever vectors say."""
 
 NEARER_THAN = 0.9
@@ -138,15 +139,15 @@ class Pieces:
         spoil large ones.
         """
         smallest = smallest_part(len(self.communities), n_clusters)
-        needed = needed_strength(self.communities)
+        n_families = effective_number(self.communities)
         if n_clusters is None:
-            few = needed <= LINKS_SUFFICE
+            few = n_families <= LINKS_SUFFICE
             return by_size(self.linked(means_of) if few else self.groups, smallest)
-        if needed <= LINKS_SUFFICE_FOR_A_NUMBER:
+        if n_families <= LINKS_SUFFICE_FOR_A_NUMBER:
             pieces = by_size(connected_parts(self.graph), smallest)
             if pieces.max() + 1 >= n_clusters:
                 return pieces
-        strength = self._joins[1]
+        needed, strength = needed_strength(self.communities), self._joins[1]
         for cut in (needed, *np.unique(strength[strength > needed])):
             groups = self.joined(cut)
             if (np.bincount(groups) > 1).sum() >= n_clusters:
@@ -246,8 +247,24 @@ def find_pieces(
     return replace(found, graph=combine(aligned, bridges))
 
 
+def effective_number(dense: NDArray[np.int64]) -> float:
+    """Return how many communities of one size would hold as large a share of all pairs as those of (N,).
+
+    Notes
+    -----
+    Hill number of order 2 (M. O. Hill, Ecology 54:427, 1973): the inverse of Simpson's index.
+
+    Examples
+    --------
+    >>> round(effective_number(np.array([0, 0, 1, 1])), 2), round(effective_number(np.array([0, 0, 0, 1])), 2)
+    (2.0, 1.6)
+    """
+    shares = np.bincount(dense) / len(dense)
+    return float(1.0 / (shares @ shares))
+
+
 def needed_strength(dense: NDArray[np.int64]) -> float:
-    """Return how strong a tie must be to join communities (N,).
+    """Return how strong ties must be, in the mean, to join groups of communities (N,).
 
     That two proteins drawn at random are of two families of one clan is about as likely however many
     families there are; that they are of one family is the less likely the more there are. So among many
@@ -263,10 +280,10 @@ def needed_strength(dense: NDArray[np.int64]) -> float:
     --------
     >>> ten, thousand = np.repeat(np.arange(10), 100), np.arange(1000)
     >>> round(needed_strength(ten), 2), round(needed_strength(thousand), 2)
-    (0.0, 0.58)
+    (0.0, 0.5)
     """
-    sizes = np.bincount(dense) / len(dense)
-    return float(np.clip(STRENGTH_PER_DECADE * np.log10(0.1 / (sizes @ sizes)), 0.0, MAX_STRENGTH))
+    decades = np.log10(effective_number(dense) / 10)
+    return float(np.clip(STRENGTH_PER_DECADE * decades, 0.0, MAX_STRENGTH))
 
 
 def communities(graph: NeighborGraph, *, share: float = LINKED_SHARE) -> NDArray[np.int64]:
