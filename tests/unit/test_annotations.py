@@ -48,6 +48,24 @@ LAYOUTS = {
 }
 
 
+def test_a_root_says_that_nothing_is_known(tmp_path, ontology):
+    path = tmp_path / "a.tsv"
+    path.write_text("P1\tGO:3\nP2\tGO:1\n")
+    found = read_annotations(path, ontology)
+    assert found.proteins == ["P1"]
+    assert found.counts["root"] == 1
+    assert "1 with a root of the ontology" in found.problems()[-1]
+    path.write_text("P2\tGO:1\n")
+    with pytest.raises(InputError, match="1 that nothing is known"):
+        read_annotations(path, ontology)
+
+
+def test_without_a_hierarchy_no_term_is_a_root(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("P1\tEC:1\n")
+    assert read_annotations(path, Ontology.of([Term("EC:1"), Term("EC:2")])).proteins == ["P1"]
+
+
 @pytest.mark.parametrize("text", LAYOUTS.values(), ids=LAYOUTS)
 def test_layouts(tmp_path, ontology, text):
     path = tmp_path / "a.tsv"
@@ -109,10 +127,11 @@ def test_isoforms_and_versions_match_the_plain_accession_and_say_so(tmp_path, on
 
 def test_the_nearest_id_wins(tmp_path, ontology):
     path = tmp_path / "a.tsv"
-    path.write_text("P12345\tGO:3\nP12345-2\tGO:2\nsp|P12345|X_HUMAN\tGO:1\n")
+    path.write_text("P12345\tGO:3\nP12345-2\tGO:2\nsp|P12345|X_HUMAN\tGO:4\n")
+    ontology = Ontology.of([*ontology.terms, Term("GO:4", "tip", parents=(("is_a", "GO:3"),))])
     ids = ["P12345", "P12345-2", "sp|P12345|X_HUMAN", "tr|P12345|OLD", "tr|P12345-2|OLD", "P12345-3"]
     matched = read_annotations(path, ontology).match(ids)
-    assert matched.propagated.toarray().sum(axis=1).tolist() == [3, 2, 1, 3, 2, 3]
+    assert matched.propagated.toarray().sum(axis=1).tolist() == [3, 2, 4, 3, 2, 3]
     assert (matched.n_exact, matched.n_by_accession, matched.n_by_plain) == (3, 2, 1)
     assert (
         "5 of them share the entry of another one (such as P12345 and tr|P12345|OLD and P12345-3: P12345; "

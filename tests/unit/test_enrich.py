@@ -90,6 +90,14 @@ def test_p_below_the_smallest_number_is_not_zero(ontology):
     assert found.p.max() < 1e-300
 
 
+def test_roots_are_not_tested(ontology):
+    # All that is annotated carries the root, which would be enriched beside proteins that are not.
+    labels = np.repeat([0, 1], 20)
+    found = enrich(labels, annotated(ontology, ["T:2"] * 20 + [""] * 20), ontology, background="all")
+    assert [ontology.terms[t].id for t in found.terms] == ["T:2"]
+    assert found.n_tests == 1
+
+
 def test_nothing_to_test(ontology):
     with pytest.raises(InputError, match="no protein is in a cluster"):
         enrich(np.array([-1, 0]), annotated(ontology, ["T:2", ""]), ontology)

@@ -155,6 +155,7 @@ class Annotations:
             "unknown": "with an id that the ontology does not know, left out",
             "negated": "that say NOT, kept apart",
             "no_data": "without knowledge (evidence ND), left out",
+            "root": "with a root of the ontology, which says no more than that nothing is known, left out",
             "improbable": f"with a probability below {MIN_PROBABILITY}, left out",
             "empty": "without a term (empty cells), left out",
         }
@@ -267,6 +268,7 @@ def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
     row_of: dict[str, int] = {}
     holding: list[tuple[int, int]] = []
     denied: list[tuple[int, int]] = []
+    roots = ontology.roots
 
     def note(kind: str, term: str) -> None:
         counts[kind] += 1
@@ -288,6 +290,9 @@ def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
             continue
         if term in ontology.replaced:
             note("replaced", term)
+        if roots[column]:
+            counts["root"] += 1
+            continue
         pair = row_of.setdefault(protein, len(row_of)), column
         if status == "negated":
             counts["negated"] += 1
@@ -314,7 +319,8 @@ def _nothing_holds(path: str, counts: Counter[str], examples: dict[str, list[str
         return InputError(
             path,
             f"has no annotation that holds: of {counts['pairs']}, {counts['negated']} say NOT, "
-            f"{counts['no_data']} that nothing is known, {counts['improbable']} are improbable",
+            f"{counts['no_data'] + counts['root']} that nothing is known, "
+            f"{counts['improbable']} are improbable",
         )
     return InputError(
         path,

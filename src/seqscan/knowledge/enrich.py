@@ -101,7 +101,7 @@ def enrich(
     background: str = "annotated",
     max_q: float = 0.05,
 ) -> Enrichment:
-    """Test every cluster against every term that a member of it carries.
+    """Test every cluster against every term that a member of it carries, but for the roots.
 
     Parameters
     ----------
@@ -127,6 +127,10 @@ def enrich(
         )
     if annotated.shape != (len(labels), len(ontology)):
         raise ShapeMismatch(f"annotations {annotated.shape} do not fit {len(labels)} proteins.")
+    # A root is carried by all that is annotated below it.
+    tested = sparse.diags_array((~ontology.roots).astype(np.int32), dtype=np.int32)
+    annotated = (annotated.astype(np.int32) @ tested).tocsr()
+    annotated.eliminate_zeros()
     used = np.asarray(labels) >= 0
     if background == "annotated":
         used &= np.diff(annotated.indptr) > 0
@@ -138,7 +142,7 @@ def enrich(
             remedy="Give assignments and annotations that have proteins in common.",
         )
     numbers, cluster_of = np.unique(np.asarray(labels)[used], return_inverse=True)
-    carries = annotated[np.flatnonzero(used)].astype(np.int32)
+    carries = annotated[np.flatnonzero(used)]
     n = int(used.sum())
     membership = sparse.csr_array((np.ones(n, np.int32), (cluster_of, np.arange(n))), shape=(len(numbers), n))
     table = (membership @ carries).tocoo()

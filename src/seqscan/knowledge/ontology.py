@@ -206,8 +206,15 @@ class Ontology:
 
     @cached_property
     def roots(self) -> NDArray[np.bool_]:
-        """Which terms have no ancestor, (T,)."""
-        return np.asarray(self.ancestors.sum(axis=1)).ravel() == 1
+        """Which terms have others below and none above them, (T,); a term that stands alone is none.
+
+        Examples
+        --------
+        >>> links = [Term("T:1"), Term("T:2", parents=(("is_a", "T:1"),)), Term("T:3")]
+        >>> Ontology.of(links).roots.tolist()
+        [True, False, False]
+        """
+        return (self.ancestors.sum(axis=1) == 1) & (self.ancestors.sum(axis=0) > 1)
 
     @cached_property
     def depths(self) -> NDArray[np.int64]:
