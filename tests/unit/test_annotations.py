@@ -31,6 +31,9 @@ LAYOUTS = {
     "GPAD 2.0": "!gpad-version: 2.0\n"
     "UniProtKB:P1\t\tRO:0002327\tGO:3\tR:1\tECO:1\t\t\t2014-01-01\tU\t\t\n"
     "UniProtKB:P2\t\tRO:0002327\tGO:2\tR:1\tECO:1\t\t\t2014-01-01\tU\t\t\n",
+    "GPAD 2.0, no space in its head": "!gpad-version:2.0\n"
+    "UniProtKB:P1\t\tRO:0002327\tGO:3\tR:1\tECO:1\t\t\t2014-01-01\tU\t\t\n"
+    "UniProtKB:P2\t\tRO:0002327\tGO:2\tR:1\tECO:1\t\t\t2014-01-01\tU\t\t\n",
     "two columns": "P1\tGO:3\nP2\tGO:2\n",
     "two columns with a header": "id\tterm\nP1\tGO:3\nP2\tGO:2\n",
     "many terms in a cell": "protein\taspect\tterms\nP1\tF\tGO:3,GO:2\nP2\tF\tGO:2\n",

@@ -130,3 +130,20 @@ def test_files_that_are_no_ontology(tmp_path, content, said):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         Ontology.read(tmp_path / "none.obo")
+
+
+def test_replacements_are_followed_to_a_term_in_use(tmp_path):
+    path = tmp_path / "a.obo"
+    obsolete = "".join(
+        f"[Term]\nid: T:{old}\nname: old\nis_obsolete: true\nreplaced_by: T:{new}\n\n"
+        for old, new in ((3, 4), (4, 5), (5, 2), (6, 7), (7, 6))
+    )
+    # T:1 is in use, whatever T:2 says.
+    path.write_text(
+        "format-version: 1.4\n\n[Term]\nid: T:1\nname: a\n\n"
+        f"[Term]\nid: T:2\nname: b\nalt_id: T:1\nalt_id: T:8\n\n{obsolete}"
+    )
+    found = Ontology.read(path)
+    assert found.replaced == dict.fromkeys(["T:3", "T:4", "T:5", "T:8"], "T:2")
+    assert found.obsolete == {"T:6", "T:7"}
+    assert found.row("T:1") == 0

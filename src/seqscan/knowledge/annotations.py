@@ -32,6 +32,7 @@ MIN_PROBABILITY = 0.5
 
 _TERM = re.compile(r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9_.]+$")
 _NAMED = re.compile(r"\[([A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9_.]+)\]")
+_VERSION = re.compile(r"!\s*(gaf|gpad?)-version\s*:\s*(\d)", re.IGNORECASE)
 _N_EXAMPLES = 3
 _REMEDY = (
     "Give GAF, GPAD or a table with a protein and its terms in each row, for instance P12345<tab>GO:0005524."
@@ -343,9 +344,9 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
     layout = ""
     for number, line in lines:
         if line.startswith("!"):
-            name = line.lstrip("!").strip().lower()
-            if name.startswith(("gaf-version", "gpa-version", "gpad-version")):
-                layout = "gaf" if name.startswith("gaf") else "gpad2" if ": 2" in name else "gpad"
+            stated = _VERSION.match(line)
+            if stated:
+                layout = "gaf" if stated[1] == "gaf" else "gpad2" if stated[2] == "2" else "gpad"
         elif line.strip():
             layout = layout or _layout(line)
             yield from (

@@ -167,11 +167,11 @@ class Ontology:
                 )
             )
         used = {term.id for term in terms}
-        # A replacement may itself have been merged; one step further is as far as ontologies go.
-        for id, targets in obsolete.items():
-            known = [replaced.get(target, target) for target in targets]
-            if len(known) == 1 and known[0] in used:
-                replaced[id] = known[0]
+        # A replacement may have been merged, or replaced, itself. An id in use means what it says.
+        successors = {old: new for old, new in replaced.items() if old not in used}
+        successors |= {id: targets[0] for id, targets in obsolete.items() if len(targets) == 1}
+        replaced = {id: _followed(id, successors) for id in successors}
+        replaced = {old: new for old, new in replaced.items() if new in used}
         version = next((str(c.raw_value()) for c in document.header if c.raw_tag() == "data-version"), "")
         return cls.of(
             terms,
@@ -255,6 +255,15 @@ class Ontology:
 
 def _first(clauses: dict[str, list[Any]], tag: str) -> str:
     return str(clauses[tag][0].raw_value()) if tag in clauses else ""
+
+
+def _followed(id: str, successors: dict[str, str]) -> str:
+    """Return the last of the ids that follow on one another, or where they turn in a circle."""
+    seen = {id}
+    while (following := successors.get(id)) is not None and following not in seen:
+        id = following
+        seen.add(id)
+    return id
 
 
 def _relation(typedef: object) -> str:
