@@ -6,7 +6,18 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-__all__ = ["Found", "Names", "accession", "is_uniprot", "of_one_record", "plain_accession"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Found",
+    "Names",
+    "accession",
+    "is_uniprot",
+    "of_one_record",
+    "plain_accession",
+    "whole_proteins",
+]
 
 # https://www.uniprot.org/help/accession_numbers
 _UNIPROT = r"(?:[OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d(?:[A-Z][A-Z0-9]{2}\d){1,2})"
@@ -54,6 +65,20 @@ def plain_accession(id: str) -> str:
     found = accession(id)
     shorter = _ISOFORM.fullmatch(found) or _VERSION.fullmatch(found)
     return shorter.group(1) if shorter else found
+
+
+def whole_proteins(ids: Iterable[str]) -> NDArray[np.int64]:
+    """Number the proteins that ids are of, (N,): parts of one, by ranges of its residues, share its number.
+
+    What is annotated is the protein, so its parts are no witnesses for each other.
+
+    Examples
+    --------
+    >>> whole_proteins(["P12345/5-90", "Q00002", "P12345/95-180", "P12345-2/5-90"]).tolist()
+    [0, 1, 0, 2]
+    """
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(_RANGE.sub("", id), len(number)) for id in ids], dtype=np.int64)
 
 
 def is_uniprot(accession: str) -> bool:

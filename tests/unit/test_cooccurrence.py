@@ -43,7 +43,7 @@ def test_specific_drops_what_is_implied(ontology):
 def test_shares_leave_the_protein_out(ontology):
     rows = [["x:00", "y:00"], ["x:00", "y:00"], ["x:00", "y:11"], ["x:00", "x:01", "y:11"], ["x:11", "y:00"]]
     direct = table(ontology, rows)
-    cooccurrence = Cooccurrence(propagate(direct, ontology), ontology)
+    cooccurrence = Cooccurrence(propagate(direct, ontology), ontology, np.arange(direct.shape[0]))
     held = table(ontology, [["x:00"], ["x:00"], [], ["x:01", "x:00"]])
     terms = np.array([ontology.row("y:00"), ontology.row("y:11"), ontology.row("y:00"), ontology.row("y:11")])
     place = np.array([0, 1, 2, 3])

@@ -8,6 +8,7 @@ from seqscan.errors import InputError
 from seqscan.knowledge.annotate import annotate
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.audit import Audit, audit, corrupted, term_verdicts
+from seqscan.knowledge.cooccurrence import Cooccurrence
 from seqscan.knowledge.ontology import Ontology, Term
 from seqscan.knowledge.support import FEATURES, Surroundings, nearest
 from seqscan.knowledge.weights import apply_true_path_rule
@@ -81,6 +82,34 @@ def test_a_protein_does_not_speak_for_itself(world, ontology):
     assert families == pytest.approx(19 / 20)
     carriers, members = evidence.share_of_cluster(rows, place, terms)
     assert (carriers.tolist(), members.tolist()) == ([0, 19], [19, 19])
+
+
+def test_parts_of_a_protein_do_not_speak_for_each_other(ontology):
+    ids = ["A/1-50", "A/60-90", "B/1-50", "C", "A"]
+    wrong, right = ontology.row("T:23"), ontology.row("T:00")
+    direct = sparse.lil_array((5, len(ontology)), dtype=bool)
+    direct[[0, 1, 4], wrong] = True
+    direct[[2, 3], right] = True
+    similar = sparse.csr_array(np.full((5, 5), 0.9, np.float32) - 0.9 * np.eye(5, dtype=np.float32))
+    surroundings = Surroundings(ids, np.zeros(5, np.int32), np.ones(5, np.float32), similar, similar)
+    propagated = propagate(direct.tocsr(), ontology)
+    evidence = surroundings.evidence(propagated)
+    rows, place, terms = np.array([0, 2]), np.array([0, 0, 1]), np.array([wrong, right, wrong])
+    features = evidence.features(rows, place, terms)
+    for name in ("neighbors", "nearest", "cluster", "alignments", "best_alignment"):
+        of_itself, of_others, of_another = features[:, FEATURES.index(name)]
+        assert of_itself == 0 < min(of_others, of_another)
+    carriers, members = evidence.share_of_cluster(rows, place, terms)
+    assert (carriers.tolist(), members.tolist()) == ([0, 2, 3], [2, 2, 4])
+    assert evidence.witnesses(0, wrong) == []
+    assert [id for id, _ in evidence.witnesses(2, wrong)] == ["A/1-50", "A/60-90", "A"]
+    # What goes with a term is learnt from other proteins too.
+    direct[[0, 1, 4], ontology.row("T:12")] = True
+    propagated = propagate(direct.tocsr(), ontology)
+    held = sparse.csr_array(([True], ([0], [wrong])), shape=(1, len(ontology)))
+    together = Cooccurrence(propagated, ontology, surroundings.proteins)
+    best = together.features(np.array([0]), held, np.array([0]), np.array([ontology.row("T:12")]))[0, 0]
+    assert best == 0
 
 
 def test_hidden_annotations_are_found_and_follow_the_hierarchy(world, ontology):

@@ -126,7 +126,7 @@ def annotate(
     """
     propagated = propagate(direct, ontology)
     evidence = around.evidence(propagated)
-    cooccurrence = Cooccurrence(propagated, ontology)
+    cooccurrence = Cooccurrence(propagated, ontology, around.proteins)
     learnt, left_out = [], []
     for aspect in range(len(ontology.namespaces)):
         columns = ((ontology.aspects == aspect) & ~ontology.roots).astype(np.float32)

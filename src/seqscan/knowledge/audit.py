@@ -155,7 +155,7 @@ def audit(around: Surroundings, direct: Any, ontology: Ontology, *, seed: int = 
     )
     evidence = around.evidence(propagate(direct, ontology))
     signs, instead, instead_support = _signs(evidence, direct, ontology, rows, terms)
-    half = generator.random(len(around.ids)) < 0.5
+    half = (generator.random(int(around.proteins.max(initial=-1)) + 1) < 0.5)[around.proteins]
     # Where too little was swapped to learn from, the neighbors' votes against it.
     suspicion = 1.0 - signs[:, 0].astype(np.float64)
     for side in (True, False):
@@ -271,7 +271,7 @@ def _signs(
     aspect = ontology.aspects[terms]
     other, other_support = instead[place, aspect], instead_support[place, aspect]
     path = _path_support(evidence, ontology, unique, place, terms)
-    given, least = _together(direct, rows, terms)
+    given, least = _together(direct, rows, terms, evidence.around.proteins)
     signs = np.column_stack(
         [own, of_protein, per_protein[place], of_term, np.log1p(per_term[terms]), other_support,
          other_support - support, path, given, least, ontology.depths[terms]]
@@ -328,17 +328,19 @@ def _path_support(
 
 
 def _together(
-    direct: Any, rows: NDArray[np.int64], terms: NDArray[np.int64]
+    direct: Any, rows: NDArray[np.int64], terms: NDArray[np.int64], proteins: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how often a protein's other terms come with this one elsewhere: highest and mean share."""
+    """Return how often a protein's other terms come with this one elsewhere: highest and mean share.
+
+    Of the parts of a protein one is counted, and none for the others.
+    """
     used, column = np.unique(terms, return_inverse=True)
     table = sparse.csr_array(
         (np.ones(len(rows), np.float32), (rows, column)), shape=(direct.shape[0], len(used))
     )
-    n = np.asarray(table.sum(axis=0)).ravel()
-    joint = (table.T @ table).tocsr()
-    # The product of the protein's own row with the table of shares, the pair itself taken out of it.
-    share = sparse.diags_array(1.0 / np.maximum(n, 1.0)) @ joint
+    counted = table[np.unique(proteins, return_index=True)[1]]
+    n = np.asarray(counted.sum(axis=0)).ravel()
+    joint = (counted.T @ counted).tocsr()
     best, mean = np.zeros(len(rows)), np.zeros(len(rows))
     begin = np.searchsorted(rows, np.unique(rows))
     for first, last in zip(begin, [*begin[1:], len(rows)], strict=True):
@@ -346,8 +348,9 @@ def _together(
         if len(own) < 2:
             continue
         # Share of the carriers of u (rows) that carry t (columns), this protein left out.
-        block = share[own][:, own].toarray() * n[own][:, None] - 1.0
-        block /= np.maximum(n[own][:, None] - 1.0, 1.0)
+        itself = counted[[proteins[rows[first]]]][:, own].toarray()[0]
+        block = joint[own][:, own].toarray() - np.outer(itself, itself)
+        block /= np.maximum(n[own] - itself, 1.0)[:, None]
         np.fill_diagonal(block, np.nan)
         best[first:last] = np.nanmax(block, axis=0)
         mean[first:last] = np.nanmean(block, axis=0)

@@ -39,15 +39,22 @@ class Cooccurrence:
     propagated : (N, T) sparse bool
         What is known, with the ancestors of each term.
     ontology : Ontology
+    proteins : (N,), int64
+        Number of the whole protein that each is or is a part of; one part of a protein is counted.
     """
 
     propagated: Any
     ontology: Ontology
+    proteins: NDArray[np.int64]
+
+    @cached_property
+    def _counted(self) -> Any:
+        """What each whole protein carries, by its first part, (P, T) sparse float32."""
+        return self.propagated[np.unique(self.proteins, return_index=True)[1]].astype(np.float32)
 
     @cached_property
     def _together(self) -> Any:
-        propagated = self.propagated.astype(np.float32)
-        return (propagated.T.tocsr() @ propagated).tocsr()
+        return (self._counted.T.tocsr() @ self._counted).tocsr()
 
     def features(
         self,
@@ -74,8 +81,8 @@ class Cooccurrence:
         pair, given = expand(held, place)
         if len(pair):
             own = at(self.propagated[rows], place, terms) > 0
-            counts = np.asarray(self.propagated.sum(axis=0)).ravel()
-            joint = at(self._together, given, terms[pair]) - own[pair]
+            counts = np.asarray(self._counted.sum(axis=0)).ravel()
+            joint = np.maximum(at(self._together, given, terms[pair]) - own[pair], 0)
             # One carrier more that lacks the term, so that a single protein proves nothing.
             share = (joint / np.maximum(counts[given], 1)).astype(np.float32)
             np.fmax.at(best, pair, share)

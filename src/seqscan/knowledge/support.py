@@ -1,12 +1,14 @@
 """How much the proteins around a protein speak for a term: its cluster, its neighbors, its alignments.
 
-A protein never speaks for itself, so the same figures hold for proteins with annotations and for new ones.
+A protein never speaks for itself, nor one part of it for another, so the same figures hold for proteins with
+annotations and for new ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from scipy import sparse
 
 from seqscan.alignment import align_all
 from seqscan.errors import ShapeMismatch
+from seqscan.ids import whole_proteins
 from seqscan.neighbors import nearest_rows
 
 __all__ = ["FEATURES", "MAX_ALIGNED", "Evidence", "Surroundings", "aligned", "at", "expand", "nearest"]
@@ -60,12 +63,16 @@ class Surroundings:
         if self.labels.shape != (n,) or self.neighbors.shape != (n, n) or self.alignments.shape != (n, n):
             raise ShapeMismatch(f"clusters, neighbors and alignments do not fit {n} proteins.")
 
+    @cached_property
+    def proteins(self) -> NDArray[np.int64]:
+        """Number of the whole protein that each is or is a part of, (N,)."""
+        return whole_proteins(self.ids)
+
     def evidence(self, propagated: Any) -> Evidence:
         """Prepare the support for terms; `propagated` (N, T) sparse bool marks what is known."""
         known = np.diff(propagated.indptr) > 0
-        return Evidence(
-            self, propagated, _votes(self.neighbors, known), _votes(self.alignments, known), known
-        )
+        votes = (_votes(graph, known, self.proteins) for graph in (self.neighbors, self.alignments))
+        return Evidence(self, propagated, *votes, known)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,10 @@ class Evidence:
     def share_of_cluster(
         self, rows: NDArray[np.int64], place: NDArray[np.int64], terms: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return how many other annotated members of the cluster carry a term, and how many there are."""
+        """Return how many annotated members of the cluster carry a term, and how many there are.
+
+        The protein itself and its other parts are not among them.
+        """
         counts, sizes = self._cluster_counts(rows)
         return at(counts, place, terms).astype(np.int64), sizes[place].astype(np.int64)
 
@@ -138,6 +148,8 @@ class Evidence:
         for matrix in (self.around.neighbors, self.around.alignments):
             own = slice(matrix.indptr[row], matrix.indptr[row + 1])
             near, value = matrix.indices[own], matrix.data[own]
+            others = self.around.proteins[near] != self.around.proteins[row]
+            near, value = near[others], value[others]
             if not len(near):
                 continue
             carries = np.asarray(self.propagated[near][:, [term]].todense()).ravel()
@@ -147,7 +159,10 @@ class Evidence:
         return []
 
     def _cluster_counts(self, rows: NDArray[np.int64]) -> tuple[Any, NDArray[np.float64]]:
-        """Return, for each protein, the carriers of each term in its cluster and the members, less itself."""
+        """Return, for each protein, the carriers of each term in its cluster, and the members.
+
+        The protein itself and its other parts are left out.
+        """
         labels = self.around.labels
         used = np.flatnonzero(self.known & (labels >= 0))
         n_clusters = int(labels.max(initial=0)) + 1
@@ -159,12 +174,19 @@ class Evidence:
         pick = sparse.csr_array(
             (np.ones(len(own), np.float32), (own, labels[rows][own])), shape=(len(rows), n_clusters)
         )
-        self_too = sparse.diags_array((labels[rows] >= 0).astype(np.float32))
-        counts = (pick @ (members @ propagated) - self_too @ propagated[rows]).tocsr()
+        parts = self.around.proteins * n_clusters + labels
+        keys, place = np.unique(parts[used], return_inverse=True)
+        parts_of = sparse.csr_array(
+            (np.ones(len(used), np.float32), (place, used)), shape=(len(keys), len(labels))
+        )
+        held = own[np.isin(parts[rows[own]], keys)]
+        same = sparse.csr_array(
+            (np.ones(len(held), np.float32), (held, np.searchsorted(keys, parts[rows[held]]))),
+            shape=(len(rows), len(keys)),
+        )
+        counts = (pick @ (members @ propagated) - same @ (parts_of @ propagated)).tocsr()
         counts.eliminate_zeros()
-        sizes = np.bincount(labels[used], minlength=n_clusters)
-        size = np.where(labels[rows] >= 0, sizes[np.maximum(labels[rows], 0)] - self.known[rows], 0)
-        return counts, size.astype(np.float64)
+        return counts, (pick @ members.sum(axis=1) - same @ parts_of.sum(axis=1)).astype(np.float64)
 
     def _cluster_share(self, rows: NDArray[np.int64]) -> Any:
         """Return the share of the cluster that carries each term, drawn towards 0 in a small one."""
@@ -206,11 +228,14 @@ def aligned(sequences: Sequence[NDArray[np.uint8]], *, threads: int = 2) -> Any:
     return sparse.csr_array((bits[best].astype(np.float32), (query[best], target[best])), shape=(n, n))
 
 
-def _votes(graph: Any, known: NDArray[np.bool_]) -> Any:
-    """Turn similarities into votes of the annotated neighbors that sum to 1."""
-    votes = graph.tocsr().astype(np.float32) @ sparse.diags_array(known.astype(np.float32))
-    votes = votes.tocsr()
-    votes.eliminate_zeros()
+def _votes(graph: Any, known: NDArray[np.bool_], proteins: NDArray[np.int64]) -> Any:
+    """Turn similarities into votes of the annotated neighbors, of other proteins, that sum to 1."""
+    similar = graph.tocoo()
+    row, column = similar.coords
+    kept = known[column] & (proteins[row] != proteins[column]) & (similar.data != 0)
+    votes = sparse.csr_array(
+        (similar.data[kept].astype(np.float32), (row[kept], column[kept])), shape=graph.shape
+    )
     if not votes.nnz:
         return votes
     row = np.repeat(np.arange(votes.shape[0]), np.diff(votes.indptr))

@@ -76,7 +76,9 @@ class Weights:
         place, terms = evidence.pairs(rows)
         truth = at(evidence.propagated[rows], place, terms) > 0
         base = evidence.features(rows, place, terms)
-        fold_of = generator.permutation(len(rows)) % _N_FOLDS
+        # All parts of a protein in one fold: they have its annotations in common.
+        numbers, protein = np.unique(evidence.around.proteins[rows], return_inverse=True)
+        fold_of = (generator.permutation(len(numbers)) % _N_FOLDS)[protein]
         ontology = cooccurrence.ontology
         views = []
         for held in _views(direct[rows], evidence, ontology, generator):
