@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from seqscan.knowledge.ontology import Ontology
-from seqscan.knowledge.support import at, expand
+from seqscan.knowledge.pairs import at, expand
 
 __all__ = ["COOCCURRENCE_FEATURES", "Cooccurrence", "specific"]
 

@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control
 from seqscan.knowledge.categories import Category
 from seqscan.knowledge.enrich import hypergeometric_p
 from seqscan.knowledge.ontology import Ontology
-from seqscan.knowledge.support import at, expand
+from seqscan.knowledge.pairs import at, expand
 
 __all__ = ["MIN_ANNOTATED", "MIN_JACCARD", "MIN_SHARE", "Fit", "fit", "narrowed"]
 

@@ -18,9 +18,10 @@ from scipy import sparse
 from seqscan.alignment import align_all
 from seqscan.errors import ShapeMismatch
 from seqscan.ids import whole_proteins
+from seqscan.knowledge.pairs import at
 from seqscan.neighbors import nearest_rows
 
-__all__ = ["FEATURES", "MAX_ALIGNED", "Evidence", "Surroundings", "aligned", "at", "expand", "nearest"]
+__all__ = ["FEATURES", "MAX_ALIGNED", "Evidence", "Surroundings", "aligned", "nearest"]
 
 MAX_ALIGNED = 50_000
 """Up to this many proteins are aligned with each other if nothing else is asked for."""
@@ -261,33 +262,3 @@ def _strongest(votes: Any, values: Any) -> tuple[Any, NDArray[np.float32]]:
     found = np.zeros(n, np.float32)
     found[row[top]] = np.asarray(values.tocsr()[row[top], votes.indices[top]]).ravel()
     return best, found
-
-
-def at(matrix: Any, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return single elements of a sparse matrix; much faster than its own indexing."""
-    matrix = matrix.tocsr()
-    matrix.sort_indices()
-    width = matrix.shape[1]
-    keys = (
-        np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * width + matrix.indices
-    )
-    wanted = rows.astype(np.int64) * width + columns
-    if not len(keys):
-        return np.zeros(len(wanted), np.float32)
-    found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[found] == wanted, matrix.data[found], 0).astype(np.float32)
-
-
-def expand(matrix: Any, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return all entries of some rows of a CSR matrix, as (places in `rows`, columns).
-
-    Examples
-    --------
-    >>> pairs = expand(sparse.csr_array([[1, 0, 1], [0, 0, 0], [0, 1, 0]]), np.array([2, 0, 2]))
-    >>> [part.tolist() for part in pairs]
-    [[0, 1, 1, 2], [1, 0, 2, 1]]
-    """
-    counts = np.diff(matrix.indptr)[rows]
-    place = np.repeat(np.arange(len(rows)), counts)
-    within = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return place, matrix.indices[np.repeat(matrix.indptr[rows], counts) + within].astype(np.int64)

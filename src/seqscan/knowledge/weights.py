@@ -12,7 +12,8 @@ from scipy import sparse
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.cooccurrence import COOCCURRENCE_FEATURES, Cooccurrence, specific
 from seqscan.knowledge.ontology import Ontology
-from seqscan.knowledge.support import FEATURES, Evidence, at, expand
+from seqscan.knowledge.pairs import at, expand
+from seqscan.knowledge.support import FEATURES, Evidence
 
 __all__ = ["MISSING_SHARE", "Weights", "apply_true_path_rule"]
 
