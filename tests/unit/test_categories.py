@@ -282,6 +282,13 @@ def test_members_that_carry_a_term_are_a_category_below_it(world):
         ("new", "GO:2"), ("existing", "GO:4"), ("existing", "GO:6"), ("new", "GO:2")
     ]  # fmt: skip
     assert new[3].parents == (("is_a", new[0].id), ("is_a", "GO:2"))
+    # Twelve parts of one protein are one witness.
+    parts = [f"P0/{10 * i + 1}-{10 * i + 9}" for i in range(12)] + ids[12:]
+    told = propose([family, narrow, rest], Knowledge(parts, ontology=ontology, propagated=propagated))
+    assert [(c.status, c.n_annotated) for c in told] == [("new", 9), ("existing", 20), ("existing", 120)]
+    assert told[0].evidence[:2] == (
+        "20 members, parts of 9 proteins, in 1 cluster", "9 annotated proteins"
+    )  # fmt: skip
     # Where a narrower term holds four fifths of them there is nothing to propose.
     for row in range(10):
         direct[row, ontology.row("GO:5")] = True

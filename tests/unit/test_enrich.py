@@ -90,6 +90,24 @@ def test_p_below_the_smallest_number_is_not_zero(ontology):
     assert found.p.max() < 1e-300
 
 
+def test_parts_of_a_protein_count_once(ontology):
+    # Cluster 0 has ten repeats of one protein with T:2, cluster 1 ten other proteins.
+    labels = np.repeat([0, 1], 10)
+    carries = annotated(ontology, ["T:2"] * 10 + ["T:4"] * 10)
+    assert len(enrich(labels, carries, ontology)) == 2
+    proteins = np.array([0] * 10 + list(range(1, 11)))
+    found = enrich(labels, carries, ontology, proteins=proteins, max_q=1.0)
+    assert found.background == 11
+    assert found.cluster_sizes.tolist() == [1, 10]
+    assert found.members.tolist() == [1, 10]
+    assert found.p == pytest.approx([1 / 11, 1 / 11])
+    # One with parts in both clusters is a member of both.
+    across = enrich(np.array([0, 1, 1]), annotated(ontology, ["T:2", "T:2", "T:4"]), ontology,
+                    proteins=np.array([0, 0, 1]), max_q=1.0)  # fmt: skip
+    assert across.background == 2
+    assert across.cluster_sizes.tolist() == [1, 2, 2]
+
+
 def test_roots_are_not_tested(ontology):
     # All that is annotated carries the root, which would be enriched beside proteins that are not.
     labels = np.repeat([0, 1], 20)

@@ -13,6 +13,7 @@ from scipy import sparse
 from seqscan.errors import InputError
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.ontology import Ontology
+from seqscan.knowledge.pairs import incidence
 from seqscan.knowledge.support import Evidence, Surroundings
 from seqscan.tables import write_tsv
 from seqscan.wording import percent
@@ -374,7 +375,8 @@ def term_verdicts(found: Audit, propagated: Any, *, min_proteins: int = 5) -> li
         Of clusters; nothing is said of a term that fewer carry.
     """
     ontology = found.ontology
-    carriers = _Carriers.of(found.evidence.around.labels, propagated, ontology)
+    around = found.evidence.around
+    carriers = _Carriers.of(around.labels, propagated, ontology, around.proteins)
     n_ranked = np.bincount(found.terms, minlength=len(ontology))
     total = np.bincount(found.terms, found.suspicion, minlength=len(ontology))
     n_proteins = np.asarray(carriers.by_term.sum(axis=0)).ravel().astype(int)
@@ -391,7 +393,7 @@ def term_verdicts(found: Audit, propagated: Any, *, min_proteins: int = 5) -> li
 
 @dataclass(frozen=True)
 class _Carriers:
-    """How many annotated members of each of C clusters carry each of T terms.
+    """How many annotated members of each of C clusters carry each of T terms; parts of a protein count once.
 
     Attributes
     ----------
@@ -410,15 +412,21 @@ class _Carriers:
     ontology: Ontology
 
     @classmethod
-    def of(cls, labels: NDArray[np.integer], propagated: Any, ontology: Ontology) -> _Carriers:
-        """Count; labels are (N,), -1 for proteins in no cluster."""
+    def of(
+        cls,
+        labels: NDArray[np.integer],
+        propagated: Any,
+        ontology: Ontology,
+        proteins: NDArray[np.int64],
+    ) -> _Carriers:
+        """Count; labels (N,) are -1 for those in no cluster, proteins (N,) as of `ids.whole_proteins`."""
         used = np.flatnonzero((np.diff(propagated.indptr) > 0) & (labels >= 0))
         numbers, cluster = np.unique(labels[used], return_inverse=True)
-        members = sparse.csr_array(
-            (np.ones(len(used), np.float32), (cluster, np.arange(len(used)))), shape=(len(numbers), len(used))
-        )
-        counts = members @ propagated[used].astype(np.float32)
-        return cls(counts.tocsc(), counts.tocsr(), np.bincount(cluster), numbers, ontology)
+        n_proteins = int(proteins.max(initial=-1)) + 1
+        members = incidence(cluster, proteins[used], (len(numbers), n_proteins))
+        row, term = propagated[used].nonzero()
+        counts = members @ incidence(proteins[used][row], term, (n_proteins, len(ontology)))
+        return cls(counts.tocsc(), counts.tocsr(), members.sum(axis=1), numbers, ontology)
 
     def clusters_of(self, term: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
         """Return the clusters in which a term occurs, and how many members carry it in each."""

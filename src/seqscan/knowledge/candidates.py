@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
+from seqscan.ids import whole_proteins
 from seqscan.knowledge.categories import Category, motif, phrases, shared_phrase, stable_id, word_shares
 from seqscan.knowledge.fits import MIN_ANNOTATED, Fit, fit, narrowed
 from seqscan.knowledge.ontology import Ontology
@@ -117,8 +118,9 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
     """
     n_whole = len(found)
     if known.ontology is not None and known.propagated is not None:
-        found = [*found, *narrowed(found, known.propagated, known.ontology)]
-        fits = fit(found, known.propagated, known.ontology)
+        proteins = whole_proteins(known.ids)
+        found = [*found, *narrowed(found, known.propagated, known.ontology, proteins=proteins)]
+        fits = fit(found, known.propagated, known.ontology, proteins=proteins)
     else:
         fits = [Fit()] * len(found)
     first: dict[str, int] = {}
@@ -291,13 +293,17 @@ def _definition(fit: Fit, traits: _Traits, known: Knowledge, representative: str
 
 
 def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -> tuple[str, ...]:
+    n, n_clusters = len(category.rows), len(category.clusters)
+    n_proteins = len(np.unique(whole_proteins(known.ids[row] for row in category.rows)))
+    members = plural(n, "member") + (f", parts of {plural(n_proteins, 'protein')}," if n_proteins < n else "")
     said = [
-        f"{plural(len(category.rows), 'member')} in {plural(len(category.clusters), 'cluster')}"
-        + (f" that join at a cosine of {category.cohesion:.2f}" if len(category.clusters) > 1 else "")
+        f"{members} in {plural(n_clusters, 'cluster')}"
+        + (f" that join at a cosine of {category.cohesion:.2f}" if n_clusters > 1 else "")
     ]
     if known.ontology:
         terms = known.ontology.terms
-        said.append(plural(fit.n_annotated, "annotated member"))
+        unit = "member" if n_proteins == n else "protein"
+        said.append(plural(fit.n_annotated, f"annotated {unit}"))
         said += [
             f"{percent(share)} of them carry {terms[t].id} ({terms[t].name})"
             for t, share in zip(fit.above, fit.shares, strict=True)
@@ -311,7 +317,8 @@ def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -
         said.append(f"{percent(traits.phrase_share)} of the descriptions say '{traits.phrase}'")
     if traits.motif:
         said.append(
-            f"{percent(traits.motif_share)} hold the residues {traits.motif}, of all {traits.motif_usual:.1%}"
+            f"{percent(traits.motif_share)} hold the residues {traits.motif}, "
+            f"of all {percent(traits.motif_usual)}"
         )
     return tuple(said)
 

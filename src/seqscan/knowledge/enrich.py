@@ -13,6 +13,7 @@ from scipy.stats import false_discovery_control, hypergeom
 
 from seqscan.errors import InputError, InvalidParameter, ShapeMismatch
 from seqscan.knowledge.ontology import Ontology
+from seqscan.knowledge.pairs import incidence
 from seqscan.tables import write_tsv
 
 __all__ = ["BACKGROUNDS", "ENRICHMENT_COLUMNS", "Enrichment", "enrich"]
@@ -98,6 +99,7 @@ def enrich(
     annotated: Any,
     ontology: Ontology,
     *,
+    proteins: NDArray[np.integer] | None = None,
     background: str = "annotated",
     max_q: float = 0.05,
 ) -> Enrichment:
@@ -110,6 +112,9 @@ def enrich(
     annotated : (N, T) sparse bool
         Propagated annotations.
     ontology : Ontology
+    proteins : (N,), optional
+        Number of the whole protein that each is a part of, see `ids.whole_proteins`: parts of a protein in
+        one cluster count once, for they have its annotations in common. By default each is one by itself.
     background : str
         "annotated": the proteins in a cluster that carry a term; others say nothing about function.
         "all": also those that carry none.
@@ -142,11 +147,14 @@ def enrich(
             remedy="Give assignments and annotations that have proteins in common.",
         )
     numbers, cluster_of = np.unique(np.asarray(labels)[used], return_inverse=True)
-    carries = annotated[np.flatnonzero(used)]
-    n = int(used.sum())
-    membership = sparse.csr_array((np.ones(n, np.int32), (cluster_of, np.arange(n))), shape=(len(numbers), n))
+    named = np.arange(len(labels)) if proteins is None else np.asarray(proteins)
+    protein_of = np.unique(named[used], return_inverse=True)[1]
+    n = int(protein_of.max()) + 1
+    row, column = annotated[np.flatnonzero(used)].nonzero()
+    carries = incidence(protein_of[row], column, (n, len(ontology)))
+    membership = incidence(cluster_of, protein_of, (len(numbers), n))
     table = (membership @ carries).tocoo()
-    sizes = np.bincount(cluster_of)
+    sizes = membership.sum(axis=1)
     totals = np.asarray(carries.sum(axis=0)).ravel()
     row, term, members = table.coords[0].astype(np.int64), table.coords[1].astype(np.int64), table.data
     p = hypergeometric_p(members, n, totals[term], sizes[row])

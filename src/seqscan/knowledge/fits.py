@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.stats import false_discovery_control
 
 from seqscan.knowledge.categories import Category
 from seqscan.knowledge.enrich import hypergeometric_p
 from seqscan.knowledge.ontology import Ontology
-from seqscan.knowledge.pairs import at, expand
+from seqscan.knowledge.pairs import at, expand, incidence
 
 __all__ = ["MIN_ANNOTATED", "MIN_JACCARD", "MIN_SHARE", "Fit", "fit", "narrowed"]
 
@@ -37,7 +36,7 @@ class Fit:
     Attributes
     ----------
     n_annotated : int
-        Members with any term.
+        Members with any term, parts of one protein counted once.
     match : int
         Row of the term with the largest overlap of members, or -1.
     jaccard, q : float
@@ -65,7 +64,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class _Counts:
-    """How many members of each of G categories carry each of T terms.
+    """How many members of each of G categories carry each of T terms; parts of one protein count once.
 
     A protein without any term of an aspect says nothing about it, so sizes are counted by aspect.
     """
@@ -77,20 +76,27 @@ class _Counts:
     totals: NDArray[np.int64]
 
     @classmethod
-    def of(cls, found: Sequence[Category], propagated: Any, ontology: Ontology) -> _Counts:
+    def of(
+        cls,
+        found: Sequence[Category],
+        propagated: Any,
+        ontology: Ontology,
+        proteins: NDArray[np.int64] | None,
+    ) -> _Counts:
         place = np.repeat(np.arange(len(found)), [len(c.rows) for c in found])
         rows = np.concatenate([c.rows for c in found]) if found else place
-        members = sparse.csr_array(
-            (np.ones(len(rows), np.int32), (place, rows)), shape=(len(found), propagated.shape[0])
-        )
-        counts = propagated.astype(np.int32)
+        proteins = np.arange(propagated.shape[0]) if proteins is None else proteins
+        n_proteins = int(proteins.max(initial=-1)) + 1
+        members = incidence(place, proteins[rows], (len(found), n_proteins))
+        row, column = propagated.nonzero()
+        counts = incidence(proteins[row], column, (n_proteins, len(ontology)))
         table = (members @ counts).tocsr()
         table.sort_indices()
         names = np.arange(len(ontology.namespaces))
         in_aspect = (ontology.aspects[:, None] == names).astype(np.int32)
         has = (counts @ in_aspect > 0).astype(np.int32)
         return cls(
-            table, members @ (np.diff(propagated.indptr) > 0).astype(np.int64), members @ has,
+            table, members @ (np.diff(counts.indptr) > 0).astype(np.int64), members @ has,
             has.sum(axis=0), np.asarray(counts.sum(axis=0)).ravel(),
         )  # fmt: skip
 
@@ -100,7 +106,13 @@ class _Counts:
         return category, self.table.indices.astype(np.int64), self.table.data.astype(np.int64)
 
 
-def fit(found: Sequence[Category], propagated: Any, ontology: Ontology) -> list[Fit]:
+def fit(
+    found: Sequence[Category],
+    propagated: Any,
+    ontology: Ontology,
+    *,
+    proteins: NDArray[np.int64] | None = None,
+) -> list[Fit]:
     """Match categories to terms.
 
     Parameters
@@ -109,8 +121,10 @@ def fit(found: Sequence[Category], propagated: Any, ontology: Ontology) -> list[
     propagated : (N, T) sparse bool
         Propagated annotations.
     ontology : Ontology
+    proteins : (N,), int64, optional
+        Number of the whole protein that each is a part of, see `ids.whole_proteins`; by default each is one.
     """
-    counts = _Counts.of(found, propagated, ontology)
+    counts = _Counts.of(found, propagated, ontology, proteins)
     aspects, totals = ontology.aspects, counts.totals
     best: list[tuple[int, float, int]] = []
     for i in range(len(found)):
@@ -154,7 +168,13 @@ def fit(found: Sequence[Category], propagated: Any, ontology: Ontology) -> list[
     return fits
 
 
-def narrowed(found: Sequence[Category], propagated: Any, ontology: Ontology) -> list[Category]:
+def narrowed(
+    found: Sequence[Category],
+    propagated: Any,
+    ontology: Ontology,
+    *,
+    proteins: NDArray[np.int64] | None = None,
+) -> list[Category]:
     """Cut categories down to the members that carry a term in which the category is enriched.
 
     Families take in proteins of other functions, and annotations have gaps, so that fewer than `MIN_SHARE` of
@@ -166,6 +186,8 @@ def narrowed(found: Sequence[Category], propagated: Any, ontology: Ontology) -> 
     propagated : (N, T) sparse bool
         Propagated annotations.
     ontology : Ontology
+    proteins : (N,), int64, optional
+        As for `fit`.
 
     Returns
     -------
@@ -173,7 +195,7 @@ def narrowed(found: Sequence[Category], propagated: Any, ontology: Ontology) -> 
         Their parents are places in `found`, or in `found` followed by this list. Left out is what a narrower
         term or a smaller category holds four fifths of.
     """
-    counts = _Counts.of(found, propagated, ontology)
+    counts = _Counts.of(found, propagated, ontology, proteins)
     category, term, n = counts.entries()
     aspect = ontology.aspects[term]
     p = hypergeometric_p(n, counts.n[aspect], counts.totals[term], counts.sizes[category, aspect])

@@ -72,8 +72,8 @@ class Surroundings:
     def evidence(self, propagated: Any) -> Evidence:
         """Prepare the support for terms; `propagated` (N, T) sparse bool marks what is known."""
         known = np.diff(propagated.indptr) > 0
-        votes = (_votes(graph, known, self.proteins) for graph in (self.neighbors, self.alignments))
-        return Evidence(self, propagated, *votes, known)
+        vectors, alignments = (_votes(g, known, self.proteins) for g in (self.neighbors, self.alignments))
+        return Evidence(self, propagated, vectors, alignments, known)
 
 
 @dataclass(frozen=True)
