@@ -183,6 +183,25 @@ def test_the_true_path_rule_takes_the_highest_of_the_descendants(ontology):
     assert raised.tolist() == [0.7, 0.7, 0.1]
 
 
+def test_reasons_of_proteins_without_alignments_or_without_a_cluster(world, ontology):
+    family, points, direct = world
+    labels = family.astype(np.int32)
+    labels[0] = -1
+    close = around(family, points, np.ones(len(family), bool))
+    # All but the first are aligned with their families.
+    alike = sparse.csr_array((family[:, None] == family).astype(np.float32) - np.eye(len(family)))
+    alike = (sparse.diags_array((np.arange(len(family)) > 0).astype(np.float32)) @ alike).tocsr()
+    surroundings = Surroundings(close.ids, labels, close.probabilities, close.neighbors, alike)
+    wrong = direct.tolil()
+    wrong[0], wrong[1] = False, False
+    wrong[0, ontology.row("T:23")] = wrong[1, ontology.row("T:12")] = True
+    found = audit(surroundings, wrong.tocsr(), ontology)
+    reason = {line[0]: line[3] for line in found.table() if line[0] in ("P0", "P1")}
+    for id, place in (("P0", "it is in no cluster"), ("P1", "0 of 18 other members of cluster 0 carry it")):
+        assert reason[id].startswith(f"{place}; 0 % of the votes of its neighbors are for it; ")
+        assert "are for 'leaf 00', which it lacks (in another branch of the ontology)" in reason[id]
+
+
 @pytest.mark.parametrize("sibling_share", [0.0, 1.0])
 def test_swapped_annotations_come_first(world, ontology, sibling_share):
     family, points, direct = world

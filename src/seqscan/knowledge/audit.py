@@ -14,7 +14,7 @@ from seqscan.errors import InputError
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.ontology import Ontology
 from seqscan.knowledge.pairs import incidence
-from seqscan.knowledge.support import Evidence, Surroundings
+from seqscan.knowledge.support import FEATURES, Evidence, Surroundings
 from seqscan.tables import write_tsv
 from seqscan.wording import percent
 
@@ -27,6 +27,8 @@ AUDIT_COLUMNS = (
 TERM_COLUMNS = ("term", "name", "aspect", "verdict", "proteins", "clusters", "mean_suspicion", "why")
 
 MIN_ANNOTATIONS = 40
+LEAST = 0.1
+"""Share of its main cluster that a term must have to be called too narrow for it."""
 CORRUPTED_SHARE = 0.1
 """Of the annotations, those that are swapped to learn what a wrong one looks like."""
 MOST = 0.75
@@ -47,7 +49,7 @@ class Audit:
     suspicion : (M,), 0 to 1
         1 is the most suspect. It orders; it is no probability, for nobody knows how many are wrong.
     support : (M,)
-        Share of the neighbors' votes for the term.
+        Share of the votes for the term, of neighbors and of aligned proteins on average.
     instead, instead_support : (M,), int64 and float
         The term of the same aspect that the surroundings carry most and the protein does not, or -1.
     """
@@ -94,13 +96,15 @@ class Audit:
     def _reason(self, i: int, carriers: int, members: int) -> str:
         row, term = int(self.rows[i]), int(self.terms[i])
         parts = []
-        if members:
+        if self.evidence.around.labels[row] < 0:
+            parts.append("it is in no cluster")
+        elif members:
             parts.append(f"{carriers} of {members} other members of cluster "
                          f"{int(self.evidence.around.labels[row])} carry it")  # fmt: skip
         else:
             parts.append("no other annotated protein in its cluster")
-        if self.evidence.vectors.indptr[row] < self.evidence.vectors.indptr[row + 1]:
-            parts.append(f"{percent(self.support[i])} of the neighbors' votes are for it")
+        if _n_kinds(self.evidence)[row]:
+            parts.append(f"{percent(self.support[i])} of the votes of its neighbors are for it")
         other = int(self.instead[i])
         if other >= 0 and self.instead_support[i] > max(0.5, self.support[i]):
             held = set(self.ontology.above(term).tolist()) & set(self.ontology.above(other).tolist())
@@ -108,7 +112,7 @@ class Audit:
             where = (
                 f"the branches part below '{self.ontology.terms[shared].name}'"
                 if shared >= 0 and not self.ontology.roots[shared]
-                else "another branch"
+                else "in another branch of the ontology"
             )
             parts.append(
                 f"{percent(self.instead_support[i])} are for '{self.ontology.terms[other].name}', "
@@ -170,8 +174,10 @@ def audit(around: Surroundings, direct: Any, ontology: Ontology, *, seed: int = 
         trees.fit(train[other], is_wrong[other])
         suspicion[own] = trees.predict_proba(signs[own])[:, 1]
     order = np.lexsort((terms, rows, -suspicion))
+    voted = signs[:, [FEATURES.index("neighbors"), FEATURES.index("alignments")]].sum(axis=1, dtype=float)
+    support = voted / np.maximum(_n_kinds(evidence)[rows], 1)
     return Audit(
-        evidence, ontology, rows[order], terms[order], suspicion[order], signs[order, 0].astype(float),
+        evidence, ontology, rows[order], terms[order], suspicion[order], support[order],
         instead[order], instead_support[order].astype(float),
     )  # fmt: skip
 
@@ -280,6 +286,12 @@ def _signs(
     return signs, other, other_support
 
 
+def _n_kinds(evidence: Evidence) -> NDArray[np.int64]:
+    """Return how many kinds of others vote on each protein: neighbors, aligned ones, both or none, (N,)."""
+    kinds = (np.diff(votes.indptr) > 0 for votes in (evidence.vectors, evidence.alignments))
+    return sum(kinds, start=np.zeros(len(evidence.known), np.int64))
+
+
 def _alternatives(
     evidence: Evidence, ontology: Ontology, unique: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -288,7 +300,7 @@ def _alternatives(
     Of equal votes the deepest term: its ancestors come with it.
     """
     votes = (evidence.vectors[unique] + evidence.alignments[unique]) @ evidence.propagated.astype(np.float32)
-    votes.data /= 2.0 if evidence.alignments.nnz and evidence.vectors.nnz else 1.0
+    votes = (sparse.diags_array(1.0 / np.maximum(_n_kinds(evidence)[unique], 1)) @ votes).tocsr()
     missing = (votes - votes.multiply(evidence.propagated[unique].astype(np.float32))).tocoo()
     row, term, value = missing.coords[0], missing.coords[1].astype(np.int64), missing.data
     kept = (value > 1e-3) & ~ontology.roots[term]
@@ -363,8 +375,8 @@ def term_verdicts(found: Audit, propagated: Any, *, min_proteins: int = 5) -> li
 
     * too broad: carried by most members of several clusters, each of which has a narrower term of its own
     * split: carried by most members of several clusters that have no narrower term to tell them apart
-    * too narrow: less than half of its main cluster carries it, and nine tenths carry a parent that is twice
-      as frequent there as among all proteins
+    * too narrow: less than half of its main cluster carries it, but a tenth or more, and nine tenths carry a
+      parent that is twice as frequent there as among all proteins
 
     Parameters
     ----------
@@ -449,9 +461,9 @@ class _Carriers:
         below = set(below.indices[below.indptr[term] : below.indptr[term + 1]].tolist()) - {term}
         narrower = [self._typical(cluster) & below for cluster in full]
         if all(narrower) and len({frozenset(terms) for terms in narrower}) == len(full):
-            return "too broad", f"{len(full)} clusters carry it, each with narrower terms of its own"
+            return "too broad", f"most of {len(full)} clusters carry it, each with narrower terms of its own"
         if not any(narrower):
-            return "split", f"{len(full)} clusters carry it and no narrower term tells them apart"
+            return "split", f"most of {len(full)} clusters carry it, and no narrower term tells them apart"
         return "", ""
 
     def _typical(self, cluster: int) -> set[int]:
@@ -464,7 +476,7 @@ class _Carriers:
     def _verdict_on_part(self, term: int, main: int, n: float) -> tuple[str, str]:
         """Judge a term that no cluster carries as a whole, and n members of its main one."""
         ontology, size = self.ontology, self.sizes[main]
-        if n >= 0.5 * size:
+        if not LEAST * size <= n < 0.5 * size:
             return "", ""
         for _, id in ontology.terms[term].parents:
             parent = ontology.row_of.get(id)
