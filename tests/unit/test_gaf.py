@@ -74,7 +74,7 @@ def test_header_and_columns(ontology, tmp_path):
         "mine": "hypothetical [Escherichia coli]",
     }
     counts = write_gaf(found, tmp_path / "p.gaf", descriptions=descriptions, day=DAY)
-    assert counts == (5, 0, 0)
+    assert counts == (5, 0, 0, 0, 0)
     head = [line for line in (tmp_path / "p.gaf").read_text().splitlines() if line.startswith("!")]
     assert head[:4] == [
         "!gaf-version: 2.2", "!generated-by: seqscan", "!date-generated: 2024-02-29",
@@ -105,8 +105,30 @@ def test_only_what_is_new_probable_and_of_go_is_written_once(ontology, tmp_path)
         ("P12345/60-90", "GO:0003824", 0.6, False),
         ("P12345/60-90", "X:0000001", 0.9, False),
     )
-    assert write_gaf(found, tmp_path / "p.gaf", day=DAY) == (1, 1, 1)
+    assert write_gaf(found, tmp_path / "p.gaf", day=DAY) == (1, 1, 1, 0, 0)
     assert [(row[1], row[4]) for row in written(tmp_path / "p.gaf")] == [("P12345", "GO:0003824")]
+
+
+def test_what_go_does_not_annotate_by_and_what_a_narrower_term_implies_is_left_out(tmp_path):
+    parents = {"GO:0003674": "", "GO:0005488": "GO:0003674", "GO:0005515": "GO:0005488",
+               "GO:0003824": "GO:0003674", "GO:0016740": "GO:0003824", "GO:0009987": ""}  # fmt: skip
+    ontology = Ontology.of(
+        Term(
+            id, "", PROCESS if id == "GO:0009987" else FUNCTION,
+            parents=(("is_a", above),) if above else (),
+            subsets=("gocheck_do_not_annotate",) if id == "GO:0009987" else (),
+        )
+        for id, above in parents.items()
+    )  # fmt: skip
+    found = predicted(
+        ontology,
+        *(("P12345", id, 0.9, False) for id in parents if id != "GO:0003674"),
+        ("P23456", "GO:0003824", 0.9, False),
+        ("P23456", "GO:0016740", 0.4, False),
+    )
+    assert write_gaf(found, tmp_path / "p.gaf", day=DAY) == (2, 1, 0, 3, 1)
+    rows = [(row[1], row[4]) for row in written(tmp_path / "p.gaf")]
+    assert rows == [("P12345", "GO:0016740"), ("P23456", "GO:0003824")]
 
 
 def test_the_day_is_today_in_utc(ontology, tmp_path):

@@ -1,6 +1,7 @@
 """Reading ontologies: the closure, old ids, and files that cannot be one."""
 
 import gzip
+import json
 
 import pytest
 
@@ -32,6 +33,7 @@ id: T:4
 name: leaf
 namespace: others
 def: "A leaf." []
+subset: tips
 is_a: T:3
 relationship: part_of T:2
 
@@ -65,6 +67,7 @@ def test_read(obo):
     leaf = ontology.terms[3]
     assert (leaf.definition, leaf.namespace) == ("A leaf.", "others")
     assert leaf.parents == (("is_a", "T:3"), ("part_of", "T:2"))
+    assert leaf.subsets == ("tips",)
     assert ontology.terms[0].namespace == "things"
     assert ontology.version == "test/1"
     # regulates is no part of the hierarchy
@@ -147,3 +150,11 @@ def test_replacements_are_followed_to_a_term_in_use(tmp_path):
     assert found.replaced == dict.fromkeys(["T:3", "T:4", "T:5", "T:8"], "T:2")
     assert found.obsolete == {"T:6", "T:7"}
     assert found.row("T:1") == 0
+
+
+def test_subsets_in_json_are_named_as_in_obo(tmp_path):
+    path = tmp_path / "a.json"
+    node = {"id": "http://purl.obolibrary.org/obo/GO_0000001", "lbl": "a", "type": "CLASS"}
+    node["meta"] = {"subsets": ["http://purl.obolibrary.org/obo/go#gocheck_do_not_annotate"]}
+    path.write_text(json.dumps({"graphs": [{"id": "go", "nodes": [node], "edges": []}]}))
+    assert Ontology.read(path).terms[0].subsets == ("gocheck_do_not_annotate",)

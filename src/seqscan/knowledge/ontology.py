@@ -10,7 +10,7 @@ import io
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -45,6 +45,8 @@ class Term:
     definition : str
     parents : tuple of (relation, id)
         Over is_a and part_of.
+    subsets : tuple of str
+        Names of the subsets that list it.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Term:
     namespace: str = ""
     definition: str = ""
     parents: tuple[tuple[str, str], ...] = ()
+    subsets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ class Ontology:
                     _first(clauses, "namespace") or default,
                     str(clauses["def"][0].definition) if "def" in clauses else "",
                     tuple((_relation(relation), parent) for relation, parent in parents),
+                    tuple(_subset(str(clause.raw_value())) for clause in clauses.get("subset", ())),
                 )
             )
         used = {term.id for term in terms}
@@ -245,7 +249,7 @@ class Ontology:
         """Return the ontology with some terms taken out; their children lose that parent."""
         gone = {self.terms[row].id for row in rows}
         kept = [
-            Term(t.id, t.name, t.namespace, t.definition, tuple(p for p in t.parents if p[1] not in gone))
+            replace(t, parents=tuple(p for p in t.parents if p[1] not in gone))
             for t in self.terms
             if t.id not in gone
         ]
@@ -255,6 +259,11 @@ class Ontology:
 
 def _first(clauses: dict[str, list[Any]], tag: str) -> str:
     return str(clauses[tag][0].raw_value()) if tag in clauses else ""
+
+
+def _subset(name: str) -> str:
+    """Return the name that OBO has for a subset; of JSON fastobo gives `go#a` or, of `go#a_b`, `a:b`."""
+    return name.rpartition("#")[2].replace(":", "_", 1)
 
 
 def _followed(id: str, successors: dict[str, str]) -> str:
