@@ -278,8 +278,8 @@ def _definition(fit: Fit, traits: _Traits, known: Knowledge, representative: str
     """Return genus and differentia, from what is known of the members."""
     terms = known.ontology.terms if known.ontology else ()
     enough = fit.n_annotated >= MIN_ANNOTATED
-    genus = " and ".join(f"'{terms[t].name}'" for t in fit.above) if enough and fit.above else ""
-    marks = []
+    carried = _listed([f"'{terms[t].name}'" for t in fit.above]) if enough else ""
+    marks = [f"carry {carried}"] if carried else []
     if traits.phrase:
         marks.append(f"are mostly described as '{traits.phrase}'")
     if traits.motif:
@@ -287,9 +287,19 @@ def _definition(fit: Fit, traits: _Traits, known: Knowledge, representative: str
     if traits.median_length:
         marks.append(f"are about {traits.median_length} residues long")
     text = f"A category of proteins alike in sequence to {representative}"
-    text += f" that carry {genus}" if genus else ""
-    said = " and ".join([", ".join(marks[:-1]), marks[-1]] if len(marks) > 1 else marks)
-    return text + (f" and that {said}" if said else "") + "."
+    return text + (f" that {_listed(marks)}" if marks else "") + "."
+
+
+def _listed(items: Sequence[str]) -> str:
+    """Return texts as a list in a sentence.
+
+    >>> _listed(["a", "b and c", "d"]), _listed(["a", "b"]), _listed(["a"])
+    ('a, b and c, and d', 'a and b', 'a')
+    """
+    if len(items) < 2:
+        return "".join(items)
+    comma = "," if any(" and " in item for item in items) else ""
+    return f"{', '.join(items[:-1])}{comma} and {items[-1]}"
 
 
 def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -> tuple[str, ...]:
