@@ -198,7 +198,7 @@ def test_reasons_of_proteins_without_alignments_or_without_a_cluster(world, onto
     found = audit(surroundings, wrong.tocsr(), ontology)
     reason = {line[0]: line[3] for line in found.table() if line[0] in ("P0", "P1")}
     for id, place in (("P0", "it is in no cluster"), ("P1", "0 of 18 other members of cluster 0 carry it")):
-        assert reason[id].startswith(f"{place}; 0 % of the votes of its neighbors are for it; ")
+        assert reason[id].startswith(f"{place}; 0 % of the neighbors' votes are for it; ")
         assert "are for 'leaf 00', which it lacks (in another branch of the ontology)" in reason[id]
 
 

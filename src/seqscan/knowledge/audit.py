@@ -104,7 +104,7 @@ class Audit:
         else:
             parts.append("no other annotated protein in its cluster")
         if _n_kinds(self.evidence)[row]:
-            parts.append(f"{percent(self.support[i])} of the votes of its neighbors are for it")
+            parts.append(f"{percent(self.support[i])} of the neighbors' votes are for it")
         other = int(self.instead[i])
         if other >= 0 and self.instead_support[i] > max(0.5, self.support[i]):
             held = set(self.ontology.above(term).tolist()) & set(self.ontology.above(other).tolist())

@@ -86,7 +86,7 @@ def update_page(path: str | Path, part: str, content: dict[str, Any], source: Ma
 
 
 def enrichment_part(found: Enrichment, notes: Sequence[str]) -> dict[str, Any]:
-    """Return the strongest terms of each cluster, largest clusters first; folded ones are left out."""
+    """Return the strongest terms of each cluster, by its number; folded ones are left out."""
     clusters = []
     kept = np.flatnonzero(found.folded_into < 0)
     order = kept[np.argsort(found.clusters[kept], kind="stable")]
@@ -123,29 +123,19 @@ def ontology_part(
     candidates: Sequence[Candidate], ontology: Ontology | None, notes: Sequence[str]
 ) -> dict[str, Any]:
     """Return the graph: candidates, and the existing terms they stand below."""
-    nodes = [
+    nodes: list[list[object]] = [
         [
-            c.id, c.name, c.status, len(c.rows), [id for _, id in c.parents], c.definition, list(c.evidence),
-            c.match,
+            c.id, c.name, c.status, len(c.rows), [list(link) for link in c.parents], c.definition,
+            list(c.evidence), c.match,
         ]
         for c in candidates[:MAX_CATEGORIES]
     ]  # fmt: skip
     if ontology is not None:
         above = {p for c in candidates for _, p in c.parents if p in ontology.row_of}
         rows = sorted({int(up) for id in above for up in ontology.above(ontology.row_of[id])})
-        nodes += [
-            [
-                t.id,
-                t.name,
-                "term",
-                0,
-                [id for _, id in t.parents if id in ontology.row_of],
-                t.definition,
-                [],
-                "",
-            ]
-            for t in (ontology.terms[row] for row in rows)
-        ]
+        for term in (ontology.terms[row] for row in rows):
+            links = [list(link) for link in term.parents if link[1] in ontology.row_of]
+            nodes.append([term.id, term.name, "term", 0, links, term.definition, [], ""])
     return {"notes": list(notes), "nodes": nodes, "n": len(candidates)}
 
 

@@ -25,7 +25,7 @@
       $("enrichment-list").replaceChildren(...found.slice(0, limit).map(([cluster, size, n, terms]) => {
         const box = element("div", undefined, "cluster"), head = element("div"), table = element("table"), body = element("tbody");
         head.append(element("h3", "Cluster " + cluster), element("p", count(size, "annotated member", "annotated members"), "small"));
-        if (n > terms.length) head.append(element("p", "and " + count(n - terms.length, "term", "terms") + " more", "small"));
+        if (n > terms.length) head.append(element("p", count(n - terms.length, "more term", "more terms") + " in the table", "small"));
         for (const [id, name, aspect, members, annotated, fold, q] of terms) {
           const row = element("tr"), first = element("td", name + " "), share = element("td", members + " of " + size);
           const bar = element("span", undefined, "bar"), fill = element("i");
@@ -34,10 +34,17 @@
           fill.style.width = (100 * members) / size + "%";
           bar.append(fill);
           share.append(bar);
-          row.append(first, share, element("td", "×" + (fold >= 10 ? Math.round(fold) : fold)), element("td", "q " + (q < 1e-4 ? q.toExponential(0) : q), "dim"));
+          row.append(first, share, element("td", "×" + (fold >= 10 ? Math.round(fold) : fold.toFixed(2))), element("td", "q " + (q < 1e-4 ? q.toExponential(0) : q), "dim"));
           body.append(row);
         }
-        table.append(body);
+        const names = element("thead", undefined, "unseen"), line = element("tr");
+        for (const text of ["Term", "Members that carry it", "Fold", "q"]) {
+          const cell = element("th", text);
+          cell.scope = "col";
+          line.append(cell);
+        }
+        names.append(line);
+        table.append(names, body);
         box.append(head, table);
         return box;
       }));
@@ -64,7 +71,10 @@
       if (verdicts[name(row)] === verdict) delete verdicts[name(row)]; else verdicts[name(row)] = verdict;
       try { localStorage.setItem(key, JSON.stringify(verdicts)); } catch (error) { /* kept until the page closes */ }
       show();
+      // The row was made anew: who came by keyboard stays where he was.
+      for (const made of $("audit-rows").querySelectorAll("button")) if (made.dataset.key === keyOf(row, verdict)) made.focus();
     };
+    const keyOf = (row, verdict) => verdict + "\t" + name(row);
     const show = () => {
       const query = $("audit-find").value.trim().toLowerCase(), aspect = $("audit-aspect").value;
       const state = $("audit-state").value, least = Number($("audit-least").value) || 0;
@@ -80,9 +90,10 @@
         for (const word of ["wrong", "right"]) {
           const made = button(word, "", () => decide(row, word));
           made.setAttribute("aria-pressed", String(verdict === word));
+          made.dataset.key = keyOf(row, word);
           choice.append(made);
         }
-        line.append(element("td", Number(row[2]).toFixed(2)), element("td", row[0], "id"), term, element("td", row[6]), element("td", row[3], "why"), choice);
+        line.append(element("td", Number(row[2]).toFixed(3)), element("td", row[0], "id"), term, element("td", row[6]), element("td", row[3], "why"), choice);
         return line;
       }));
       const done = rows.filter((row) => verdicts[name(row)]).length;
@@ -109,7 +120,7 @@
       link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/tab-separated-values" }));
       link.download = "verdicts.tsv";
       link.click();
-      URL.revokeObjectURL(link.href);
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     });
     show();
   }
@@ -120,7 +131,7 @@
       [id, { id, title, status, size, parents, definition, evidence, match, children: [] }]));
     const tops = [];
     for (const node of nodes.values()) {
-      const above = node.parents.filter((id) => nodes.has(id));
+      const above = node.parents.map(([, id]) => id).filter((id) => nodes.has(id));
       for (const id of above) nodes.get(id).children.push(node);
       if (!above.length) tops.push(node);
     }
@@ -131,23 +142,25 @@
     };
     const order = (list) => list.sort((a, b) => (b.children.length > 0) - (a.children.length > 0) || b.size - a.size || (a.title < b.title ? -1 : 1));
     const tell = (node, line) => {
-      for (const other of document.querySelectorAll(".tree .name[aria-selected]")) other.removeAttribute("aria-selected");
-      if (line) line.setAttribute("aria-selected", "true");
+      for (const other of document.querySelectorAll(".tree .name[aria-current]")) other.removeAttribute("aria-current");
+      line.setAttribute("aria-current", "true");
       const card = $("tree-card"), list = element("ul");
       for (const fact of node.evidence) list.append(element("li", fact));
-      const parents = node.parents.map((id) => (nodes.has(id) ? nodes.get(id).title : id) + " (" + id + ")");
+      const parents = node.parents.map(([relation, id]) => relation.replace("_", " ") + " " + (nodes.has(id) ? nodes.get(id).title : id) + " (" + id + ")");
       const word = { new: "No existing term fits: a candidate for a new one.", existing: "Says the same as " + node.match + ".", unknown: "Too few members are annotated to tell whether a term fits.", term: "An existing term." }[node.status];
       card.replaceChildren(element("h3", node.title), element("p", node.id + (node.size ? " · " + count(node.size, "member", "members") : ""), "id dim"),
-        element("p", word), element("p", node.definition), ...(parents.length ? [element("p", "Below: " + parents.join("; "), "dim")] : []), list);
+        element("p", word), element("p", node.definition), ...(parents.length ? [element("p", "Above it: " + parents.join("; "), "dim")] : []), list);
     };
     const item = (node, path) => {
       const made = element("li"), line = element("div", undefined, "line");
-      made.setAttribute("role", "treeitem");
       // A file could hold a cycle; a tree must not.
       const children = node.children.filter((child) => !path.has(child.id));
       const opener = button(children.length ? "▸" : "", "open", () => toggle());
-      if (!children.length) opener.tabIndex = -1;
-      else opener.setAttribute("aria-label", "Open " + node.title);
+      opener.disabled = !children.length;
+      if (children.length) {
+        opener.setAttribute("aria-label", "Below " + node.title);
+        opener.setAttribute("aria-expanded", "false");
+      }
       const title = button(node.title, "name", () => tell(node, title));
       line.append(opener, element("i", undefined, "dot " + node.status), title);
       if (node.size) line.append(element("span", node.size.toLocaleString("en"), "dim small"));
@@ -160,7 +173,6 @@
         if (!children.length) return;
         if (!inner) {
           inner = element("ul");
-          inner.setAttribute("role", "group");
           const further = new Set(path).add(node.id);
           const sorted = order(children.slice());
           const fill = (from) => {
@@ -171,7 +183,7 @@
           made.append(inner);
         } else inner.hidden = !inner.hidden;
         opener.textContent = inner.hidden ? "▸" : "▾";
-        made.setAttribute("aria-expanded", String(!inner.hidden));
+        opener.setAttribute("aria-expanded", String(!inner.hidden));
       };
       made.openOnce = () => { if (!inner) toggle(); return inner ? [...inner.children] : []; };
       return made;
@@ -184,7 +196,7 @@
         : tops;
       const items = order(found.slice()).slice(0, 300).map((node) => item(node, new Set()));
       $("tree").replaceChildren(...items);
-      $("tree-count").textContent = flat ? count(found.length, "category", "categories") + " found" : count(found.length, "top", "tops");
+      $("tree-count").textContent = flat ? count(found.length, "category", "categories") + " found" : found.length.toLocaleString("en") + " at the top";
       // Where there is one way in, it is open.
       let open = flat ? [] : items;
       for (let depth = 0; depth < 3 && open.length && open.length <= 4; depth++) open = open.flatMap((one) => (one.openOnce ? one.openOnce() : []));
