@@ -22,11 +22,12 @@ ITEMS = [
 
 
 def test_parts_lie_where_they_belong():
-    first, second = architecture_rows(ITEMS, ["#111", "#222"])
+    first, second = architecture_rows(ITEMS, ["#111111", "#eeeeee"])
     scale = first["width"] / 600
     assert [part["x"] / scale for part in first["parts"]] == pytest.approx([0, 240, 410], abs=1)
-    assert [part["colour"] for part in first["parts"]] == ["#111", "#222", "#222"]
+    assert [part["colour"] for part in first["parts"]] == ["#111111", "#eeeeee", "#eeeeee"]
     assert second["width"] == pytest.approx(150 * scale, abs=0.1)
+    assert [part["on_light"] for part in first["parts"]] == [False, True, True]
     assert {bar["kind"] for bar in first["bars"]} == {"for", "against"}
     assert sum(bar["width"] for bar in first["bars"]) == pytest.approx(550 * scale, rel=0.01)
     assert second["parts"][0]["name"] == "cluster 2, residues 31–150, probability 0.875"
@@ -34,7 +35,7 @@ def test_parts_lie_where_they_belong():
 
 def test_a_very_long_protein_does_not_make_the_others_tiny():
     items = [Architecture("titin", 35_000, [make_part(34_000, 35_000, 0)]), *ITEMS, *ITEMS]
-    long, first, second, *_ = architecture_rows(items, ["#111"])
+    long, first, second, *_ = architecture_rows(items, ["#111111"])
     assert first["compressed"] is second["compressed"] is None
     assert first["width"] > 200
     assert long["width"] == 860

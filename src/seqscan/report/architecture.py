@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqscan.errors import ShapeMismatch
+from seqscan.report.palette import is_light
 from seqscan.wording import number
 
 __all__ = ["Architecture", "Part", "architecture_rows"]
@@ -78,6 +79,7 @@ def architecture_rows(items: Sequence[Architecture], palette: Sequence[str]) -> 
                     "x": round(part.start * scale, 1),
                     "width": round(max((part.end - part.start) * scale - 1, 2), 1),
                     "colour": palette[part.label % len(palette)],
+                    "on_light": is_light(palette[part.label % len(palette)]),
                     "label": part.label if (part.end - part.start) * scale > 9 * len(str(part.label)) else "",
                     "name": name,
                 }

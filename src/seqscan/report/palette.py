@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["cluster_colours"]
+__all__ = ["cluster_colours", "is_light"]
 
 
 def cluster_colours(n: int = 60) -> list[str]:
@@ -16,6 +16,20 @@ def cluster_colours(n: int = 60) -> list[str]:
         hue = math.radians((index * 137.508) % 360.0)
         colours.append(_oklch(lightness, 0.115, hue))
     return colours[:n]
+
+
+def is_light(colour: str) -> bool:
+    """Say whether black is easier to read on a colour, `#rrggbb`, than white: by the contrast of WCAG 2.
+
+    Examples
+    --------
+    >>> is_light("#ffffff"), is_light("#b0b0ff"), is_light("#3d6fb4"), is_light("#000000")
+    (True, True, False, False)
+    """
+    encoded = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in encoded]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return (luminance + 0.05) ** 2 > 1.05 * 0.05
 
 
 def _oklch(lightness: float, chroma: float, hue: float) -> str:

@@ -216,7 +216,7 @@ def logo(item: Consensus) -> str:
             f'height="{abs(size):.1f}" fill="{color}"/>'
         )
         if place % 10 == 9 or place % _ROW == 0:
-            parts.append(f'<text x="{x:g}" y="{top + 6:g}" font-size="6" fill="#888">{place + 1}</text>')
+            parts.append(f'<text x="{x:g}" y="{top + 6:g}" font-size="8" fill="#767676">{place + 1}</text>')
     width, height = 40 + min(_ROW, max(len(item.residues), 1)) * _STEP, max(rows, 1) * line + 6
     label = escape(
         f"Sequence logo of cluster {item.cluster}, {item.n_aligned} of {item.n_members} members aligned with "
