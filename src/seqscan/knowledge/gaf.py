@@ -17,7 +17,7 @@ from typing import NamedTuple
 from seqscan.artifact import VERSION, write_atomically
 from seqscan.ids import accession, is_uniprot, plain_accession
 from seqscan.knowledge.annotate import Predictions
-from seqscan.knowledge.annotations import MIN_PROBABILITY
+from seqscan.knowledge.layouts import MIN_PROBABILITY
 from seqscan.knowledge.ontology import Ontology, Term
 
 __all__ = ["UNKNOWN_TAXON", "GafRows", "write_gaf"]
@@ -49,7 +49,7 @@ class GafRows(NamedTuple):
     ----------
     n_written : int
     n_improbable : int
-        Below `annotations.MIN_PROBABILITY`, from which on predictions are read as annotations too.
+        Below `layouts.MIN_PROBABILITY`, from which on predictions are read as annotations too.
     n_foreign : int
         With a term that is not of the three aspects of the Gene Ontology; the format has no row for it.
     n_barred : int
