@@ -20,16 +20,14 @@ from seqscan.knowledge.categories import (
     cluster_means,
     covariance_within,
     linkage,
-    motif,
-    shared_phrase,
     stable_id,
-    word_shares,
 )
 from seqscan.knowledge.enrich import enrich
 from seqscan.knowledge.export import document, write_members, write_ontology
 from seqscan.knowledge.fits import narrowed
 from seqscan.knowledge.ontology import Ontology, Term
 from seqscan.knowledge.page import enrichment_part, ontology_part, update_page
+from seqscan.knowledge.traits import motif, shared_phrase, word_shares
 from seqscan.store import unit
 
 # Four clusters in two pairs.

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from seqscan.alphabet import AMINO
 from seqscan.ids import whole_proteins
-from seqscan.knowledge.categories import Category, motif, phrases, shared_phrase, stable_id, word_shares
+from seqscan.knowledge.categories import Category, stable_id
 from seqscan.knowledge.fits import MIN_ANNOTATED, Fit, fit, narrowed
 from seqscan.knowledge.ontology import Ontology
+from seqscan.knowledge.traits import motif, phrases, shared_phrase, word_shares
 from seqscan.wording import percent, plural
 
 __all__ = ["Candidate", "Knowledge", "propose"]
