@@ -102,7 +102,11 @@ def test_parts_of_a_protein_do_not_speak_for_each_other(ontology):
     carriers, members = evidence.share_of_cluster(rows, place, terms)
     assert (carriers.tolist(), members.tolist()) == ([0, 2, 3], [2, 2, 4])
     assert evidence.witnesses(0, wrong) == []
-    assert [id for id, _ in evidence.witnesses(2, wrong)] == ["A/1-50", "A/60-90", "A"]
+    assert evidence.witnesses(2, wrong) == ["A/1-50(0.90)", "A/60-90(0.90)", "A(0.90)"]
+    far = Surroundings(
+        ids, surroundings.labels, surroundings.probabilities, sparse.csr_array((5, 5)), similar
+    )
+    assert far.evidence(propagated).witnesses(3, right) == ["B/1-50(0.90 bits)"]
     # What goes with a term is learnt from other proteins too.
     direct[[0, 1, 4], ontology.row("T:12")] = True
     propagated = propagate(direct.tocsr(), ontology)

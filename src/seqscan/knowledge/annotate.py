@@ -69,11 +69,10 @@ class Predictions:
 
         def lines() -> Iterable[tuple[object, ...]]:
             for i, (row, t) in enumerate(zip(self.rows.tolist(), self.terms.tolist(), strict=True)):
-                near = self.evidence.witnesses(row, t)
                 yield (
                     around.ids[row], terms[t].id, f"{self.probabilities[i]:.3f}", terms[t].name,
                     terms[t].namespace, "yes" if self.known[i] else "no", int(around.labels[row]),
-                    int(carriers[i]), int(members[i]), ",".join(f"{id}({value:.2f})" for id, value in near),
+                    int(carriers[i]), int(members[i]), ",".join(self.evidence.witnesses(row, t)),
                     (residues or {}).get(around.ids[row], ""),
                 )  # fmt: skip
 

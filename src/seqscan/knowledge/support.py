@@ -144,9 +144,12 @@ class Evidence:
         counts, sizes = self._cluster_counts(rows)
         return at(counts, place, terms).astype(np.int64), sizes[place].astype(np.int64)
 
-    def witnesses(self, row: int, term: int, limit: int = 3) -> list[tuple[str, float]]:
-        """Return the nearest proteins that carry a term, with their cosine, or else bits a residue."""
-        for matrix in (self.around.neighbors, self.around.alignments):
+    def witnesses(self, row: int, term: int, limit: int = 3) -> list[str]:
+        """Return the nearest proteins that carry a term, `id(cosine)`, else aligned ones, `id(1.20 bits)`.
+
+        Bits are those a residue of the longer protein.
+        """
+        for matrix, unit in ((self.around.neighbors, ""), (self.around.alignments, " bits")):
             own = slice(matrix.indptr[row], matrix.indptr[row + 1])
             near, value = matrix.indices[own], matrix.data[own]
             others = self.around.proteins[near] != self.around.proteins[row]
@@ -156,7 +159,7 @@ class Evidence:
             carries = np.asarray(self.propagated[near][:, [term]].todense()).ravel()
             order = np.flatnonzero(carries)[np.argsort(-value[carries], kind="stable")][:limit]
             if len(order):
-                return [(self.around.ids[int(near[i])], float(value[i])) for i in order]
+                return [f"{self.around.ids[int(near[i])]}({value[i]:.2f}{unit})" for i in order]
         return []
 
     def _cluster_counts(self, rows: NDArray[np.int64]) -> tuple[Any, NDArray[np.float64]]:
