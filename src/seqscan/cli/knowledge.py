@@ -84,6 +84,7 @@ def enrich(
     page: PageFile = None,
 ) -> None:
     """Say which terms are enriched in each cluster (hypergeometric test)."""
+    from seqscan.ids import whole_proteins
     from seqscan.knowledge.enrich import enrich as test
     from seqscan.knowledge.page import enrichment_part, update_page
     from seqscan.results import Assignments
@@ -92,7 +93,10 @@ def enrich(
     _check_targets(output, TABLE_SUFFIXES, page=page, inputs=[assignments, annotations, ontology])
     table = Assignments.read(assignments)
     matched = _matched(annotations, ontology, table.ids)
-    found = test(table.labels, matched.propagated, matched.ontology, background=background, max_q=max_q)
+    found = test(
+        table.labels, matched.propagated, matched.ontology,
+        proteins=whole_proteins(table.ids), background=background, max_q=max_q,
+    )  # fmt: skip
     found.write(output)
     part = enrichment_part(found, matched.report())
     update_page(page, "enrichment", part, _source(assignments, annotations, ontology, output))
@@ -190,7 +194,8 @@ def annotate(
     )
     typer.echo(
         f"{gaf.name} has {plural(rows.n_written, 'new term')}; in {output.name} alone: {rows.n_improbable} "
-        f"below {MIN_PROBABILITY} and {rows.n_foreign} outside the aspects of GO"
+        f"below {MIN_PROBABILITY}, {rows.n_implied} that narrower ones imply, {rows.n_barred} by which GO "
+        f"does not annotate so and {rows.n_foreign} outside its aspects"
     )
 
 
