@@ -126,13 +126,15 @@ class Model:
         Raises
         ------
         InvalidParameter
-            If a false alarm rate is given and the model has no landmarks.
+            If a false alarm rate is given that the model cannot tell, before anything is read.
 
         Yields
         ------
         Assignments
             Of consecutive blocks, in the order of the input.
         """
+        if false_alarm_rate is not None:
+            self.require_novelty().threshold(false_alarm_rate)
         for block in record_blocks(records):
             vectors = self.encoder.embed([AMINO.encode(record.sequence) for record in block])
             found = self.head.assign(
@@ -144,19 +146,24 @@ class Model:
         self, found: Assignments, vectors: NDArray[np.float32], false_alarm_rate: float
     ) -> Assignments:
         """Add how novel each protein is to assignments of vectors (N, P); novel ones become unassigned."""
-        if self.novelty is None:
-            raise InvalidParameter(
-                "model", "novelty", "the model has no landmarks", remedy="Train it on more proteins."
-            )
-        scores = self.novelty.scores(vectors, found.probabilities)
-        novel = scores >= self.novelty.threshold(false_alarm_rate)
+        novelty = self.require_novelty()
+        scores = novelty.scores(vectors, found.probabilities)
+        novel = scores >= novelty.threshold(false_alarm_rate)
         return replace(
             found,
             labels=np.where(novel, -1, found.labels).astype(np.int32),
             novelty=scores,
-            known_shares=self.novelty.known_shares(scores),
+            known_shares=novelty.known_shares(scores),
             novel=novel,
         )
+
+    def require_novelty(self) -> Novelty:
+        """Return `novelty`; raises `InvalidParameter` if there is none."""
+        if self.novelty is None:
+            raise InvalidParameter(
+                "novelty", None, "the model cannot tell novel proteins", remedy="Train it on more proteins."
+            )
+        return self.novelty
 
 
 def load_clusters(path: str | Path) -> tuple[ClusterHead, NDArray[np.int64]]:

@@ -7,6 +7,7 @@ took no part in joint learning, nor in the landmarks, say without a label how no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.store import unit
+from seqscan.wording import plural
 
 __all__ = ["Novelty", "fit_novelty"]
 
@@ -29,6 +31,8 @@ DOUBT_WEIGHT = 2.0
 """Of doubt between clusters, beside distance from all of them."""
 SPREAD_PRIOR = 5.0
 """Members' worth of the overall spread in the spread of a landmark."""
+FALSE_ALARM_RATE = 0.01
+"""What is taken where no rate is asked for, if it can be told."""
 BLOCK_DISTANCES = 1 << 25
 
 
@@ -88,14 +92,38 @@ class Novelty:
         return ((1.0 + farther) / (1.0 + len(self.calibration))).astype(np.float32)
 
     def threshold(self, false_alarm_rate: float) -> float:
-        """Return the score from which `known_shares` is at most the rate, infinite if it never is."""
+        """Return the score from which `known_shares` is at most the rate.
+
+        Raises
+        ------
+        InvalidParameter
+            If the rate is none, or below `smallest_rate`: no protein would be novel, however far it lies.
+        """
         if not 0.0 < false_alarm_rate < 1.0:
             raise InvalidParameter("false_alarm_rate", false_alarm_rate, "must be between 0 and 1")
         n = len(self.calibration)
         allowed = int(np.floor(false_alarm_rate * (n + 1) + 1e-9)) - 1  # known proteins beyond it
         if allowed < 0:
-            return float("inf")
+            raise InvalidParameter(
+                "false_alarm_rate",
+                false_alarm_rate,
+                f"is less than the model can tell, whose novelty is calibrated on {plural(n, 'protein')}",
+                remedy=f"Give {self.smallest_rate:g} or more, or a model of more proteins.",
+            )
         return float(np.nextafter(self.calibration[n - allowed - 1], np.float32(np.inf)))
+
+    @property
+    def smallest_rate(self) -> float:
+        """Smallest false alarm rate that can be told: that of what is beyond all of `calibration`.
+
+        Rounded up to five decimals, so that what is printed can be asked for.
+        """
+        return math.ceil(1e5 / (1 + len(self.calibration))) / 1e5
+
+    @property
+    def default_rate(self) -> float:
+        """`FALSE_ALARM_RATE`, or `smallest_rate` if that is more."""
+        return max(FALSE_ALARM_RATE, self.smallest_rate)
 
     @property
     def spread(self) -> float:

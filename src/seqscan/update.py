@@ -30,6 +30,7 @@ from seqscan.hierarchy import HIERARCHY_COLUMNS
 from seqscan.job import check_folder, check_not_of_another, input_checksum, kept_input
 from seqscan.model import Model
 from seqscan.neighbors import AlignmentNeighbors, Pieces, find_pieces
+from seqscan.novelty import FALSE_ALARM_RATE
 from seqscan.overview import report_data
 from seqscan.report import write_report
 from seqscan.residues.domains import learn_prior
@@ -56,15 +57,15 @@ class UpdateConfig:
 
     Attributes
     ----------
-    false_alarm_rate : share of known proteins
-        How many proteins of known clusters may be taken for novel.
+    false_alarm_rate : share of known proteins, optional
+        How many proteins of known clusters may be taken for novel; by default `Novelty.default_rate`.
     align : bool
         Look for relatives among the novel ones by alignment too, if MMseqs2 is installed.
     max_length : int, residues
     seed, threads : int
     """
 
-    false_alarm_rate: float = 0.01
+    false_alarm_rate: float | None = None
     align: bool = True
     max_length: int = 100_000
     seed: int = 0
@@ -119,11 +120,7 @@ def update(
         )
     check_folder(output)
     model = Model.load(model_path)
-    if model.novelty is None:
-        raise InvalidParameter(
-            "model", str(model_path), "cannot tell novel proteins", remedy="Make the model again."
-        )
-    model.novelty.threshold(config.false_alarm_rate)  # refuses a rate that is none
+    config = replace(config, false_alarm_rate=_rate(model, config.false_alarm_rate))
     use_threads(config.threads)
     work = output / "work"
     log = StageLog(work / "stages", on_start, on_end)
@@ -164,6 +161,18 @@ def update(
     return json.loads((output / "update.json").read_text())
 
 
+def _rate(model: Model, asked: float | None) -> float:
+    """Return the false alarm rate that is asked for, else a default; raises if the model cannot tell it."""
+    novelty = model.require_novelty()
+    rate = novelty.default_rate if asked is None else asked
+    novelty.threshold(rate)
+    if asked is None and rate > FALSE_ALARM_RATE:
+        n = plural(len(novelty.calibration), "protein")
+        told = "false alarm rate: %g in place of %g, the smallest that a model calibrated on %s can tell"
+        logger.warning(told, rate, FALSE_ALARM_RATE, n)
+    return rate
+
+
 def _read(source: str | Path, before: Path, target: Path, rejected: Path, max_length: int) -> None:
     pool = list(Corpus.open(before / "pool").records()) if (before / "pool").exists() else []
     table = before / "assignments.tsv"
@@ -199,6 +208,7 @@ def _grow_and_write(
 ) -> None:
     """Assign the new and the pooled proteins, grow clusters from the novel ones, and write `OUTPUTS`."""
     rate = config.false_alarm_rate
+    assert rate is not None, "chosen by update"
     known = Assignments.joined(
         [
             model.mark_novel(model.head.assign(corpus.ids[part], block), block, rate)

@@ -3,6 +3,7 @@
 import csv
 import shutil
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -160,6 +161,19 @@ def test_same_bytes_and_resumed(folder, counts):
         on_end=lambda stage: done.append(stage.status),
     )  # fmt: skip
     assert done == ["skipped"] * 3
+
+
+def test_where_a_small_rate_cannot_be_told_the_default_is_the_smallest_and_said(folder, tmp_path, caplog):
+    model = folder / "before" / "model"
+    smallest = Model.load(model).novelty.smallest_rate
+    assert smallest > 0.01
+    with pytest.raises(InvalidParameter, match="less than the model can tell"):
+        update(model, folder / "new.fasta", tmp_path / "out", replace(CONFIG, false_alarm_rate=0.01))
+    assert not (tmp_path / "out").exists()
+    found = update(model, folder / "new.fasta", tmp_path / "out", replace(CONFIG, false_alarm_rate=None))
+    assert found["false_alarm_rate"] == found["configuration"]["false_alarm_rate"] == smallest
+    assert found["n_novel"] > 0
+    assert f"{smallest:g} in place of 0.01" in caplog.text
 
 
 def test_update_says_what_it_was_made_from(folder, counts):

@@ -118,7 +118,7 @@ def test_min_probability(model, family_records):
 
 
 def test_novelty_columns_are_there_when_asked_for(model, family_records, tmp_path):
-    with pytest.raises(InvalidParameter, match="no landmarks"):
+    with pytest.raises(InvalidParameter, match="cannot tell novel proteins"):
         next(model.assign(family_records, false_alarm_rate=0.1))
     vectors = model.encoder.embed([module.AMINO.encode(record.sequence) for record in family_records])
     labels = np.repeat(np.arange(3, dtype=np.int32), 12)
@@ -139,8 +139,10 @@ def test_novelty_columns_are_there_when_asked_for(model, family_records, tmp_pat
         assert (cluster == "-1") == (status == "unassigned") == (reason == "novel") == novel
         assert float(distance) >= 0.0
     assert 0 < sum(row[-1] == "novel" for row in rows) < 36
-    unsure = table(loaded, family_records, tmp_path / "d.tsv", false_alarm_rate=0.01, min_probability=0.9)
+    unsure = table(loaded, family_records, tmp_path / "d.tsv", false_alarm_rate=0.06, min_probability=0.9)
     assert b"\tnot sure\n" in unsure
+    with pytest.raises(InvalidParameter, match="calibrated on 18 proteins"):
+        next(loaded.assign((record for record in [None]), false_alarm_rate=0.01))
 
 
 def test_what_a_model_knows_of_its_clusters_is_read_without_its_encoder(model, tmp_path, monkeypatch):

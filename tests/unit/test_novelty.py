@@ -72,12 +72,23 @@ def test_threshold_and_known_shares_agree(novelty):
 
 
 def test_rates_that_cannot_be(novelty):
-    assert novelty.threshold(0.5 / (len(novelty.calibration) + 1)) == float("inf")
     for rate in (0.0, 1.0, -1.0):
         with pytest.raises(InvalidParameter, match="between 0 and 1"):
             novelty.threshold(rate)
     with pytest.raises(ShapeMismatch):
         novelty.scores(np.zeros((3, 5), np.float32), np.ones(3, np.float32))
+
+
+@pytest.mark.parametrize("n", [2, 56, 98, 99, 400])
+def test_a_rate_too_small_to_tell_is_refused_and_the_smallest_named(n):
+    calibration = np.linspace(1, 2, n, dtype=np.float32)
+    novelty = Novelty(np.eye(2, 4, dtype=np.float32), np.ones(2, np.float32), np.zeros(4), calibration)
+    with pytest.raises(InvalidParameter, match=f"calibrated on {n} proteins") as refused:
+        novelty.threshold(0.98 * novelty.smallest_rate)
+    assert float(refused.value.remedy.split()[1]) == novelty.smallest_rate
+    assert novelty.smallest_rate == pytest.approx(1 / (n + 1), abs=1e-5)
+    assert novelty.threshold(novelty.smallest_rate) == np.nextafter(calibration[-1], np.float32(3))
+    assert novelty.default_rate == max(0.01, novelty.smallest_rate)
 
 
 def test_read_back_it_says_the_same(novelty, tmp_path):

@@ -27,13 +27,14 @@ def update(
         ),
     ],
     novelty: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="RATE",
             help="Share of the proteins of known clusters that may be taken for novel, above 0 and below 1: "
-            "the higher, the more proteins make clusters of their own.",
+            "the higher, the more proteins make clusters of their own. By default 0.01, or the smallest that "
+            "the model can tell, which from less than about 1,000 proteins is more.",
         ),
-    ] = 0.01,
+    ] = None,
     align: Annotated[
         bool, typer.Option(help="Align novel proteins with each other, if MMseqs2 is installed.")
     ] = True,
@@ -56,6 +57,7 @@ def update(
         if name.startswith("n_"):
             shown = name[2:].replace("_", " ")
             typer.echo(f"{words.get(shown, shown)}: {value}")
+    typer.echo(f"false alarm rate (--novelty): {counts['false_alarm_rate']:g}")
     typer.echo(
         f"all proteins, old and new: {output / 'assignments.tsv'}; clusters: {output / 'clusters.tsv'}; "
         f"grown model: {output / 'model'}; report on those added: {output / 'report.html'}"

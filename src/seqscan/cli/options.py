@@ -84,7 +84,8 @@ FalseAlarmRate = Annotated[
         max=1.0,
         metavar="RATE",
         help="Add novelty columns, and leave novel proteins unassigned: those farther from all clusters than "
-        "all but this share (above 0, below 1) of the proteins that the model was trained on.",
+        "all but this share (above 0, below 1) of the proteins that the model was trained on. The smallest "
+        "that a model of N proteins can tell is about 10/N.",
     ),
 ]
 MaxLength = Annotated[int, typer.Option(min=1, help="Residues; longer records are rejected.")]
