@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from seqscan.encoder import save_encoder
 from seqscan.errors import InvalidParameter
 from seqscan.head import ClusterHead
 from seqscan.model import Model
+from seqscan.novelty import Novelty
 from seqscan.prior import N_PARTS, DomainPrior
 from seqscan.results import ASSIGNMENT_COLUMNS, Assignments
-from seqscan.store import EmbeddingStore, write_store
+from seqscan.store import EmbeddingStore, unit, write_store
 
 
 @pytest.fixture
@@ -87,6 +89,18 @@ def test_assign_leaves_unsure_ones_unassigned(seqscan, folder):
     assert (~found.assigned).sum() > 0
     assert {row[-1] for row in rows_of(folder / "new.tsv")[1:]} <= {"assigned", "unassigned"}
     assert (folder / "ledger.tsv").exists()
+
+
+def test_assign_advises_what_was_not_given(seqscan, folder, model):
+    center, calibration = model.head.center, np.full(99, 1e6, np.float32)
+    novelty = Novelty(unit(model.head.prototypes), np.ones(3, np.float32), center, calibration)
+    unsure = replace(model, head=replace(model.head, temperature=100.0), novelty=novelty)
+    unsure.save(folder / "unsure")
+    for given in ([], ["--novelty", 0.05]):
+        arguments = ("assign", folder / "in.fasta", "--model", folder / "unsure", "-o", folder / "new.tsv")
+        code, out, _ = seqscan(*arguments, *given)
+        assert (code, "probability below 0.5: 36; --min-probability" in out) == (0, True)
+        assert ("--novelty tells" in out) == (not given)
 
 
 @pytest.mark.parametrize("command", ["assign", "explain", "embed", "run"])

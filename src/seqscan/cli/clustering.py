@@ -197,9 +197,10 @@ def assign(
         f"{n / (time.monotonic() - begun):.0f} proteins a second"
     )
     if n_unsure:
+        further = ", --novelty tells which are of none of the clusters" if novelty is None else ""
         typer.echo(
-            f"assigned with a probability below 0.5: {n_unsure}; --min-probability leaves them unassigned, "
-            "--novelty tells which are of none of the clusters"
+            f"assigned with a probability below 0.5: {n_unsure}; --min-probability leaves them unassigned"
+            + further
         )
     say_rejected(ledger, rejected)
 
