@@ -58,7 +58,8 @@ class UpdateConfig:
     Attributes
     ----------
     false_alarm_rate : share of known proteins, optional
-        How many proteins of known clusters may be taken for novel; by default `Novelty.default_rate`.
+        How many proteins of known clusters may be taken for novel; by default that of the update before, or
+        else `Novelty.default_rate`.
     align : bool
         Look for relatives among the novel ones by alignment too, if MMseqs2 is installed.
     max_length : int, residues
@@ -164,8 +165,10 @@ def update(
 def _rate(model: Model, asked: float | None) -> float:
     """Return the false alarm rate that is asked for, else a default; raises if the model cannot tell it."""
     novelty = model.require_novelty()
+    if asked is None:
+        asked = model.content.get("false_alarm_rate")
     rate = novelty.default_rate if asked is None else asked
-    novelty.threshold(rate)
+    novelty.threshold(rate)  # refuses it
     if asked is None and rate > FALSE_ALARM_RATE:
         n = plural(len(novelty.calibration), "protein")
         told = "false alarm rate: %g in place of %g, the smallest that a model calibrated on %s can tell"
@@ -216,6 +219,8 @@ def _grow_and_write(
         ]
     )
     assert known.novel is not None, "just marked"
+    n_pooled_before = read_manifest(corpus.path, "corpus").content["n_pooled_before"]
+    _say_new_rate(model, known, n_pooled_before, rate)
     pooled = np.flatnonzero(known.novel)
     vectors = store.gather(pooled)
     grown, taken = grow(
@@ -243,10 +248,10 @@ def _grow_and_write(
         grown = replace(grown, prior=grown.prior.with_clusters(learned))
     content = model.content | {
         "n_proteins": model.content.get("n_proteins", 0) + int(assignments.assigned.sum()),
+        "false_alarm_rate": rate,
         "grown": [*model.content.get("grown", []), grown.head.n_clusters - n_old],
     }
     replace(grown, content=content).save(output / "model")
-    n_pooled_before = read_manifest(corpus.path, "corpus").content["n_pooled_before"]
     counts = {
         "seqscan": VERSION,
         **made_from,
@@ -264,6 +269,21 @@ def _grow_and_write(
     }
     with write_atomically(output / "update.json") as temporary:
         temporary.write_text(json.dumps(counts, indent=1) + "\n")
+
+
+def _say_new_rate(model: Model, known: Assignments, n_pooled_before: int, rate: float) -> None:
+    """Say what another rate than before does to the proteins of the pool, the last of all."""
+    before = model.content.get("false_alarm_rate", rate)
+    if before == rate or not n_pooled_before:
+        return
+    assert known.novelty is not None, "just marked"
+    waited = known.novelty[-n_pooled_before:]
+    then, now = (int((waited >= model.require_novelty().threshold(r)).sum()) for r in (before, rate))
+    logger.warning(
+        "false alarm rate: %g, where the update before had %g; of %s that waited, %d are novel in place of "
+        "%d, and the others join clusters that were there",
+        rate, before, plural(len(waited), "protein"), now, then,
+    )  # fmt: skip
 
 
 def _with_grown(known: Assignments, pooled: NDArray[np.int64], again: Assignments) -> Assignments:

@@ -1,6 +1,7 @@
 """Growth: old proteins stay where they are, known ones join them, new families get new clusters."""
 
 import csv
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -138,17 +139,33 @@ def test_the_report_shows_the_proteins_that_were_added(folder, counts):
     assert 'id="residues-0"' in html
 
 
-def test_the_pool_is_tried_again(folder, counts, tmp_path):
-    # Nothing new but one protein: all that waited is still there, once.
+def test_the_pool_is_tried_again(folder, counts, tmp_path, caplog):
+    # Nothing new but one protein: all that waited is still there, once, and as novel as it was.
     record = next(iter(read_fasta(folder / "old.fasta")))
     (tmp_path / "one.fasta").write_text(f">one d\n{record.sequence}\n")
-    again = update(folder / "after" / "model", tmp_path / "one.fasta", tmp_path / "third", CONFIG)
+    config = replace(CONFIG, false_alarm_rate=None)
+    again = update(folder / "after" / "model", tmp_path / "one.fasta", tmp_path / "third", config)
+    assert again["false_alarm_rate"] == CONFIG.false_alarm_rate
+    assert "false alarm rate" not in caplog.text
     assert again["n_pooled_before"] == counts["n_pooled"]
     assert again["n_new"] == 1
     first, second = (Assignments.read(f / "assignments.tsv") for f in (folder / "after", tmp_path / "third"))
     assert sorted(second.ids) == sorted([*first.ids, "one"])
     kept = dict(zip(second.ids, second.labels.tolist(), strict=True))
     assert all(kept[id] == n for id, n in zip(first.ids, first.labels.tolist(), strict=True) if n >= 0)
+
+
+def test_what_another_rate_does_to_the_pool_is_said(folder, counts, tmp_path, caplog):
+    record = next(iter(read_fasta(folder / "old.fasta")))
+    (tmp_path / "one.fasta").write_text(f">one d\n{record.sequence}\n")
+    config = replace(CONFIG, false_alarm_rate=0.2)
+    update(folder / "after" / "model", tmp_path / "one.fasta", tmp_path / "more", config)
+    assert Model.load(tmp_path / "more" / "model").content["false_alarm_rate"] == 0.2
+    assert "false alarm rate: 0.2, where the update before had 0.05" in caplog.text
+    n = counts["n_pooled"]
+    told = re.search(rf"of {n} proteins that waited, (\d+) are novel in place of (\d+)", caplog.text)
+    now, then = map(int, told.groups())
+    assert then <= now <= n
 
 
 def test_same_bytes_and_resumed(folder, counts):

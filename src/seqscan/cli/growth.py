@@ -31,8 +31,9 @@ def update(
         typer.Option(
             metavar="RATE",
             help="Share of the proteins of known clusters that may be taken for novel, above 0 and below 1: "
-            "the higher, the more proteins make clusters of their own. By default 0.01, or the smallest that "
-            "the model can tell, which from less than about 1,000 proteins is more.",
+            "the higher, the more proteins make clusters of their own. By default that of the update "
+            "before; at the first 0.01, or the smallest that the model can tell, which from less than about "
+            "1,000 proteins is more.",
         ),
     ] = None,
     align: Annotated[
