@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from seqscan.artifact import scratch_folder
 from seqscan.corpus import write_corpus
 from seqscan.discovery import DiscoveryConfig, discover_categories
-from seqscan.errors import InvalidParameter
-from seqscan.fasta import Record
+from seqscan.errors import DuplicateId, InvalidParameter
+from seqscan.fasta import Record, check_record
 from seqscan.head import ClusterHead, Whitening, whiten
 from seqscan.model import Model
 from seqscan.neighbors import sensible_n_neighbors, vector_neighbors
@@ -147,6 +147,22 @@ def _seed(random_state: int | np.random.RandomState | None) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
+def _distinct(records: Iterable[Record]) -> Iterator[Record]:
+    """Yield records; raises `DuplicateId` at one that has the id of another."""
+    first_seen: dict[str, int] = {}
+    for number, record in enumerate(records, start=1):
+        check_record(record, number)
+        first = first_seen.setdefault(record.id, number)
+        if first != number:
+            raise DuplicateId(
+                number,
+                record.id,
+                f"duplicate id, first used by record {first}",
+                remedy="Correct the record or remove it.",
+            )
+        yield record
+
+
 class SeqSCAN(ClusterMixin, BaseEstimator):
     """Find the functional categories of proteins, with no labels.
 
@@ -231,7 +247,7 @@ class SeqSCAN(ClusterMixin, BaseEstimator):
         """
         config = self.config
         with scratch_folder() as folder, threads_kept():
-            corpus = write_corpus(folder / "corpus", records)
+            corpus = write_corpus(folder / "corpus", _distinct(records))
             found = discover_categories(corpus, "", folder, config, StageLog(folder / "stages"))
             self.model_ = found.model
             self.labels_ = found.model.head.assign(corpus.ids, found.vectors).labels

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 
 from seqscan import SCANClusterer, SeqSCAN
 from seqscan.encoder import save_encoder
-from seqscan.errors import ArtifactError, InvalidParameter
+from seqscan.errors import ArtifactError, DuplicateId, InvalidParameter
 from seqscan.finetune import FinetuneConfig
 from seqscan.scan import ScanConfig
 from seqscan.threads import use_threads
@@ -154,6 +154,12 @@ def test_nothing_fitted_or_nothing_given(unfitted, family_records, tmp_path):
             SeqSCAN(2, neighbors="embedding").fit(no_records)
     with pytest.raises(ArtifactError):
         SeqSCAN.load(tmp_path / "none")
+
+
+def test_an_id_that_comes_twice_is_refused(family_records):
+    for again in (family_records[3], replace(family_records[4], id=family_records[3].id)):
+        with pytest.raises(DuplicateId, match=r"record 37 \(f0m3\): duplicate id, first used by record 4"):
+            SeqSCAN(3, neighbors="embedding").fit([*family_records, again])
 
 
 @pytest.mark.parametrize(
