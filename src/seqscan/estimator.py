@@ -18,6 +18,7 @@ from seqscan.discovery import DiscoveryConfig, discover_categories
 from seqscan.errors import DuplicateId, InvalidParameter
 from seqscan.fasta import Record, check_record
 from seqscan.head import ClusterHead, Whitening, whiten
+from seqscan.job import model_folder
 from seqscan.model import Model
 from seqscan.neighbors import sensible_n_neighbors, vector_neighbors
 from seqscan.results import Assignments
@@ -277,8 +278,11 @@ class SeqSCAN(ClusterMixin, BaseEstimator):
 
     @classmethod
     def load(cls, path: str | Path) -> SeqSCAN:
-        """Read a model that `save` or `seqscan run` wrote; raises `ArtifactError` if `path` is none."""
-        model = Model.load(path)
+        """Read a model that `save` or `seqscan run` wrote; raises `ArtifactError` if `path` is none.
+
+        The folder of a run stands for the model in it, as on the command line.
+        """
+        model = Model.load(model_folder(path))
         config = model.content.get("config", {})
         names = ("n_clusters", "neighbors", "finetune", "encoder", "threads")
         loaded = cls(

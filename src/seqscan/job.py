@@ -1,4 +1,4 @@
-"""What every job begins with: a folder to write to, and an input that is known again."""
+"""What every job begins with: a folder to write to, a model, and an input that is known again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from seqscan.artifact import file_checksum, write_atomically
 from seqscan.errors import InputError, InvalidParameter
 
-__all__ = ["check_folder", "check_not_of_another", "input_checksum", "kept_input"]
+__all__ = ["check_folder", "check_not_of_another", "input_checksum", "kept_input", "model_folder"]
 
 NOTES = ("run.json", "update.json", "scan.json")
 """What a finished run, update and scan say of themselves."""
@@ -20,6 +20,12 @@ def check_folder(output: Path) -> None:
     """Raise `InputError` if `output` is a file; a folder need not exist yet."""
     if output.exists() and not output.is_dir():
         raise InputError(str(output), "is a file", remedy="Give a folder to write to.")
+
+
+def model_folder(path: str | Path) -> Path:
+    """Return the model in the folder of a run or an update; any other path as it is."""
+    path = Path(path)
+    return path / "model" if (path / "model").is_dir() else path
 
 
 def kept_input(source: str | Path, work: Path) -> Path:

@@ -127,7 +127,8 @@ def test_proteins_in_clusters_out(unfitted, family_records, tmp_path):
     assert (np.diff(np.bincount(found.labels)) <= 0).all()
 
     model.save(tmp_path / "model")
-    loaded = SeqSCAN.load(tmp_path / "model")
+    loaded = SeqSCAN.load(tmp_path)  # the folder of a run has its model by this name
+    assert SeqSCAN.load(tmp_path / "model").get_params() == loaded.get_params()
     again = loaded.assign(family_records)
     np.testing.assert_array_equal(again.labels, found.labels)
     np.testing.assert_array_equal(again.probabilities, found.probabilities)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqscan.errors import InvalidParameter
+from seqscan.job import model_folder
 
 if TYPE_CHECKING:
     from seqscan.discovery import DiscoveryConfig
@@ -57,7 +58,7 @@ ModelPath = Annotated[
     typer.Option(
         "--model",
         help="Model of 'run', 'scan' or 'update': OUT/model, or OUT itself.",
-        callback=lambda path: path / "model" if (path / "model").is_dir() else path,
+        callback=model_folder,
     ),
 ]
 Finetune = Annotated[
