@@ -134,9 +134,10 @@ class SCANClusterer(ClusterMixin, BaseEstimator):
         self.labels_ = self.predict(vectors)
 
 
-def _count(name: str, value: object) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise InvalidParameter(name, value, "must be a whole number, 1 or more")
+def _count(name: str, value: object, *, least: int = 1) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        remedy = "None finds the number." if name == "n_clusters" else ""
+        raise InvalidParameter(name, value, f"must be a whole number, {least} or more", remedy=remedy)
     return int(value)
 
 
@@ -145,13 +146,25 @@ def _seed(random_state: int | np.random.RandomState | None) -> int:
         if random_state < 0:
             raise InvalidParameter("random_state", random_state, "must be 0 or more")
         return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError:
+        raise InvalidParameter(
+            "random_state", random_state, "must be a whole number, a RandomState or None"
+        ) from None
+
+
+def _checked(records: Iterable[Record]) -> Iterable[Record]:
+    """Return what holds records; raises `InvalidParameter` if it is a path, or nothing that can."""
+    if isinstance(records, str | Path) or not isinstance(records, Iterable):
+        raise InvalidParameter("records", records, "are no records", remedy="Give list(read_fasta(path)).")
+    return records
 
 
 def _distinct(records: Iterable[Record]) -> Iterator[Record]:
     """Yield records; raises `DuplicateId` at one that has the id of another."""
     first_seen: dict[str, int] = {}
-    for number, record in enumerate(records, start=1):
+    for number, record in enumerate(_checked(records), start=1):
         check_record(record, number)
         first = first_seen.setdefault(record.id, number)
         if first != number:
@@ -223,7 +236,7 @@ class SeqSCAN(ClusterMixin, BaseEstimator):
     def config(self) -> DiscoveryConfig:
         """What the parameters stand for; raises `InvalidParameter` if one cannot work."""
         return DiscoveryConfig(
-            n_clusters=None if self.n_clusters is None else _count("n_clusters", self.n_clusters),
+            n_clusters=None if self.n_clusters is None else _count("n_clusters", self.n_clusters, least=2),
             neighbors=self.neighbors,
             finetune=self.finetune,
             encoder=self.encoder,
@@ -267,7 +280,7 @@ class SeqSCAN(ClusterMixin, BaseEstimator):
         InvalidParameter
             If there is no record, or nothing was fitted.
         """
-        blocks = list(self._fitted().assign(records))
+        blocks = list(self._fitted().assign(_checked(records)))
         if not blocks:
             raise InvalidParameter("records", [], "there is none")
         return Assignments.joined(blocks)

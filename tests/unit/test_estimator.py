@@ -150,7 +150,10 @@ def test_nothing_fitted_or_nothing_given(unfitted, family_records, tmp_path):
             use(family_records)
     with pytest.raises(InvalidParameter, match="at least 4"):
         SeqSCAN(2, neighbors="embedding").fit(family_records[:3])
-    for no_records in ("proteins.fasta", [("p1", "MKV")], ["MKV"]):
+    for no_records in ("proteins.fasta", tmp_path, None, family_records[0]):
+        with pytest.raises(InvalidParameter, match=r"are no records\. Give list\(read_fasta\(path\)\)"):
+            SeqSCAN(2, neighbors="embedding").fit(no_records)
+    for no_records in ([("p1", "MKV")], ["MKV"]):
         with pytest.raises(InvalidParameter, match=r"is not a Record\. Give what read_fasta"):
             SeqSCAN(2, neighbors="embedding").fit(no_records)
     with pytest.raises(ArtifactError):
@@ -165,11 +168,15 @@ def test_an_id_that_comes_twice_is_refused(family_records):
 
 @pytest.mark.parametrize(
     "options",
-    [{"neighbors": "blast"}, {"n_clusters": 1}, {"n_clusters": "ten"}, {"threads": 0}, {"random_state": -1}],
-)
+    [
+        {"neighbors": "blast"}, {"n_clusters": 1}, {"n_clusters": -1}, {"n_clusters": "auto"}, {"threads": 0},
+        {"random_state": -1}, {"random_state": np.random.default_rng(0)}, {"random_state": "one"},
+    ],
+)  # fmt: skip
 def test_impossible_options_of_seqscan(options, family_records):
     (name,) = options
-    with pytest.raises(InvalidParameter, match=name):
+    said = {"n_clusters": r"2 or more\. None finds the number", "random_state": "must be"}.get(name, "")
+    with pytest.raises(InvalidParameter, match=f"{name}.*{said}"):
         SeqSCAN(**options).fit(family_records)
 
 
