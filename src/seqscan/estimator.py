@@ -275,6 +275,13 @@ class SeqSCAN(ClusterMixin, BaseEstimator):
         records : iterable of Record
             One or more.
 
+        Returns
+        -------
+        found : Assignments
+            In the order of the records: `ids`, `labels` (0 is the largest cluster), `probabilities`,
+            `second_labels` and `second_probabilities`. `write(path)` makes a table of it, and
+            `to_arrow().to_pandas()`, where pandas is installed, a data frame.
+
         Raises
         ------
         InvalidParameter

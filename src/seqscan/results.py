@@ -29,6 +29,8 @@ from seqscan.wording import plural
 if TYPE_CHECKING:
     from _csv import Writer
 
+    import pyarrow as pa
+
 __all__ = [
     "ASSIGNMENT_COLUMNS",
     "NOVELTY_COLUMNS",
@@ -105,6 +107,13 @@ class Assignments:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        n, n_clusters = int(self.assigned.sum()), len(np.unique(self.labels[self.assigned]))
+        return (
+            f"<Assignments: {plural(n, 'protein')} in {plural(n_clusters, 'cluster')}, "
+            f"{len(self) - n:,} unassigned>"
+        )
+
     @property
     def assigned(self) -> NDArray[np.bool_]:
         """Which proteins have a cluster, (N,)."""
@@ -125,6 +134,17 @@ class Assignments:
         with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
             writer = self.begin(handle, with_novelty=self.novelty is not None)
             self.append(writer)
+
+    def to_arrow(self) -> pa.Table:
+        """Return a table with the columns `id`, `cluster`, ... of `write`; `to_pandas` of it is a data frame.
+
+        There is no column `status`, since cluster -1 says it; `novel` stands for `reason`.
+        """
+        import pyarrow as pa
+
+        names = (*ASSIGNMENT_COLUMNS[:-1], *NOVELTY_COLUMNS[:-1], "novel")
+        columns = zip(names, vars(self).values(), strict=True)
+        return pa.table({name: column for name, column in columns if column is not None})
 
     @staticmethod
     def begin(handle: TextIO, *, with_novelty: bool = False) -> Writer:

@@ -1,5 +1,6 @@
 """Results come back from their files, and foreign tables are read or refused with a reason."""
 
+import csv
 import gzip
 import math
 from dataclasses import replace
@@ -48,6 +49,24 @@ def test_table(assignments, tmp_path):
     assert lines[2] == 'b"|\t-1\t0.2500\t0\t0.1250\tunassigned'
     assert lines[3].endswith("\tassigned")
     assert lines[4:] == [""]
+
+
+def test_shown_in_one_line(assignments):
+    assert repr(assignments) == "<Assignments: 2 proteins in 2 clusters, 1 unassigned>"
+
+
+def test_arrow_has_the_columns_of_the_file(assignments, tmp_path):
+    assignments.write(tmp_path / "a.tsv")
+    with (tmp_path / "a.tsv").open() as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    table = assignments.to_arrow()
+    assert table.column_names == [name for name in rows[0] if name != "status"]
+    for name in table.column_names:
+        shown = [f"{value:.4f}" if "prob" in name else str(value) for value in table[name].to_pylist()]
+        assert shown == [row[name] for row in rows]
+    none = np.zeros(len(assignments), np.float32)
+    more = replace(assignments, novelty=none, known_shares=none, novel=none > 0).to_arrow()
+    assert more.column_names == [*table.column_names, "novelty", "known_share", "novel"]
 
 
 def test_assigned(assignments):
