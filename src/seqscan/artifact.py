@@ -28,6 +28,7 @@ __all__ = [
     "FORMAT",
     "VERSION",
     "Manifest",
+    "check_makeable",
     "check_replaceable",
     "file_checksum",
     "read_manifest",
@@ -92,7 +93,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=_hidden(path), dir=path.parent)
+    with _refused(path):
+        descriptor, name = tempfile.mkstemp(prefix=_hidden(path), dir=path.parent)
     temporary = Path(name)
     try:
         _lock(descriptor)
@@ -161,6 +163,13 @@ def check_replaceable(path: str | Path, kind: str) -> None:
         read_manifest(path, kind)
 
 
+def check_makeable(path: Path) -> None:
+    """Raise `OSError` if nothing can be written at `path`, which need not exist; tried, since rights lie."""
+    above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    with _refused(path):
+        Path(tempfile.mkdtemp(prefix=_hidden(path), dir=above)).rmdir()
+
+
 def read_manifest(path: str | Path, kind: str, *, verify: bool = False) -> Manifest:
     """Read and check the manifest of an artifact.
 
@@ -213,6 +222,15 @@ def read_manifest(path: str | Path, kind: str, *, verify: bool = False) -> Manif
         if verify and file_checksum(file) != checksum:
             raise ArtifactError(str(path), f"its file {name} was changed or damaged", remedy="Make it again.")
     return manifest
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Let the system's error name `path`, not the hidden name of what is written for it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be written ({error.strerror})", str(path)) from None
 
 
 def _hidden(path: Path) -> str:
@@ -271,7 +289,8 @@ def scratch_folder() -> Iterator[Path]:
 @contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
     """Give a locked hidden folder beside `path`; what is not renamed by then is removed."""
-    folder = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
+    with _refused(path):
+        folder = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         _lock(descriptor)

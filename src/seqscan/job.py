@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from seqscan.artifact import file_checksum, write_atomically
+from seqscan.artifact import check_makeable, file_checksum, write_atomically
 from seqscan.errors import InputError, InvalidParameter
 
 __all__ = ["check_folder", "check_not_of_another", "input_checksum", "kept_input", "model_folder"]
@@ -17,9 +17,10 @@ NOTES = ("run.json", "update.json", "scan.json")
 
 
 def check_folder(output: Path) -> None:
-    """Raise `InputError` if `output` is a file; a folder need not exist yet."""
+    """Raise `InputError` if `output` is a file, `OSError` if no such folder can be made or written to."""
     if output.exists() and not output.is_dir():
         raise InputError(str(output), "is a file", remedy="Give a folder to write to.")
+    check_makeable(output)
 
 
 def model_folder(path: str | Path) -> Path:

@@ -1,11 +1,13 @@
 """Artifacts exist whole or not at all, and are checked when read."""
 
+import errno
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from safetensors.numpy import save_file
 from seqscan import artifact
 from seqscan.artifact import (
     Manifest,
+    check_makeable,
     file_checksum,
     read_manifest,
     scratch_folder,
@@ -32,6 +35,19 @@ def example(tmp_path):
         (directory / "sub").mkdir()
         (directory / "sub" / "b.txt").write_text("beta")
     return path
+
+
+@pytest.mark.parametrize("write", [write_atomically, lambda path: write_artifact(path, "store", {})])
+def test_what_the_system_refuses_names_what_was_to_be_written(tmp_path, monkeypatch, write):
+    def refuse(prefix, dir):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir / prefix) + "x7")
+
+    for name in ("mkdtemp", "mkstemp"):
+        monkeypatch.setattr(artifact.tempfile, name, refuse)
+    for way in (write, lambda path: nullcontext(check_makeable(path))):
+        with pytest.raises(OSError, match="cannot be written") as refused, way(tmp_path / "new"):
+            pass
+        assert (refused.value.errno, refused.value.filename) == (errno.EROFS, str(tmp_path / "new"))
 
 
 def names(directory):

@@ -291,6 +291,7 @@ MISTAKES = {
         "in.fasta is a file",
     ),
     "cluster: output is the input": ("cluster truth.tsv -o truth.tsv", "is an input"),
+    "run: output cannot be made": ("run none.fasta -o /proc/out", "/proc/out: cannot be written ("),
     "update: output is the model": (
         "update in.fasta --model model -o model",
         "is the folder that is updated",

@@ -14,6 +14,7 @@ from seqscan.job import check_folder, input_checksum, kept_input
 def test_a_file_is_no_folder_to_write_to(tmp_path):
     check_folder(tmp_path)
     check_folder(tmp_path / "none" / "yet")
+    assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file: is a file\. Give a folder"):
         check_folder(tmp_path / "file")
