@@ -147,7 +147,16 @@ def test_annotate_without_the_run_asks_for_a_reference(seqscan, out, tmp_path):
     (out / "model").rename(tmp_path / "model")
     code, _, err = seqscan("annotate", "new.fasta", "--model", "model", *FILES, "-o", "p.tsv")
     assert code == 2
-    assert "--reference" in err
+    assert "not in the folder 'work' beside it. Give a FASTA of annotated proteins with --reference." in err
+
+
+def test_annotate_by_a_grown_model_says_that_the_run_is_elsewhere(seqscan, out, tmp_path):
+    (out / "work" / "store").rename(out / "work" / "new_store")  # as an update leaves its folder
+    (out / "update.json").touch()
+    code, _, err = seqscan("annotate", "new.fasta", "--model", "OUT", *FILES, "-o", "p.tsv")
+    assert code == 2
+    assert "the proteins that 'update' added, not those of before" in err
+    assert "with --reference: for instance the inputs of the run and of its updates" in err
 
 
 def test_audit(seqscan, out, tmp_path):

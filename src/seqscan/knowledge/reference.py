@@ -46,14 +46,19 @@ class Reference:
         Raises
         ------
         InputError
-            If the folder `work` is not beside the model.
+            If the folder `work` is not beside the model, or is that of an update.
         """
-        run = find_run(Path(model_path).parent)
+        folder = Path(model_path).parent
+        run = find_run(folder)
         if run is None:
+            grown = (folder / "update.json").exists()
             raise InputError(
                 str(model_path),
-                "the proteins it was trained on are not in the folder 'work' beside it",
-                remedy="Give a FASTA of annotated proteins with --reference.",
+                "the folder 'work' beside it has the proteins that 'update' added, not those of before"
+                if grown
+                else "the proteins it was trained on are not in the folder 'work' beside it",
+                remedy="Give a FASTA of annotated proteins with --reference"
+                + (": for instance the inputs of the run and of its updates, in one file." if grown else "."),
             )
         return cls(run.ids, run.corpus, run.store.vectors())
 
