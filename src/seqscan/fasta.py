@@ -152,11 +152,14 @@ def read_fasta(
     first_seen: dict[str, int] = {}
     for number, header, raw in _parse(path, name):
         ledger.n_read += 1
-        id, description = _split_header(header)
+        readable = header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        id, description = _split_header(readable)
         sequence = AMINO.clean(raw)
         fault = AMINO.fault(sequence)
         kind: type[InvalidSequence] = InvalidSequence
-        if not id:
+        if readable != header:
+            fault = "the header holds bytes that are not UTF-8"
+        elif not id:
             fault = "the header has no id"
         elif id in first_seen:
             fault, kind = f"duplicate id, first used by record {first_seen[id]}", DuplicateId
@@ -248,7 +251,10 @@ class _Text(NamedTuple):
 
 
 def _fasta(stream: BinaryIO) -> FastaReader:
-    return FastaReader(stream, sequence_class=_Text)
+    reader = FastaReader(stream, sequence_class=_Text)
+    # Bytes that are no text cost their record alone, not the file: they come as lone surrogates.
+    reader._file.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return reader
 
 
 _READERS: dict[bytes, Callable[[BinaryIO], FastaReader | FastqReader]] = {
@@ -260,7 +266,6 @@ _READERS: dict[bytes, Callable[[BinaryIO], FastaReader | FastqReader]] = {
 
 def _parse(path: str | Path | BinaryIO, name: str) -> Iterator[tuple[int, str, str]]:
     """Yield (1-based number, header, raw sequence), with every reader's error told as an `InputError`."""
-    number = 0
     try:
         with ExitStack() as stack:
             if path == "-":
@@ -275,8 +280,7 @@ def _parse(path: str | Path | BinaryIO, name: str) -> Iterator[tuple[int, str, s
             if first not in _READERS:
                 raise InputError(name, "is neither FASTA nor FASTQ", remedy="A FASTA record starts with '>'.")
             reader = stack.enter_context(_READERS[first](stream))
-            for record in reader:
-                number += 1
+            for number, record in enumerate(reader, 1):
                 yield number, record.name, record.sequence.replace(" ", "").replace("\t", "")
     except InputError:
         raise
@@ -284,13 +288,7 @@ def _parse(path: str | Path | BinaryIO, name: str) -> Iterator[tuple[int, str, s
         raise InputError(name, "there is no such file") from None
     except IsADirectoryError:
         raise InputError(name, "is a directory", remedy="Give a FASTA file.") from None
-    except EOFError as error:
-        raise InputError(
-            name, f"the compressed file ends early, after record {number}", remedy="Copy it again."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            name, f"record {number + 1} holds bytes that are not text", remedy="Save the file as UTF-8."
-        ) from error
+    except EOFError as error:  # it is read ahead, so how many records came out says nothing about where
+        raise InputError(name, "the compressed file ends early", remedy="Copy it again.") from error
     except Exception as error:  # each decompressor has a type of its own for damaged data
-        raise InputError(name, f"cannot be read after record {number}: {error}") from error
+        raise InputError(name, f"cannot be read: {error}") from error

@@ -158,9 +158,8 @@ def test_id_of_a_rejected_record_is_free():
         (b"\0" * 20, "neither FASTA nor FASTQ"),
         (b"BAM\1xxxx", "neither FASTA nor FASTQ"),
         (">a\nMKV\n".encode("utf-16"), "neither FASTA nor FASTQ"),
-        (b"@a\nMKV\n+\nII\n", "after record 0"),
-        (b"#x\nMKV\n", "after record 0"),
-        (b">a\nMKV\n>\xe9\nMKV\n", "not text"),
+        (b"@a\nMKV\n+\nII\n", "at line 4: Length"),
+        (b"#x\nMKV\n", "at line 2: Expected '>'"),
         (b">a\n77\n>b\n", "no usable protein sequence in 2 records"),
     ],
 )
@@ -176,6 +175,17 @@ def test_one_record_that_is_not_ascii_costs_no_other():
     assert [(record.id, record.description) for record in records] == [("a", "β-lactamase"), ("é", "")]
     assert [(row.id, row.reason) for row in ledger.rows] == [
         ("b", "character 'ß' at position 3 is not a residue")
+    ]
+
+
+def test_bytes_that_are_no_text_cost_their_record_alone():
+    ledger = RejectionLedger()
+    data = b"#\xe9\n>a \xef\xbf\xbd\nMKV\n>caf\xe9 x\nMKV\n>b \xe9\nMKV\n>c\nMK\xe9\n>d\nMKV\n"
+    assert [record.id for record in read_fasta(io.BytesIO(data), rejected=ledger)] == ["a", "d"]
+    assert [(row.number, row.id, row.reason) for row in ledger.rows] == [
+        (2, "caf\ufffd", "the header holds bytes that are not UTF-8"),
+        (3, "b", "the header holds bytes that are not UTF-8"),
+        (4, "c", "character '\\udce9' at position 3 is not a residue"),
     ]
 
 
