@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from seqscan.errors import InputError, MissingDependency
 from seqscan.store import EmbeddingStore
+from seqscan.textfiles import read_lines
 from seqscan.wording import plural
 
 __all__ = ["Embeddings", "read_embeddings"]
@@ -92,7 +93,8 @@ def read_embeddings(path: str | Path) -> Embeddings:
     Raises
     ------
     InputError
-        If the file is missing, of another kind, empty, or its vectors differ in length or are not finite.
+        If the file is missing, of another kind, empty, its vectors differ in length or are not finite, or an
+        id is empty or cannot stand in a table.
     MissingDependency
         If HDF5 is to be read without `h5py`.
 
@@ -132,6 +134,16 @@ def _checked(path: Path, ids: list[str], vectors: Any) -> Embeddings:
         raise InputError(str(path), f"holds no vectors: its shape is {vectors.shape}")
     if len(ids) != len(vectors):
         raise InputError(str(path), f"holds {plural(len(vectors), 'vector')} and {plural(len(ids), 'id')}")
+    for number, id in enumerate(ids, 1):
+        # Ids go into tables, so they hold no tab and no line break.
+        if not id.strip() or set(id) & set("\t\r\n"):
+            where = f"line {number} of {_names(path).name}" if path.suffix == ".npy" else f"vector {number}"
+            what = f"the id {id!r}, which holds a tab or line break" if id.strip() else "no id"
+            raise InputError(
+                str(path),
+                f"{where} has {what}",
+                remedy="Give each vector an id, as FASTA has it: the first word of the header.",
+            )
     if len(set(ids)) < len(ids):
         twice = [id for id, count in Counter(ids).items() if count > 1]
         raise InputError(str(path), f"holds ids twice, for instance {_some(twice)}")
@@ -178,12 +190,18 @@ def _read_hdf5(path: Path) -> tuple[list[str], Any]:
     return ids, np.stack(vectors) if vectors else np.empty((0, 0))
 
 
+def _names(path: Path) -> Path:
+    """Return where the ids of an array are."""
+    return path.with_name(path.stem + ".ids.txt")
+
+
 def _read_npy(path: Path) -> tuple[list[str], Any]:
-    names = path.with_name(path.stem + ".ids.txt")
+    names = _names(path)
     if not names.exists():
         raise InputError(str(path), "has no ids", remedy=f"Write them to {names}, one a line.")
+    ids = [line.rstrip("\r\n") for line in read_lines(names)]
     try:
-        return names.read_text().splitlines(), np.load(path, mmap_mode="r")
+        return ids, np.load(path, mmap_mode="r")
     except (ValueError, EOFError) as error:  # the second: an empty file
         raise InputError(str(path), f"cannot be read as an array ({error})") from None
 
@@ -195,7 +213,7 @@ def _read_parquet(path: Path) -> tuple[list[str], Any]:
         raise InputError(str(path), f"cannot be read as Parquet ({error})") from None
     if "id" not in table.column_names:
         raise InputError(str(path), f"has no column id, but {', '.join(table.column_names)}")
-    ids = [str(id) for id in table["id"].to_pylist()]
+    ids = ["" if id is None else str(id) for id in table["id"].to_pylist()]
     rest = table.drop_columns("id")
     lists = [
         name

@@ -126,6 +126,23 @@ def test_errors_say_what_is_wrong(tmp_path, what):
         read_embeddings(path)
 
 
+@pytest.mark.parametrize(
+    ("second", "what"),
+    [
+        ("P2\tx", r"line 2 of v\.ids\.txt has the id 'P2\\tx', which holds a tab"),
+        (" ", r"line 2 .* has no id"),
+    ],
+)
+def test_ids_that_cannot_stand_in_a_table(tmp_path, second, what):
+    path = write(tmp_path, "npy")
+    (tmp_path / "v.ids.txt").write_text(f"P1\n{second}\nP3\n")
+    with pytest.raises(InputError, match=what + r".*\. Give each vector an id"):
+        read_embeddings(path)
+    pq.write_table(pa.table({"id": ["P1", None], "v": [[1.0], [2.0]]}), tmp_path / "v.parquet")
+    with pytest.raises(InputError, match="vector 2 has no id"):
+        read_embeddings(tmp_path / "v.parquet")
+
+
 def test_vectors_of_different_length(tmp_path):
     with h5py.File(tmp_path / "v.h5", "w") as file:
         file["a"], file["b"] = VECTORS[0], VECTORS[1, :3]
