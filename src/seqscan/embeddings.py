@@ -26,6 +26,8 @@ __all__ = ["Embeddings", "read_embeddings"]
 
 N_SHOWN = 3
 
+_HDF5_LAYOUT = "Give one dataset for each protein, named by its id, which holds its vector."
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -169,13 +171,19 @@ def _read_hdf5(path: Path) -> tuple[list[str], Any]:
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             if item.dtype.kind not in "fiu":
-                raise InputError(str(path), f"its dataset {name} holds something else than numbers")
+                raise InputError(
+                    str(path),
+                    f"its dataset {name} holds something else than numbers",
+                    remedy=f"{_HDF5_LAYOUT} A matrix and its ids are read as .npy and .ids.txt.",
+                )
             values = np.asarray(item, dtype=np.float32)
             # `original_id` is what bio_embeddings keeps of the header; a slash in an id makes groups.
             ids.append(str(item.attrs.get("original_id", name)))
             if values.ndim not in (1, 2) or not values.size:
                 raise InputError(
-                    str(path), f"its dataset {name} has shape {values.shape}, not (P,) or (L, P)"
+                    str(path),
+                    f"its dataset {name} has shape {values.shape}, not (P,) or (L, P)",
+                    remedy=_HDF5_LAYOUT,
                 )
             vectors.append(values.mean(axis=0) if values.ndim == 2 else values)
 
@@ -184,10 +192,19 @@ def _read_hdf5(path: Path) -> tuple[list[str], Any]:
             file.visititems(visit)
     except OSError as error:
         raise InputError(str(path), f"cannot be read as HDF5 ({error})") from None
-    sizes = {len(vector) for vector in vectors}
-    if len(sizes) > 1:
-        raise InputError(str(path), f"its vectors differ in length: {', '.join(map(str, sorted(sizes)))}")
+    _check_lengths(path, ids, vectors)
     return ids, np.stack(vectors) if vectors else np.empty((0, 0))
+
+
+def _check_lengths(path: Path, ids: Sequence[str], vectors: Sequence[Any]) -> None:
+    first: dict[int, str] = {}
+    for id, vector in zip(ids, vectors, strict=True):
+        if vector is None:
+            raise InputError(str(path), f"has no vector for {id}", remedy="Leave its row out.")
+        first.setdefault(len(vector), id)
+    if len(first) > 1:
+        lengths = ", ".join(f"{length} (such as {id})" for length, id in sorted(first.items()))
+        raise InputError(str(path), f"its vectors differ in length: {lengths}")
 
 
 def _names(path: Path) -> Path:
@@ -224,9 +241,7 @@ def _read_parquet(path: Path) -> tuple[list[str], Any]:
         raise InputError(str(path), f"has several columns of lists: {', '.join(lists)}")
     if lists:
         rows = rest[lists[0]].to_pylist()
-        sizes = {-1 if row is None else len(row) for row in rows}
-        if len(sizes) > 1:
-            raise InputError(str(path), f"its vectors differ in length: {', '.join(map(str, sorted(sizes)))}")
+        _check_lengths(path, ids, rows)
         return ids, rows
     numbers = [
         name

@@ -217,8 +217,9 @@ def cluster(
         Path,
         typer.Argument(
             metavar="VECTORS",
-            help="Vectors, one a protein: HDF5, .npy with .ids.txt, Parquet, or the folder that 'embed' "
-            "wrote.",
+            help="Vectors, one a protein: HDF5 (.h5) with a dataset for each, named by its id; .npy with its "
+            "ids in NAME.ids.txt, one a line; .parquet with a column id and one of lists, or one for each "
+            "dimension; or the folder that 'embed' wrote.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Table of assignments.")],
