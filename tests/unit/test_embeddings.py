@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from seqscan.cli import app
 from seqscan.embeddings import read_embeddings
-from seqscan.errors import InputError, MissingDependency
+from seqscan.errors import InputError, MissingDependency, OneCluster
 from seqscan.results import Assignments
 from seqscan.store import write_store
 
@@ -190,6 +190,7 @@ def test_command_clusters_vectors_in_the_order_of_the_fasta_file(tmp_path):
 def test_command_says_which_vectors_are_left_out(tmp_path):
     (tmp_path / "in.fasta").write_text(">sp|P1|A\nMKVLA\n>P2\nMKVLA\n>P3\nMK1\n")
     arguments = ["cluster", str(write(tmp_path, "npy")), "-o", str(tmp_path / "out.tsv"), "--threads", "1"]
+    arguments += ["--clusters", "2"]
     done = CliRunner().invoke(app, [*arguments, "--fasta", str(tmp_path / "in.fasta")])
     assert done.exit_code == 0, done.output
     assert "rejected: 1 x character '1'" in done.output
@@ -202,3 +203,11 @@ def test_command_needs_two_vectors(tmp_path):
     (tmp_path / "v.ids.txt").write_text("P1\n")
     done = CliRunner().invoke(app, ["cluster", str(tmp_path / "v.npy"), "-o", str(tmp_path / "out.tsv")])
     assert isinstance(done.exception, InputError)
+
+
+def test_command_refuses_one_cluster_of_few_as_of_many(tmp_path):
+    done = CliRunner().invoke(
+        app, ["cluster", str(write(tmp_path, "npy")), "-o", str(tmp_path / "out.tsv"), "--threads", "1"]
+    )
+    assert isinstance(done.exception, OneCluster)
+    assert not (tmp_path / "out.tsv").exists()

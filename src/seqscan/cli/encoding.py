@@ -21,7 +21,7 @@ from seqscan.cli.options import (
     check_outputs,
     discovery_config,
 )
-from seqscan.errors import InputError, InvalidParameter
+from seqscan.errors import InputError, InvalidParameter, OneCluster
 from seqscan.wording import plural
 
 
@@ -256,6 +256,8 @@ def cluster(
     if len(ids) < 2:
         raise InputError(str(source), "holds one vector", remedy="Give those of two proteins or more.")
     model = SCANClusterer(n_clusters, random_state=seed).fit(vectors)
+    if model.head_.n_clusters < 2:  # of two or three vectors; more are refused where they are clustered
+        raise OneCluster(n_clusters)
     assignments = model.head_.assign(ids, vectors, min_probability=min_probability)
     assignments.write(output)
     n_used = len(set(assignments.labels[assignments.assigned].tolist()))
