@@ -274,6 +274,8 @@ MISTAKES = {
     ),
     "assign: missing input": ("assign none.fasta --model model -o new.tsv", "there is no such file"),
     "assign: output is a folder": ("assign in.fasta --model model -o encoder", "encoder': is a directory"),
+    "assign: output without a name": ("assign in.fasta --model model -o .", "'.': has no name"),
+    "embed: output without a name": ("embed in.fasta -o ..", "'..': has no name"),
     "assign: output is the input": ("assign in.fasta --model model -o in.fasta", "is an input"),
     "assign: output ends in .csv": ("assign in.fasta --model model -o new.csv", "end in .tsv"),
     "assign: rejected is the input": (

@@ -27,6 +27,7 @@ from seqscan.cli.options import (
     Threads,
     check_outputs,
     discovery_config,
+    named_output,
     size,
 )
 from seqscan.wording import plural
@@ -151,7 +152,7 @@ def say_plan(source: str, config: RunConfig) -> None:
 def assign(
     source: Input,
     model: ModelPath,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table of assignments.")],
+    output: Annotated[Path, named_output("Table of assignments.")],
     rejected: Annotated[
         Path | None,
         typer.Option(help="Table of rejected records; by default OUTPUT.rejected.tsv beside the output."),

@@ -20,6 +20,7 @@ from seqscan.cli.options import (
     Threads,
     check_outputs,
     discovery_config,
+    named_output,
 )
 from seqscan.errors import InputError, InvalidParameter, OneCluster
 from seqscan.wording import plural
@@ -33,9 +34,7 @@ def pretrain(
             help="FASTA files, or one folder 'corpus' that an earlier training made of them.",
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write the encoder to, for --encoder.")
-    ],
+    output: Annotated[Path, named_output("Folder to write the encoder to, for --encoder.")],
     minutes: Annotated[
         float | None, typer.Option(min=0.0, help="How long to train; this or --steps is needed.")
     ] = None,
@@ -140,9 +139,7 @@ def _read_corpus(sources: list[str], path: Path, *, resume: bool) -> None:
 
 def embed(
     source: Input,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write the vectors to, for 'scan' and 'cluster'.")
-    ],
+    output: Annotated[Path, named_output("Folder to write the vectors to, for 'scan' and 'cluster'.")],
     encoder: Encoder = "default",
     max_length: MaxLength = 100_000,
     ray: Annotated[
@@ -222,7 +219,7 @@ def cluster(
             "dimension; or the folder that 'embed' wrote.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table of assignments.")],
+    output: Annotated[Path, named_output("Table of assignments.")],
     fasta: Annotated[
         str | None,
         typer.Option(help="Check that the vectors are of the proteins in this file, all and no others."),

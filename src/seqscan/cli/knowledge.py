@@ -19,6 +19,7 @@ from seqscan.cli.options import (
     Seed,
     Threads,
     check_outputs,
+    named_output,
 )
 from seqscan.errors import InvalidParameter
 from seqscan.wording import plural
@@ -64,7 +65,7 @@ def enrich(
     assignments: AssignmentTable,
     annotations: AnnotationFile,
     ontology: OntologyFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table of enriched terms.")],
+    output: Annotated[Path, named_output("Table of enriched terms.")],
     background: Annotated[
         str,
         typer.Option(
@@ -115,7 +116,7 @@ def annotate(
     model: ModelPath,
     annotations: AnnotationFile,
     ontology: OntologyFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table of predictions.")],
+    output: Annotated[Path, named_output("Table of predictions.")],
     reference: Annotated[
         Path | None,
         typer.Option(help="FASTA of the annotated proteins; by default those of the run beside the model."),
@@ -203,7 +204,7 @@ def audit(
     assignments: AssignmentTable,
     annotations: AnnotationFile,
     ontology: OntologyFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table of annotations, most suspect first.")],
+    output: Annotated[Path, named_output("Table of annotations, most suspect first.")],
     alignments: AlignmentsWanted = None,
     page: PageFile = None,
     seed: Seed = 0,
@@ -249,7 +250,7 @@ def ontology(
     run: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a finished run.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File; .obo, .json, .ofn or .tsv (ROBOT) says the format."),
+        named_output("File; .obo, .json, .ofn or .tsv (ROBOT) says the format."),
     ],
     annotations: Annotated[
         Path | None, typer.Option(metavar="A", help="As for enrich; without it, sequences alone.")

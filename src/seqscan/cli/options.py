@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -90,6 +90,19 @@ FalseAlarmRate = Annotated[
     ),
 ]
 MaxLength = Annotated[int, typer.Option(min=1, help="Residues; longer records are rejected.")]
+
+
+def named_output(text: str) -> Any:
+    """Return the option `--output` of what others are written beside; it must have a name to name them by."""
+
+    def check(output: Path) -> Path:
+        if output.name in ("", ".."):
+            raise InvalidParameter(
+                "output", str(output), "has no name", remedy="Name the file or folder to write."
+            )
+        return output
+
+    return typer.Option("--output", "-o", help=text, callback=check)
 
 
 def check_outputs(*files: Path, inputs: Iterable[str | Path | None] = ()) -> None:

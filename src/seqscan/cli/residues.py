@@ -10,7 +10,15 @@ from typing import Annotated
 import typer
 
 from seqscan.cli.console import say_rejected
-from seqscan.cli.options import N_THREADS, Input, MaxLength, ModelPath, Threads, check_outputs
+from seqscan.cli.options import (
+    N_THREADS,
+    Input,
+    MaxLength,
+    ModelPath,
+    Threads,
+    check_outputs,
+    named_output,
+)
 from seqscan.residues.maps import SPREAD
 from seqscan.wording import plural
 
@@ -18,9 +26,7 @@ from seqscan.wording import plural
 def explain(
     source: Input,
     model: ModelPath,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Table of contributions; Parquet if it ends in .parquet.")
-    ],
+    output: Annotated[Path, named_output("Table of contributions; Parquet if it ends in .parquet.")],
     cluster: Annotated[
         int | None, typer.Option(min=0, help="Explain this cluster; by default each protein's own.")
     ] = None,
@@ -120,9 +126,7 @@ def explain(
 def domains(
     source: Input,
     model: ModelPath,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Table of domains; .bed and .gff3 choose those formats.")
-    ],
+    output: Annotated[Path, named_output("Table of domains; .bed and .gff3 choose those formats.")],
     min_probability: Annotated[
         float,
         typer.Option(
