@@ -33,6 +33,13 @@ def test_nothing_is_shown_by_the_other_ranks(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(("shown", "said"), [(True, "interrupted; the same command goes on"), (False, "")])
+def test_who_interrupts_is_told_how_to_go_on(capsys, shown, said):
+    with pytest.raises(KeyboardInterrupt), progress_bars(shown=shown):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.startswith(said)
+
+
 def test_a_line_of_a_training_says_what_its_figures_are():
     row = {"contrastive": -1.25, "residues": 4096, "masked": 2.5, "step": 1200, "seconds": 90.0}
     row |= {"learning_rate": 5e-4, "residues_per_second": 12345.6, "peak_share": 0.414}

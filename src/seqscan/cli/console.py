@@ -69,9 +69,26 @@ def progress_bars(*, shown: bool = True) -> Iterator[OnStage]:
     if not shown:
         yield (lambda name: None, lambda stage: None, lambda done, total: None)
         return
-    if not console.is_terminal:
-        yield _lines()
-        return
+    with told_if_interrupted("the same command goes on from here"):
+        if console.is_terminal:
+            with _bars() as told:
+                yield told
+        else:
+            yield _lines()
+
+
+@contextmanager
+def told_if_interrupted(how: str) -> Iterator[None]:
+    """Say, where Ctrl-C ends the block, how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"interrupted; {how}", highlight=False, soft_wrap=True)
+        raise
+
+
+@contextmanager
+def _bars() -> Iterator[OnStage]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         task: list[Any] = []

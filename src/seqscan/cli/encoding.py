@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from seqscan.cli.console import console, progress_bars, say_rejected, training_line
+from seqscan.cli.console import console, progress_bars, say_rejected, told_if_interrupted, training_line
 from seqscan.cli.options import (
     N_THREADS,
     Clusters,
@@ -103,10 +103,11 @@ def pretrain(
             if rank() == 0:
                 _read_corpus(sources, path, resume=resume)
             wait_for_all()
-        train(
-            Corpus.open(path), output, config, parent=parent, mined=mined, threads=threads, resume=resume,
-            half=half, on_step=say,
-        )  # fmt: skip
+        with told_if_interrupted("with --resume the same command goes on from the last checkpoint"):
+            train(
+                Corpus.open(path), output, config, parent=parent, mined=mined, threads=threads, resume=resume,
+                half=half, on_step=say,
+            )  # fmt: skip
         if rank() == 0:
             typer.echo(f"encoder: {output}")
 
