@@ -340,9 +340,8 @@ def test_layout_refuses_bad_arguments():
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
-def test_script_runs_in_a_browser(tmp_path):
-    write_report(make_data(descriptions=[HOSTILE] * 40), tmp_path / "report.html")
+def page_in_a_browser(data, tmp_path):
+    write_report(data, tmp_path / "report.html")
     command = [
         CHROMIUM,
         "--headless",
@@ -353,13 +352,26 @@ def test_script_runs_in_a_browser(tmp_path):
         "--dump-dom",
         (tmp_path / "report.html").as_uri(),
     ]
-    page = Page(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+    return Page(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+def test_script_runs_in_a_browser(tmp_path):
+    page = page_in_a_browser(make_data(descriptions=[HOSTILE] * 40), tmp_path)
     body = next(attributes for tag, attributes in page.tags if tag == "body")
     assert body["data-ready"] == "true"
     # A residue map and the legend are the script's work.
     assert sum(tag == "s" for tag, _ in page.tags) == 60
     assert "cluster 2" in page.text
     assert "img" not in [tag for tag, _ in page.tags]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+def test_no_number_on_the_map_covers_another(tmp_path):
+    places = np.array([[0.0, 0.0], [0.001, 0.0], [1.0, 1.0]])[np.arange(40) % 3]
+    page = page_in_a_browser(make_data(positions=places), tmp_path)
+    canvas = next(attributes for tag, attributes in page.tags if tag == "canvas")
+    assert canvas["data-named"] == "0 2"
 
 
 def test_clusters_that_are_hardly_told_apart_are_not_praised():

@@ -252,16 +252,22 @@
       context.textAlign = "center";
       context.textBaseline = "middle";
       context.lineJoin = "round";
+      const named = [];
       for (const [label, at] of names) {
         if ((chosen !== null && label !== chosen) || matches !== null) continue;
         // A number must not hide the few dots it stands for.
         const x = screenX(xs[at]), y = screenY(ys[at]) - (members.get(label).length < 20 ? radius + 9 : 0);
+        // The largest clusters come first; what would hide their numbers is left to the legend and to zooming.
+        const half = context.measureText(label).width / 2 + 2;
+        if (named.some((other) => Math.abs(x - other.x) < half + other.half && Math.abs(y - other.y) < 15)) continue;
+        named.push({ label, x, y, half });
         context.strokeStyle = paper;
         context.lineWidth = 4;
         context.strokeText(label, x, y);
         context.fillStyle = ink;
         context.fillText(label, x, y);
       }
+      canvas.dataset.named = named.map(({ label }) => label).join(" ");
       if (hovered >= 0) {
         context.strokeStyle = ink;
         context.lineWidth = 1.5;
