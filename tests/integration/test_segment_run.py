@@ -68,6 +68,8 @@ def test_every_protein_is_in_the_table_of_domains(tmp_path, tiny_encoder, protei
     run(proteins, tmp_path / "OUT", settings)
     rows = rows_of(tmp_path / "OUT" / "domains.tsv")
     assert len({row["protein"] for row in rows}) == 55
+    # Every record is there or in the ledger.
+    assert [row["id"] for row in rows_of(tmp_path / "OUT" / "rejected.tsv")] == ["bad"]
     assert "bad" not in {row["protein"] for row in rows}
     for row in rows:
         length = 90 if row["protein"] == "alone" else 200
@@ -77,7 +79,9 @@ def test_every_protein_is_in_the_table_of_domains(tmp_path, tiny_encoder, protei
     # Most proteins are cut in the middle, where their units meet.
     ends = [int(row["id"].split("-")[-1]) for row in segments]
     assert np.mean(np.abs(np.array([end for end in ends if end < 190]) - 100) <= 16) > 0.8
-    assert 'id="domains"' in (tmp_path / "OUT" / "report.html").read_text()
+    report = (tmp_path / "OUT" / "report.html").read_text()
+    assert 'id="domains"' in report
+    assert "those without a segment, as the clusters then call them, in domains.tsv" in report
     share = Scores.read(tmp_path / "OUT" / "scores.json").label_free["hidden_proteins_placed"]
     assert share == json.loads((tmp_path / "OUT" / "run.json").read_text())["notes"]["hidden_proteins_placed"]
     assert 0.0 <= share <= 1.0

@@ -43,6 +43,11 @@ def findings(data: ReportData) -> list[str]:
         )
     else:
         sentences.append("Every record that was read is accounted for.")
+    if data.segments_of:
+        sentences.append(
+            "The segments that the clusters were learned from are in assignments.tsv; the domains of all "
+            "proteins, also of those without a segment, as the clusters then call them, in domains.tsv."
+        )
     sizes = sorted((cluster.size for cluster in data.clusters), reverse=True)
     if len(sizes) > 1:
         share = percent(sizes[0], data.n_assigned)
