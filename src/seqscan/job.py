@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from seqscan.artifact import check_makeable, file_checksum, write_atomically
 from seqscan.errors import InputError, InvalidParameter
 
-__all__ = ["check_folder", "check_not_of_another", "input_checksum", "kept_input", "model_folder"]
+__all__ = [
+    "check_folder",
+    "check_not_of_another",
+    "input_checksum",
+    "kept_input",
+    "model_folder",
+    "sole_use",
+]
 
 NOTES = ("run.json", "update.json", "scan.json")
 """What a finished run, update and scan say of themselves."""
@@ -27,6 +38,36 @@ def model_folder(path: str | Path) -> Path:
     """Return the model in the folder of a run or an update; any other path as it is."""
     path = Path(path)
     return path / "model" if (path / "model").is_dir() else path
+
+
+@contextmanager
+def sole_use(output: Path) -> Iterator[bool]:
+    """Make a folder if it is not there, and hold it against other calls; tell whether it is new.
+
+    The lock is on the folder itself and ends with the process, however that ends. On a file system without
+    locks there is none.
+
+    Raises
+    ------
+    InvalidParameter
+        If another call holds it.
+    """
+    new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(output, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidParameter(
+                "output", str(output), "another call of seqscan is at work in it",
+                remedy="Wait until that one has ended, or give another folder.",
+            ) from None  # fmt: skip
+        except OSError:  # a file system without locks
+            pass
+        yield new
+    finally:
+        os.close(descriptor)
 
 
 def kept_input(source: str | Path, work: Path) -> Path:

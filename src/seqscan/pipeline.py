@@ -23,7 +23,7 @@ from seqscan.errors import InputError, InvalidParameter, OneCluster
 from seqscan.evaluate import evaluate, label_scores
 from seqscan.fasta import Record, read_fasta
 from seqscan.hierarchy import Hierarchy
-from seqscan.job import check_folder, check_not_of_another, input_checksum, kept_input
+from seqscan.job import check_folder, check_not_of_another, input_checksum, kept_input, sole_use
 from seqscan.memory import fitted_to_memory
 from seqscan.model import Model
 from seqscan.overview import report_data
@@ -137,34 +137,35 @@ def run(
     elif config.discovery.neighbors == "mmseqs2":
         require_mmseqs(otherwise="use '--neighbors embedding'")
     encoder = chosen_encoder(config.discovery)
-    log = StageLog(work / "stages", on_start, on_end)
-    with _gone_if_refused(output):
-        source = kept_input(source, work)
-        checksum = input_checksum(source)
-        check_not_of_another(output, "run.json", checksum)
-        job = _Job(source, checksum, context, truth, output, config, command, log)
-        proteins, key = _read(job)
-        corpus, key = _cut(job, proteins, key) if config.segment else (proteins, key)
-        job, needed = _fitted(job, len(corpus), encoder)
-        if truth is not None:
-            # Before the work, not after it.
-            job = replace(job, truth=match_truth(truth, str(config.truth), corpus.ids))
-        found = discover_categories(
-            corpus, key, work, job.config.discovery, log, encoder=encoder, on_progress=on_progress
+    with sole_use(output) as new:
+        log = StageLog(work / "stages", on_start, on_end)
+        with _gone_if_refused(output, new=new):
+            source = kept_input(source, work)
+            checksum = input_checksum(source)
+            check_not_of_another(output, "run.json", checksum)
+            job = _Job(source, checksum, context, truth, output, config, command, log)
+            proteins, key = _read(job)
+            corpus, key = _cut(job, proteins, key) if config.segment else (proteins, key)
+            job, needed = _fitted(job, len(corpus), encoder)
+            if truth is not None:
+                # Before the work, not after it.
+                job = replace(job, truth=match_truth(truth, str(config.truth), corpus.ids))
+            found = discover_categories(
+                corpus, key, work, job.config.discovery, log, encoder=encoder, on_progress=on_progress
+            )
+        partition = _assign(proteins, corpus, found, config.min_probability)
+        key = _write_tables(job, partition)
+        key = _write_domains(job, partition, key)
+        scores, key = _evaluate(job, partition, key)
+        baselines, key = _compare(job, partition, key)
+        log.run(
+            "report",
+            {"from": key, "command": command, "mmseqs2": mmseqs_version()},
+            [output / "report.html"],
+            lambda: _report(job, partition, scores, baselines),
         )
-    partition = _assign(proteins, corpus, found, config.min_probability)
-    key = _write_tables(job, partition)
-    key = _write_domains(job, partition, key)
-    scores, key = _evaluate(job, partition, key)
-    baselines, key = _compare(job, partition, key)
-    log.run(
-        "report",
-        {"from": key, "command": command, "mmseqs2": mmseqs_version()},
-        [output / "report.html"],
-        lambda: _report(job, partition, scores, baselines),
-    )
-    _write_run_json(job, found, needed)
-    return scores
+        _write_run_json(job, found, needed)
+        return scores
 
 
 @dataclass(frozen=True)
@@ -238,9 +239,8 @@ def _check_options(config: RunConfig) -> None:
 
 
 @contextmanager
-def _gone_if_refused(output: Path) -> Iterator[None]:
+def _gone_if_refused(output: Path, *, new: bool) -> Iterator[None]:
     """Remove a new folder if the block refuses the input; a ledger that names records stays."""
-    new = not output.exists()
     try:
         yield
     except OneCluster:  # the next call, with a number of clusters, begins from the work
