@@ -53,6 +53,7 @@ def benchmark(
     *,
     n_seeds: int = 3,
     truth_column: str = "pfam",
+    id_column: str = "id",
     on_line: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Cluster one set of records by seqscan and by every baseline, then score all of them.
@@ -100,7 +101,7 @@ def benchmark(
             say(f"{run.method}, seed {run.seed}: {run.seconds:.0f} s")
             runs.append(run)
         ids = corpus.ids
-    truth = match_truth(read_truth(truth_path, truth_column), truth_path, ids)
+    truth = match_truth(read_truth(truth_path, truth_column, id_column=id_column), truth_path, ids)
     rows: list[dict[str, Any]] = [
         {"method": run.method, "seed": run.seed, "seconds": run.seconds}
         | dict(evaluate(run.assignments, truth).labelled)

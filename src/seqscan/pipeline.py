@@ -73,8 +73,8 @@ class RunConfig:
     context : str, optional
         A FASTA file of further whole proteins in which to look for what recurs, with `segment`.
     truth : str, optional
-        A table with the columns `id` and `truth_column`; read only to score what was found.
-    truth_column : str
+        A table with the columns `id_column` and `truth_column`; read only to score what was found.
+    truth_column, id_column : str
     baselines : bool
         Run other methods on the same records beside, if truth is given.
     min_probability : probability
@@ -91,6 +91,7 @@ class RunConfig:
     context: str | None = None
     truth: str | None = None
     truth_column: str = "pfam"
+    id_column: str = "id"
     baselines: bool = True
     min_probability: float = 0.0
     max_length: int = 100_000
@@ -130,7 +131,9 @@ def run(
     work = output / "work"
     check_folder(output)
     _check_options(config)
-    truth = read_truth(config.truth, config.truth_column) if config.truth else None
+    truth = (
+        read_truth(config.truth, config.truth_column, id_column=config.id_column) if config.truth else None
+    )
     context = input_checksum(Path(config.context)) if config.context else None
     if config.segment:
         require_mmseqs(otherwise="leave --segment out")
@@ -368,7 +371,10 @@ def _evaluate(job: _Job, partition: _Partition, key: str) -> tuple[Scores, str]:
 
     truth = file_checksum(config.truth) if config.truth else None
     key = job.log.run(
-        "evaluate", {"assign": key, "truth": truth, "column": config.truth_column}, [path], score
+        "evaluate",
+        {"assign": key, "truth": truth, "column": config.truth_column, "ids": config.id_column},
+        [path],
+        score,
     )
     return Scores.read(path), key
 

@@ -354,8 +354,8 @@ def kept_ledger(path: str | Path) -> Iterator[RejectionLedger]:
     write_rejected(ledger.rows, path)
 
 
-def read_truth(path: str | Path, column: str = "pfam") -> dict[str, str]:
-    """Read labels: a tab-separated table, perhaps compressed, with the columns `id` and `column`.
+def read_truth(path: str | Path, column: str = "pfam", *, id_column: str = "id") -> dict[str, str]:
+    """Read labels: a tab-separated table, perhaps compressed, with the columns `id_column` and `column`.
 
     Raises
     ------
@@ -363,10 +363,11 @@ def read_truth(path: str | Path, column: str = "pfam") -> dict[str, str]:
         If the file is missing, empty or lacks a column, or an id occurs twice.
     """
     remedy = (
-        "The first line must name the columns, separated by tabs; --truth-column says which has the families."
+        "The first line must name the columns, separated by tabs; --id-column says which has the ids, "
+        "--truth-column which has the families."
     )
-    table = Table.read(path, ("id", column), remedy=remedy)
-    return dict(zip(table.unique("id"), table.column(column), strict=True))
+    table = Table.read(path, (id_column, column), remedy=remedy)
+    return dict(zip(table.unique(id_column), table.column(column), strict=True))
 
 
 def check_truth(truth: Mapping[str, str], path: str | Path, ids: Sequence[str]) -> None:

@@ -131,6 +131,10 @@ def test_evaluate(seqscan, folder, model, family_records):
     code, text, _ = seqscan(*arguments)
     assert code == 0
     assert "accuracy" in text
+    table = (folder / "truth.tsv").read_text()
+    (folder / "entries.tsv").write_text(table.replace("id", "Entry", 1))
+    named = ("--truth", folder / "entries.tsv", "--id-column", "Entry")
+    assert seqscan(*arguments[:2], *named) == (0, text, "")
 
 
 def test_a_share_that_is_not_all_is_not_printed_as_1(capsys):
@@ -265,7 +269,7 @@ MISTAKES = {
     ),
     "evaluate: labels in another column": (
         "evaluate found.tsv --truth truth.tsv --truth-column ec",
-        "--truth-column says which",
+        "--truth-column which",
     ),
     "assign: no model": ("assign in.fasta --model none -o new.tsv", "none: is not a seqscan model"),
     "assign: encoder as model": (

@@ -154,6 +154,10 @@ def test_truth(tmp_path):
         read_truth(packed)
     with pytest.raises(InputError, match="no column 'ec'"):
         read_truth(path, "ec")
+    path.write_text("Entry\tpfam\na\tPF1\n")
+    assert read_truth(path, id_column="Entry") == {"a": "PF1"}
+    with pytest.raises(InputError, match=r"no column 'id'; it has Entry, pfam.*--id-column says"):
+        read_truth(path)
 
 
 def test_labels_are_found_under_other_forms_of_an_id(caplog):

@@ -18,6 +18,7 @@ from seqscan.cli.options import (
     Encoder,
     FalseAlarmRate,
     Finetune,
+    IdColumn,
     Input,
     MaxLength,
     MinProbability,
@@ -69,11 +70,12 @@ def run(
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="Tab-separated table of known families (columns id and --truth-column) to score the "
-            "clusters with afterwards; never used to cluster."
+            help="Tab-separated table of known families (columns --id-column and --truth-column) to score "
+            "the clusters with afterwards; never used to cluster."
         ),
     ] = None,
     truth_column: Annotated[str, typer.Option(help="Which column of --truth has the families.")] = "pfam",
+    id_column: IdColumn = "id",
     baselines: Annotated[
         bool,
         typer.Option(help="With --truth: also run and score other methods, k-means, Leiden and MMseqs2."),
@@ -112,6 +114,7 @@ def run(
         context=str(context) if context else None,
         truth=str(truth) if truth else None,
         truth_column=truth_column,
+        id_column=id_column,
         baselines=baselines,
         min_probability=min_probability,
         max_length=max_length,
@@ -210,9 +213,12 @@ def evaluate(
     assignments: AssignmentTable,
     truth: Annotated[
         Path,
-        typer.Option(help="Tab-separated table of known families, with the columns id and --truth-column."),
+        typer.Option(
+            help="Tab-separated table of known families, with the columns --id-column and --truth-column."
+        ),
     ],
     truth_column: Annotated[str, typer.Option(help="Which column of --truth has the families.")] = "pfam",
+    id_column: IdColumn = "id",
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with the scores by family size too.")
     ] = False,
@@ -225,7 +231,7 @@ def evaluate(
     from seqscan.results import Assignments, match_truth, read_truth
 
     found = Assignments.read(assignments)
-    scores = score(found, match_truth(read_truth(truth, truth_column), truth, found.ids))
+    scores = score(found, match_truth(read_truth(truth, truth_column, id_column=id_column), truth, found.ids))
     if json:
         typer.echo(dumps(asdict(scores), indent=1))
     else:
@@ -236,7 +242,9 @@ def benchmark(
     source: Input,
     truth: Annotated[
         Path,
-        typer.Option(help="Tab-separated table of known families, with the columns id and --truth-column."),
+        typer.Option(
+            help="Tab-separated table of known families, with the columns --id-column and --truth-column."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")],
     clusters: Annotated[int, typer.Option(min=2, help="How many clusters.")],
@@ -244,6 +252,7 @@ def benchmark(
         int, typer.Option(min=1, help="How often each method that draws random numbers is run.")
     ] = 5,
     truth_column: Annotated[str, typer.Option(help="Which column of --truth has the families.")] = "pfam",
+    id_column: IdColumn = "id",
     encoder: Encoder = "default",
     neighbors: Neighbors = "auto",
     finetune: Finetune = True,
@@ -255,7 +264,14 @@ def benchmark(
 
     config = discovery_config(str(clusters), neighbors, finetune, encoder, 0, threads)
     rows = measure(
-        source, truth, output, config, n_seeds=seeds, truth_column=truth_column, on_line=console.print
+        source,
+        truth,
+        output,
+        config,
+        n_seeds=seeds,
+        truth_column=truth_column,
+        id_column=id_column,
+        on_line=console.print,
     )
     typer.echo("\t".join(("method", "runs", *COLUMNS)))
     for row in summarize_runs(rows):

@@ -89,6 +89,7 @@ FalseAlarmRate = Annotated[
         "that a model of N proteins can tell is about 10/N.",
     ),
 ]
+IdColumn = Annotated[str, typer.Option(help="Which column of --truth has the ids.")]
 MaxLength = Annotated[int, typer.Option(min=1, help="Residues; longer records are rejected.")]
 
 
