@@ -187,6 +187,7 @@ def test_tied_clusters_join_first():
 def test_id_depends_on_the_members_alone():
     assert stable_id(["a", "b"]) == stable_id(["b", "a"]) != stable_id(["a", "b", "c"])
     assert stable_id(["a"]).startswith("SEQSCAN:")
+    assert len({stable_id([str(i)]) for i in range(200_000)}) == 200_000
 
 
 def test_words_and_residues_that_members_share():
