@@ -90,6 +90,18 @@ def test_p_below_the_smallest_number_is_not_zero(ontology):
     assert found.p.max() < 1e-300
 
 
+def test_terms_stand_in_order_of_p_below_the_smallest_number_too(ontology):
+    # All of cluster 0 carry T:2 and all but a few T:3; T:2 has some carriers elsewhere, T:3 none.
+    terms = ["T:2"] * 20 + ["T:3"] * 2980 + ["T:2"] * 200 + ["T:4"] * 3000
+    found = enrich(np.repeat([0, 1], [3000, 3200]), annotated(ontology, terms), ontology)
+    own = found.clusters == 0
+    assert found.p[own].tolist() == [np.nextafter(0, 1)] * 2
+    assert [ontology.terms[t].id for t in found.terms[own]] == ["T:3", "T:2"]
+    terms = ["T:2"] * 200 + ["T:3"] * 2800 + ["T:2"] * 20 + ["T:4"] * 3180
+    found = enrich(np.repeat([0, 1], [3000, 3200]), annotated(ontology, terms), ontology)
+    assert [ontology.terms[t].id for t in found.terms[found.clusters == 0]] == ["T:2", "T:3"]
+
+
 def test_parts_of_a_protein_count_once(ontology):
     # Cluster 0 has ten repeats of one protein with T:2, cluster 1 ten other proteins.
     labels = np.repeat([0, 1], 10)

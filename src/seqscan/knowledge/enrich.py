@@ -157,11 +157,13 @@ def enrich(
     sizes = membership.sum(axis=1)
     totals = np.asarray(carries.sum(axis=0)).ravel()
     row, term, members = table.coords[0].astype(np.int64), table.coords[1].astype(np.int64), table.data
-    p = hypergeometric_p(members, n, totals[term], sizes[row])
+    log_p = log_hypergeometric_p(members, n, totals[term], sizes[row])
+    p = _probability(log_p)
     q = false_discovery_control(p)
     kept = np.flatnonzero(q <= max_q)
-    # Of equal p, the deepest term first: it says most.
-    kept = kept[np.lexsort((term[kept], -ontology.depths[term[kept]], p[kept], row[kept]))]
+    # By the logarithm, which tells apart what is below the smallest number; of equal p, the deepest term
+    # first: it says most.
+    kept = kept[np.lexsort((term[kept], -ontology.depths[term[kept]], log_p[kept], row[kept]))]
     row, term, members, p, q = row[kept], term[kept], members[kept].astype(np.int64), p[kept], q[kept]
     folded = _fold(row, term, members, sizes, totals, n, ontology, max_q)
     return Enrichment(
@@ -173,9 +175,23 @@ def enrich(
 def hypergeometric_p(
     members: Any, n: int | NDArray[Any], annotated: Any, sizes: Any, *, exact: bool = True
 ) -> NDArray[np.float64]:
-    """Return P(X >= members) of the hypergeometric law, element by element; equal questions are asked once.
+    """Return P(X >= members) of the hypergeometric law, element by element, see `log_hypergeometric_p`.
 
-    Where it is below the smallest number, the result is 0 unless `exact`.
+    Where it is below the smallest number, the result is that.
+    """
+    return _probability(log_hypergeometric_p(members, n, annotated, sizes, exact=exact))
+
+
+def _probability(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(np.exp(log_p), np.nextafter(0, 1), 1.0)
+
+
+def log_hypergeometric_p(
+    members: Any, n: int | NDArray[Any], annotated: Any, sizes: Any, *, exact: bool = True
+) -> NDArray[np.float64]:
+    """Return the natural logarithm of P(X >= members), element by element; equal questions are asked once.
+
+    Where P is below the smallest normal number, the result is right only if `exact`.
     """
     cells = [np.asarray(c, dtype=np.int64) for c in np.broadcast_arrays(members, n, annotated, sizes)]
     place = np.zeros(len(cells[0]), dtype=np.int64)
@@ -185,13 +201,12 @@ def hypergeometric_p(
     first[place] = np.arange(len(place))
     k, total, carrying, drawn = (column[first] for column in cells)
     p = hypergeom.sf(k - 1, total, carrying, drawn)
-    lost = (
-        p <= 0
-    ) & exact  # below the smallest number; the logarithm is right there, but a hundred times as slow
+    log = np.log(np.maximum(p, np.nextafter(0, 1)))
+    # The logarithm itself is right there, but a hundred times as slow.
+    lost = (p < np.finfo(p.dtype).tiny) & exact
     if lost.any():
-        log = hypergeom.logsf(k[lost] - 1, total[lost], carrying[lost], drawn[lost])
-        p[lost] = np.maximum(np.exp(log), np.nextafter(0, 1))
-    return np.clip(p, 0.0, 1.0)[place]
+        log[lost] = hypergeom.logsf(k[lost] - 1, total[lost], carrying[lost], drawn[lost])
+    return log[place]
 
 
 def _fold(
