@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ from seqscan.tables import write_tsv
 __all__ = ["MEMBER_COLUMNS", "NAMESPACE", "SUFFIXES", "document", "write_members", "write_ontology"]
 
 NAMESPACE = "seqscan_category"
+SOURCE = "seqscan:clusters"
+"""Where definitions are from, an id."""
 PART_OF = "BFO:0000050"
 """The id that OWL tools know part_of by."""
 SUFFIXES = (".obo", ".json", ".ofn", ".tsv")
@@ -73,19 +77,17 @@ def write_ontology(
     with write_atomically(path) as temporary:
         if path.suffix == ".obo":
             temporary.write_text(str(made), encoding="utf-8")
+        elif path.suffix == ".json":
+            temporary.write_text(_graphs(made, candidates), encoding="utf-8")
         else:
             with temporary.open("wb") as handle:
-                if path.suffix == ".json":
-                    fastobo.dump_graph(made, handle)
-                else:
-                    fastobo.dump_owl(made, handle, format="ofn")
+                fastobo.dump_owl(made, handle, format="ofn")
 
 
 def document(candidates: Sequence[Candidate], *, ontology: Ontology | None = None) -> Any:
     """Return the candidates, and the terms taken along, as a fastobo document in order of the ids.
 
-    Only clauses that all of fastobo's formats keep are used, but for the comment: it holds the evidence, and
-    OBO Graphs JSON loses it.
+    Only clauses that all of fastobo's formats keep are used, but for what `_graphs` mends.
     """
     header = HeaderFrame(
         [
@@ -104,6 +106,25 @@ def document(candidates: Sequence[Candidate], *, ontology: Ontology | None = Non
     return OboDoc(header, frames)
 
 
+def _graphs(made: Any, candidates: Sequence[Candidate]) -> str:
+    """Return a document as OBO Graphs JSON.
+
+    fastobo leaves comments out and makes addresses of cross-references, which lead nowhere.
+    """
+    out = io.BytesIO()
+    fastobo.dump_graph(made, out)
+    graphs = json.loads(out.getvalue())
+    by_id = {f"http://purl.obolibrary.org/obo/{c.id.replace(':', '_')}": c for c in candidates}
+    for node in graphs["graphs"][0]["nodes"]:
+        if candidate := by_id.get(node["id"]):
+            meta = node["meta"]
+            meta["comments"] = [_comment(candidate)]
+            meta["definition"]["xrefs"] = [SOURCE]
+            for xref in meta["xrefs"]:
+                xref["val"] = candidate.match
+    return json.dumps(graphs, ensure_ascii=False)
+
+
 def write_members(candidates: Sequence[Candidate], ids: Sequence[str], path: str | Path) -> None:
     """Write which proteins each candidate holds, `MEMBER_COLUMNS`."""
     write_tsv(MEMBER_COLUMNS, ((c.id, ids[row]) for c in candidates for row in c.rows.tolist()), path)
@@ -113,14 +134,16 @@ def _frame(candidate: Candidate) -> Any:
     clauses: list[Any] = [
         NameClause(candidate.name),
         NamespaceClause(_ident(NAMESPACE)),
-        DefClause(
-            candidate.definition, fastobo.xref.XrefList([fastobo.xref.Xref(_ident("seqscan:clusters"))])
-        ),
-        CommentClause(f"{candidate.status}: {'; '.join(candidate.evidence)}"),
+        DefClause(candidate.definition, fastobo.xref.XrefList([fastobo.xref.Xref(_ident(SOURCE))])),
+        CommentClause(_comment(candidate)),
     ]
     if candidate.status == "existing":
         clauses.append(XrefClause(fastobo.xref.Xref(_ident(candidate.match))))
     return TermFrame(_ident(candidate.id), clauses + _links(candidate.parents))
+
+
+def _comment(candidate: Candidate) -> str:
+    return f"{candidate.status}: {'; '.join(candidate.evidence)}"
 
 
 def _links(parents: Iterable[tuple[str, str]]) -> list[Any]:
