@@ -230,8 +230,13 @@ def test_page_says_what_each_part_is_from_and_which_is_replaced(seqscan, out, tm
     assert "Clusters: OUT/assignments.tsv · Output: c.obo" in shown
     assert seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "e.tsv")[0] == 0
     assert "takes the place" not in caplog.text
+    # Another file of the same content, such as another format, takes nothing away.
+    assert seqscan("ontology", out, "-o", "c.json")[0] == 0
     assert seqscan("enrich", out / "assignments.tsv", *FILES, "-o", "f.tsv")[0] == 0
-    assert "the enrichment of f.tsv takes the place of that of e.tsv" in caplog.text
+    assert "takes the place" not in caplog.text
+    other = ("--background", "all")
+    assert seqscan("enrich", out / "assignments.tsv", *FILES, *other, "-o", "g.tsv")[0] == 0
+    assert "the enrichment of g.tsv takes the place of that of f.tsv" in caplog.text
 
 
 COMMANDS = ("enrich", "annotate", "audit", "ontology")

@@ -52,7 +52,7 @@ def update_page(path: str | Path, part: str, content: dict[str, Any], source: Ma
         From `enrichment_part`, `audit_part` or `ontology_part`; JSON values.
     source : dict of str to str
         Names of the files that the part is from, by what they are, and of its "Output". A warning says that
-        the part of another output is replaced.
+        the part of another output is replaced, if it says something else.
 
     Raises
     ------
@@ -61,13 +61,15 @@ def update_page(path: str | Path, part: str, content: dict[str, Any], source: Ma
     """
     path = Path(path)
     parts = read_page(path)
-    replaced = parts.get(part, {}).get("source", {}).get("Output", source["Output"])
-    if replaced != source["Output"]:
+    made = json.loads(json.dumps(content | {"source": dict(source)}))  # as it is read back
+    before = parts.get(part, made)
+    replaced = before.get("source", {}).get("Output", source["Output"])
+    if replaced != source["Output"] and before | {"source": made["source"]} != made:
         logger.warning(
             "%s: the %s of %s takes the place of that of %s; another --page keeps both",
             path, part, source["Output"], replaced,
         )  # fmt: skip
-    parts |= {part: content | {"source": dict(source)}}
+    parts[part] = made
     parts = {name: parts[name] for name in PARTS if name in parts}
     style, script = template("report.css") + template("knowledge.css"), script_of("knowledge.js")
     environment = Environment(
