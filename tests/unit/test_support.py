@@ -206,6 +206,22 @@ def test_reasons_of_proteins_without_alignments_or_without_a_cluster(world, onto
         assert "are for 'leaf 00', which it lacks (in another branch of the ontology)" in reason[id]
 
 
+def test_what_the_annotations_also_deny_comes_first(world, ontology):
+    family, points, direct = world
+    surroundings = around(family, points, np.ones(len(family), bool))
+    negated = sparse.lil_array(direct.shape, dtype=bool)
+    own = ontology.terms[int(direct[[0]].nonzero()[1][0])].id
+    assert len(own) == len("T:00")
+    negated[0, ontology.row(own[:-1])] = True  # the parent
+    negated[1, ontology.row("T:23")] = True  # says nothing of what it carries
+    found = audit(surroundings, direct, ontology, negated=negated.tocsr())
+    lines = found.head(2).table()
+    assert lines[0][:3] == ("P0", own, "1.0000")
+    assert lines[0][3].startswith("the annotations also say NOT '")
+    assert f"({own[:-1]}) of it; " in lines[0][3]
+    assert not any("NOT" in line[3] for line in found.table()[1:])
+
+
 @pytest.mark.parametrize("sibling_share", [0.0, 1.0])
 def test_swapped_annotations_come_first(world, ontology, sibling_share):
     family, points, direct = world
@@ -237,7 +253,7 @@ def verdicts(labels, direct, ontology):
     none = np.zeros(0)
     found = Audit(
         surroundings.evidence(propagate(direct, ontology)), ontology, none.astype(int), none.astype(int),
-        none, none, none.astype(int), none,
+        none, none, none.astype(int), none, none.astype(int),
     )  # fmt: skip
     return {line[0]: line[3] for line in term_verdicts(found, propagate(direct, ontology), min_proteins=3)}
 

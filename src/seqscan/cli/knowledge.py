@@ -232,7 +232,7 @@ def audit(
     annotated = np.flatnonzero(np.diff(matched.direct.indptr) > 0)
     around, how = surroundings(table, assignments, annotated, alignments=alignments, threads=threads)
     console.print(f"evidence: {how}", highlight=False, markup=False, soft_wrap=True)
-    found = rank(around, matched.direct, matched.ontology, seed=seed)
+    found = rank(around, matched.direct, matched.ontology, negated=matched.negated, seed=seed)
     found.write(output)
     verdicts = term_verdicts(found, matched.propagated)
     write_tsv(TERM_COLUMNS, verdicts, summary)

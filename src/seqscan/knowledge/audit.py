@@ -48,11 +48,14 @@ class Audit:
     ontology : Ontology
     rows, terms : (M,), int64
     suspicion : (M,), 0 to 1
-        1 is the most suspect. It orders; it is no probability, for nobody knows how many are wrong.
+        1 is the most suspect. It orders; it is no probability, for nobody knows how many are wrong. It is 1
+        where `denied`.
     support : (M,)
         Share of the votes for the term, of neighbors and of aligned proteins on average.
     instead, instead_support : (M,), int64 and float
         The term of the same aspect that the surroundings carry most and the protein does not, or -1.
+    denied : (M,), int64
+        The term, this one or an ancestor, that the annotations say NOT of the same protein, or -1.
     """
 
     evidence: Evidence
@@ -63,13 +66,14 @@ class Audit:
     support: NDArray[np.float64]
     instead: NDArray[np.int64]
     instead_support: NDArray[np.float64]
+    denied: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def head(self, n: int) -> Audit:
         """Return the `n` most suspect."""
-        names = ("rows", "terms", "suspicion", "support", "instead", "instead_support")
+        names = ("rows", "terms", "suspicion", "support", "instead", "instead_support", "denied")
         return replace(self, **{name: getattr(self, name)[:n] for name in names})
 
     def table(self) -> list[tuple[object, ...]]:
@@ -97,6 +101,9 @@ class Audit:
     def _reason(self, i: int, carriers: int, members: int) -> str:
         row, term = int(self.rows[i]), int(self.terms[i])
         parts = []
+        if self.denied[i] >= 0:
+            denied = self.ontology.terms[int(self.denied[i])]
+            parts.append(f"the annotations also say NOT '{denied.name}' ({denied.id}) of it")
         if self.evidence.around.labels[row] < 0:
             parts.append("it is in no cluster")
         elif members:
@@ -122,7 +129,9 @@ class Audit:
         return "; ".join(parts)
 
 
-def audit(around: Surroundings, direct: Any, ontology: Ontology, *, seed: int = 0) -> Audit:
+def audit(
+    around: Surroundings, direct: Any, ontology: Ontology, *, negated: Any = None, seed: int = 0
+) -> Audit:
     """Rank the annotations of N proteins by how much contradicts them.
 
     Parameters
@@ -131,6 +140,8 @@ def audit(around: Surroundings, direct: Any, ontology: Ontology, *, seed: int = 
     direct : (N, T) sparse bool
         As annotated; what they imply is worked out here.
     ontology : Ontology
+    negated : (N, T) sparse bool, optional
+        What the same annotations say NOT of; where one stands against another, one of the two is wrong.
     seed : int
 
     Raises
@@ -174,13 +185,30 @@ def audit(around: Surroundings, direct: Any, ontology: Ontology, *, seed: int = 
         )  # fmt: skip
         trees.fit(train[other], is_wrong[other])
         suspicion[own] = trees.predict_proba(signs[own])[:, 1]
+    denied = np.full(len(rows), -1, np.int64)
+    if negated is not None:
+        denied = _denied(rows, terms, negated.tocsr(), ontology)
+        suspicion[denied >= 0] = 1.0
     order = np.lexsort((terms, rows, -suspicion))
     voted = signs[:, [FEATURES.index("neighbors"), FEATURES.index("alignments")]].sum(axis=1, dtype=float)
     support = voted / np.maximum(n_kinds(evidence)[rows], 1)
     return Audit(
         evidence, ontology, rows[order], terms[order], suspicion[order], support[order],
-        instead[order], instead_support[order].astype(float),
+        instead[order], instead_support[order].astype(float), denied[order],
     )  # fmt: skip
+
+
+def _denied(
+    rows: NDArray[np.int64], terms: NDArray[np.int64], negated: Any, ontology: Ontology
+) -> NDArray[np.int64]:
+    """Return the deepest term that is said NOT to hold of a protein and that an annotation implies, or -1."""
+    found = np.full(len(rows), -1, np.int64)
+    for i in np.flatnonzero(np.diff(negated.indptr)[rows]).tolist():
+        own = negated.indices[negated.indptr[rows[i]] : negated.indptr[rows[i] + 1]]
+        against = np.intersect1d(own, ontology.above(int(terms[i])))
+        if len(against):
+            found[i] = against[ontology.depths[against].argmax()]
+    return found
 
 
 def disagreement(
