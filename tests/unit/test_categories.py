@@ -320,6 +320,7 @@ def test_a_category_is_a_kind_of_terms_of_one_aspect():
     assert (new.status, process.match) == ("new", "P:2")
     assert set(new.parents) == {("is_a", "F:2"), ("part_of", "P:2"), ("part_of", "C:2")}
     assert process.parents == (("part_of", new.id), ("is_a", "P:2"))
+    assert new.name == f"molecular_function 2, {new.representative} type"
 
 
 def test_without_any_ontology(world):
@@ -353,6 +354,8 @@ def test_files_are_read_back_unchanged(world, tmp_path):
     write_ontology(made, tmp_path / "c.obo", ontology=known.ontology)
     text = (tmp_path / "c.obo").read_text()
     assert str(fastobo.load(str(tmp_path / "c.obo"))) == text
+    assert "comment: new, no existing term fits: a" in text
+    assert "comment: unknown, too few members are annotated to tell whether a term fits: " in text
     again = Ontology.read(tmp_path / "c.obo")
     assert again.terms[again.row("SEQSCAN:0000000001")].name == odd.name
     assert {t.id for t in again.terms} >= {c.id for c in made}

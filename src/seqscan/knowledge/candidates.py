@@ -175,11 +175,8 @@ def _related(made: list[Candidate], ontology: Ontology | None) -> list[Candidate
         if id not in known:
             own = by_id[id]
             above = {aspect(own.match)} if own.status == "existing" else {aspect(p) for _, p in own.parents}
-            known[id] = min(above - {""}, key=rank, default="")
+            known[id] = min(above - {""}, key=_rank, default="")
         return known[id]
-
-    def rank(namespace: str) -> tuple[int, str]:
-        return _ASPECTS.index(namespace) if namespace in _ASPECTS else len(_ASPECTS), namespace
 
     return [
         replace(c, parents=tuple(
@@ -187,6 +184,10 @@ def _related(made: list[Candidate], ontology: Ontology | None) -> list[Candidate
         ))
         for c in made
     ]  # fmt: skip
+
+
+def _rank(namespace: str) -> tuple[int, str]:
+    return _ASPECTS.index(namespace) if namespace in _ASPECTS else len(_ASPECTS), namespace
 
 
 def _parents(
@@ -269,7 +270,9 @@ def _name(fit: Fit, traits: _Traits, known: Knowledge, representative: str, stat
     if traits.phrase:
         genus = traits.phrase
     elif status == "new" and fit.above:
-        genus = " and ".join(terms[t].name for t in fit.above[:2])
+        # Of the aspect that the category is a kind of, as in `_related`; the most specific come first.
+        aspect = min((terms[t].namespace for t in fit.above), key=_rank)
+        genus = " and ".join([terms[t].name for t in fit.above if terms[t].namespace == aspect][:2])
     else:
         return f"{representative}-like protein" + (f" with {traits.motif} motif" if traits.motif else "")
     return f"{genus}, {representative} type" + (f" with {traits.motif} motif" if traits.motif else "")

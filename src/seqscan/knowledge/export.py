@@ -40,6 +40,12 @@ __all__ = ["MEMBER_COLUMNS", "NAMESPACE", "SUFFIXES", "document", "write_members
 NAMESPACE = "seqscan_category"
 SOURCE = "seqscan:clusters"
 """Where definitions are from, an id."""
+MEANING = {
+    "existing": "an existing term says the same",
+    "new": "no existing term fits",
+    "unknown": "too few members are annotated to tell whether a term fits",
+}
+"""Of each status."""
 PART_OF = "BFO:0000050"
 """The id that OWL tools know part_of by."""
 SUFFIXES = (".obo", ".json", ".ofn", ".tsv")
@@ -143,7 +149,7 @@ def _frame(candidate: Candidate) -> Any:
 
 
 def _comment(candidate: Candidate) -> str:
-    return f"{candidate.status}: {'; '.join(candidate.evidence)}"
+    return f"{candidate.status}, {MEANING[candidate.status]}: {'; '.join(candidate.evidence)}"
 
 
 def _links(parents: Iterable[tuple[str, str]]) -> list[Any]:
