@@ -1,9 +1,9 @@
 """A directed acyclic graph of categories from clusters.
 
 Clusters are the leaves. What is above them comes from an average linkage of their members, in which clusters
-that profiles tie are as near as can be, and where only groups that other members of the same clusters would
-form too become categories. A category gets a second parent if it is nearer to that parent's members than they
-are to each other.
+that profiles tie are as near as can be. Only groups become categories that are nearer than chance explains
+and that other members of the same clusters would form too. A category gets a second parent if it is nearer to
+that parent's members than they are to each other.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import false_discovery_control, t
+
+from seqscan.store import unit
 
 __all__ = [
     "Category",
@@ -27,6 +30,8 @@ __all__ = [
 
 MIN_Z = 1.645
 """How many standard errors the branch of a group must be longer than 0: 5 %, one-sided."""
+MAX_Q = 0.1
+"""False discovery rate of the groups that are nearer than chance explains, as among neighbors."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,7 @@ def categories(
     covariance: NDArray[np.floating] | None = None,
     tied: NDArray[np.integer] | None = None,
     min_z: float = MIN_Z,
+    max_q: float = MAX_Q,
 ) -> list[Category]:
     """Build the graph.
 
@@ -170,6 +176,8 @@ def categories(
         Numbers of clusters that profiles find from each other; those that do not occur are passed over.
     min_z : standard errors
         See `Linkage.branch_z`.
+    max_q : false discovery rate
+        See `Linkage.chance`.
 
     Returns
     -------
@@ -182,7 +190,8 @@ def categories(
         tied = np.searchsorted(numbers, tied[np.isin(tied, numbers).all(axis=1)])
     tree = Linkage.of(means, sizes, covariance, tied)
     # All proteins together are no category.
-    kept = np.append(tree.branch_z() >= min_z, False)[: len(tree.tree)]
+    kept = (tree.branch_z() >= min_z) & (false_discovery_control(tree.chance()) <= max_q)
+    kept = np.append(kept, False)[: len(tree.tree)]
     joins = np.flatnonzero(kept)
     cohesion = np.concatenate([np.ones(len(means)), 1.0 - tree.tree[joins, 2]])
     groups, up = _merged(tree.sides, kept)
@@ -273,6 +282,33 @@ class Linkage:
         sibling[sides] = sides[:, ::-1]
         joins = len(sides) + 1 + np.arange(len(sides) - 1)
         return self.length_z(sides[:-1, 0], sides[:-1, 1], sibling[joins])
+
+    def chance(self) -> NDArray[np.float64]:
+        """Return how probable it is that unrelated groups are as near as those of a join, (C - 2,).
+
+        The last join is left out, as in `branch_z`; a join at a cosine of 0 or less is chance.
+
+        Notes
+        -----
+        Cosines of the mean directions of unrelated clusters are taken to be normal. The median of all pairs
+        of clusters is their mean, and the pairs below it, where relatives do not reach, tell their spread
+        (`neighbors.chance` takes quantiles, for which a few clusters are too few); of C clusters it is known
+        with C - 1 degrees of freedom. A side of a join had as many groups to choose from as were left at that
+        step. Where a tie adds to the cosine of a join, profiles have shown what chance does not explain.
+        """
+        n, (left, right) = len(self.tree) + 1, self.sides[:-1].T
+        if n < 3:
+            return np.zeros(0)
+        directions = unit(self.means)
+        pairs = (directions[:n] @ directions[:n].T)[np.triu_indices(n, 1)]
+        usual = np.median(pairs)
+        spread = np.sqrt(np.mean((pairs[pairs <= usual] - usual) ** 2))
+        cosine = 1.0 - self.tree[:-1, 2]
+        by_ties = cosine > (self.means[left] * self.means[right]).sum(axis=1) + 1e-4  # joined in 32 bits
+        z = ((directions[left] * directions[right]).sum(axis=1) - usual) / max(spread, 1e-6)
+        others = n - 1 - np.arange(n - 2)
+        chance = np.where(cosine > 0, np.minimum(others * t.sf(z, n - 1), 1.0), 1.0)
+        return np.where(by_ties, 0.0, chance)
 
     def length_z(
         self, left: NDArray[np.integer], right: NDArray[np.integer], other: NDArray[np.integer] | int
