@@ -346,6 +346,19 @@ def test_without_any_ontology(world):
     assert all(c.definition.startswith("A category of proteins alike in sequence to P") for c in made)
 
 
+def test_joined_clusters_are_named_after_all_of_them():
+    ids = [f"P{i}" for i in range(12)]
+    found = [Category((0,), np.arange(2), (), 1.0)]
+    found += [Category(tuple(range(n)), np.arange(2 * n), (), 0.3) for n in (2, 4, 5, 6)]
+    made = propose(found, Knowledge(ids, representatives={i: f"P{2 * i}" for i in range(6)}))
+    assert [c.name for c in made] == [
+        "protein like P0", "protein like P0 or P2", "protein like P0, P2, P4 or P6",
+        "protein like P0, P2, P4 or 2 others", "protein like P0, P2, P4 or 3 others",
+    ]  # fmt: skip
+    assert made[0].definition == "A category of proteins alike in sequence to P0."
+    assert made[3].definition == "A category of proteins of the clusters of P0, P2, P4 and 2 others."
+
+
 def test_a_definition_is_a_sentence():
     generator = np.random.default_rng(0)
     sequences = [generator.integers(1, 21, 80).astype(np.uint8) for _ in range(60)]

@@ -22,6 +22,7 @@ from seqscan.wording import percent, plural
 __all__ = ["Candidate", "Knowledge", "propose"]
 
 _N_BACKGROUND = 2000
+_MAX_NAMED = 4
 _ASPECTS = ("molecular_function", "biological_process", "cellular_component")
 """Of GO, in the order in which its own links between them run: a function is part of a process."""
 
@@ -142,15 +143,16 @@ def propose(found: Sequence[Category], known: Knowledge) -> list[Candidate]:
         parents = tuple(("is_a", id) for id in _parents(place, found, fits, ids, known))
         traits = background.traits(category)
         representative = _representative(category, known)
-        name = _name(own, traits, known, representative, status)
+        kinds = _kinds(category, known)
+        name = _name(own, traits, known, representative if len(kinds) < 2 else _listed(kinds, "or"), status)
         if _normal(name) in taken:
             name = f"{name} ({ids[place]})"
         taken.add(_normal(name))
         evidence = _evidence(category, own, traits, known)
         candidates.append(
             Candidate(
-                ids[place], name, _definition(own, traits, known, representative), parents, category.rows,
-                category.clusters, representative, status,
+                ids[place], name, _definition(own, traits, known, kinds, representative), parents,
+                category.rows, category.clusters, representative, status,
                 known.ontology.terms[own.match].id if known.ontology and own.match >= 0 else "",
                 own.jaccard, own.q, own.n_annotated, evidence,
             )
@@ -262,7 +264,15 @@ def _representative(category: Category, known: Knowledge) -> str:
     return next((id for id in named if id in members), members[0])
 
 
-def _name(fit: Fit, traits: _Traits, known: Knowledge, representative: str, status: str) -> str:
+def _kinds(category: Category, known: Knowledge) -> list[str]:
+    """Return what the clusters of a category are called: by their representatives, the first few of them."""
+    named = [known.representatives.get(c, f"cluster {c}") for c in category.clusters]
+    if len(named) > _MAX_NAMED:
+        named[_MAX_NAMED - 1 :] = [plural(len(named) - _MAX_NAMED + 1, "other")]
+    return named
+
+
+def _name(fit: Fit, traits: _Traits, known: Knowledge, kind: str, status: str) -> str:
     terms = known.ontology.terms if known.ontology else ()
     if status == "existing":
         # Editors refuse two terms of one name.
@@ -274,11 +284,14 @@ def _name(fit: Fit, traits: _Traits, known: Knowledge, representative: str, stat
         aspect = min((terms[t].namespace for t in fit.above), key=_rank)
         genus = " and ".join([terms[t].name for t in fit.above if terms[t].namespace == aspect][:2])
     else:
-        return f"{representative}-like protein" + (f" with {traits.motif} motif" if traits.motif else "")
-    return f"{genus}, {representative} type" + (f" with {traits.motif} motif" if traits.motif else "")
+        genus = f"protein like {kind}"
+        return genus + (f" with {traits.motif} motif" if traits.motif else "")
+    return f"{genus}, {kind} type" + (f" with {traits.motif} motif" if traits.motif else "")
 
 
-def _definition(fit: Fit, traits: _Traits, known: Knowledge, representative: str) -> str:
+def _definition(
+    fit: Fit, traits: _Traits, known: Knowledge, kinds: Sequence[str], representative: str
+) -> str:
     """Return genus and differentia, from what is known of the members."""
     terms = known.ontology.terms if known.ontology else ()
     enough = fit.n_annotated >= MIN_ANNOTATED
@@ -290,11 +303,13 @@ def _definition(fit: Fit, traits: _Traits, known: Knowledge, representative: str
         marks.append(f"mostly hold the residues {traits.motif}")
     if traits.median_length:
         marks.append(f"are about {traits.median_length} residues long")
-    text = f"A category of proteins alike in sequence to {representative}"
+    # Members of several clusters are no more than on the average like one of them.
+    alike = f"alike in sequence to {representative}"
+    text = f"A category of proteins {alike if len(kinds) < 2 else f'of the clusters of {_listed(kinds)}'}"
     return text + (f" that {_listed(marks)}" if marks else "") + "."
 
 
-def _listed(items: Sequence[str]) -> str:
+def _listed(items: Sequence[str], word: str = "and") -> str:
     """Return texts as a list in a sentence.
 
     >>> _listed(["a", "b and c", "d"]), _listed(["a", "b"]), _listed(["a"])
@@ -303,7 +318,7 @@ def _listed(items: Sequence[str]) -> str:
     if len(items) < 2:
         return "".join(items)
     comma = "," if any(" and " in item for item in items) else ""
-    return f"{', '.join(items[:-1])}{comma} and {items[-1]}"
+    return f"{', '.join(items[:-1])}{comma} {word} {items[-1]}"
 
 
 def _evidence(category: Category, fit: Fit, traits: _Traits, known: Knowledge) -> tuple[str, ...]:
