@@ -15,12 +15,16 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from seqscan.errors import ArtifactError
 
@@ -34,6 +38,7 @@ __all__ = [
     "read_manifest",
     "remove_leftovers",
     "scratch_folder",
+    "write_arrays",
     "write_artifact",
     "write_atomically",
 ]
@@ -108,6 +113,14 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays, safetensors.
+
+    Its own `save_file` writes a further file beside, which a kill would leave behind for good.
+    """
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 @contextmanager

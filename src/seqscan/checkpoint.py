@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from seqscan.artifact import write_atomically
@@ -78,4 +78,4 @@ def write_checkpoint(
     for index, slots in optimizer.state_dict()["state"].items():
         held |= {f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in slots.items()}
     with write_atomically(path) as temporary:
-        save_file(held, temporary, metadata=metadata)
+        temporary.write_bytes(save(held, metadata))  # not `save_file`, see `write_arrays`

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from seqscan.alphabet import AMINO
-from seqscan.artifact import read_manifest, write_artifact
+from seqscan.artifact import read_manifest, write_arrays, write_artifact
 from seqscan.device import best_device
 from seqscan.encoder import AbstractEncoder, load_encoder, save_encoder
 from seqscan.errors import ArtifactError, InvalidParameter
@@ -186,7 +186,7 @@ def _tied(content: dict[str, Any]) -> NDArray[np.int64]:
 def _write_head(head: ClusterHead, path: Path) -> None:
     """Write the arrays of a head, safetensors."""
     arrays = {"prototypes": head.prototypes, "center": head.center, "projection": head.projection}
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    write_arrays(path, arrays)
 
 
 def _read_head(path: Path, temperature: float) -> ClusterHead:

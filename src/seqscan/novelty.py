@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
+from seqscan.artifact import write_arrays
 from seqscan.errors import InvalidParameter, ShapeMismatch
 from seqscan.store import unit
 from seqscan.wording import plural
@@ -151,13 +153,13 @@ class Novelty:
 
     def write(self, path: Path) -> None:
         """Write the arrays, safetensors; landmarks in half precision."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "landmarks": self.landmarks.astype(np.float16),
             "spreads": self.spreads,
             "center": self.center,
             "calibration": self.calibration,
         }
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+        write_arrays(path, arrays)
 
     @classmethod
     def read(cls, path: Path) -> Novelty:

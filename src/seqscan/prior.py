@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
+from seqscan.artifact import write_arrays
 from seqscan.errors import ShapeMismatch
 
 __all__ = ["N_PARTS", "DomainPrior"]
@@ -58,13 +60,13 @@ class DomainPrior:
 
     def write(self, path: Path) -> None:
         """Write the arrays, safetensors; parts in half precision."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "log_length": self.log_length,
             "spread": self.spread,
             "parts": self.parts.astype(np.float16),
             "background": np.array([self.background]),
         }
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+        write_arrays(path, arrays)
 
     @classmethod
     def read(cls, path: Path) -> DomainPrior:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from seqscan.artifact import VERSION, read_manifest, write_atomically
+from seqscan.artifact import VERSION, read_manifest, write_arrays, write_atomically
 from seqscan.distributed import rank
 from seqscan.encoder import AbstractEncoder, load_encoder
 from seqscan.errors import InvalidParameter, ShapeMismatch
@@ -195,7 +195,7 @@ def _write_frame(store: EmbeddingStore, path: Path) -> None:
     """Write in which frame cosines are taken."""
     center, projection = stream_whitening(store)
     with write_atomically(path) as temporary:
-        save_file({"center": center, "projection": np.ascontiguousarray(projection)}, temporary)
+        write_arrays(temporary, {"center": center, "projection": projection})
 
 
 def _mine(job: _Job, on_progress: Callable[[int, int], None] | None) -> None:

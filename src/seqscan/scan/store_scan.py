@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from seqscan.artifact import write_atomically
+from seqscan.artifact import write_arrays, write_atomically
 from seqscan.distributed import rank, wait_for_all
 from seqscan.errors import OneCluster
 from seqscan.head import Whitening, fully_whitened
@@ -241,4 +241,4 @@ class StoreScan:
 
 def _save(path: Path, **arrays: NDArray[Any]) -> None:
     with write_atomically(path) as temporary:
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
+        write_arrays(temporary, arrays)
