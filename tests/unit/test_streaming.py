@@ -193,7 +193,8 @@ def test_same_after_a_kill(store, graph, tmp_path):
     )
     np.testing.assert_array_equal(resumed.prototypes, whole.prototypes)
     assert len(again) < len(rows)
-    assert not checkpoint.exists()
+    finished, _ = stream_head(store, graph, begin, whitening, CONFIG, seed=0, checkpoint=checkpoint)
+    np.testing.assert_array_equal(finished.prototypes, whole.prototypes, "nothing is left to do")
 
 
 def test_proteins_without_neighbors_take_no_part(store, graph):

@@ -188,13 +188,16 @@ class StoreScan:
         begin = load_file(self._begin)["prototypes"]
         enough = -(-PAIRS_PER_PROTOTYPE * len(begin) // self.config.batch_size)
         config = replace(self.config, max_steps=max(self.config.min_steps, enough))
+        checkpoint = self._fine.with_suffix(".training.safetensors")
         fine, notes = stream_head(
             self.store, self.graph, begin, self._full_whitening, config,
-            seed=self.seed, made_from=self.recipe, checkpoint=self._fine.with_suffix(".training.safetensors"),
+            seed=self.seed, made_from=self.recipe, checkpoint=checkpoint,
         )  # fmt: skip
         if rank() == 0:
             fine = fine.ordered_by_size(stream_labels(fine, self.store))
             save_head(self._fine, fine, curve=[], notes=notes)
+            # Not before: of many proteins the labels that order the head take long.
+            checkpoint.unlink(missing_ok=True)
 
     def _join(self) -> None:
         """Write to which group each protein belongs, and the means of the groups."""
@@ -221,10 +224,11 @@ class StoreScan:
         """Train the head on all ranks together; the first writes it."""
         begin = load_file(self._joined)
         curve: list[dict[str, float]] = []
+        checkpoint = self.work / f"scan{self.suffix}.training.safetensors"
         trained, notes = stream_head(
             self.store, self.graph, begin["prototypes"], self.whitening, self.config,
             seed=self.seed, labels=begin["groups"], made_from=self.recipe,
-            checkpoint=self.work / f"scan{self.suffix}.training.safetensors", on_step=curve.append,
+            checkpoint=checkpoint, on_step=curve.append,
         )  # fmt: skip
         if rank() > 0:
             return
@@ -237,6 +241,7 @@ class StoreScan:
         }
         pairs = held_out_pairs(self.graph, self.seed)
         save_head(path, head, curve=curve, notes=notes | self.notes | known, held_out=pairs)
+        checkpoint.unlink(missing_ok=True)
 
 
 def _save(path: Path, **arrays: NDArray[Any]) -> None:

@@ -297,7 +297,7 @@ def stream_head(
         Says how graph and labels were made, by its `repr`.
     checkpoint : Path, optional
         File that holds the state after each block; a killed call with the same graph, beginning, options
-        and number of ranks goes on from it. Removed at the end.
+        and number of ranks goes on from it. It stays, for the caller to remove.
     on_step : callable, optional
         Called every 20 steps with the losses.
 
@@ -373,8 +373,6 @@ def stream_head(
             if checkpoint is not None and rank() == 0:
                 training.write(checkpoint, recipe)
     wait_for_all()
-    if checkpoint is not None and rank() == 0:
-        checkpoint.unlink(missing_ok=True)
     prototypes = F.normalize(training.prototypes, dim=1).cpu().numpy()
     head = ClusterHead(prototypes, whitening.center, whitening.projection, config.temperature)
     return head, _judge(head, store, held_out, training.shares.cpu())
