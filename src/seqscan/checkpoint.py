@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from seqscan.artifact import write_atomically
+from seqscan.artifact import remove_leftovers, write_atomically
 
-__all__ = ["Checkpoint", "write_checkpoint"]
+__all__ = ["Checkpoint", "remove_checkpoint", "write_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,9 @@ def write_checkpoint(
         held |= {f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in slots.items()}
     with write_atomically(path) as temporary:
         temporary.write_bytes(save(held, metadata))  # not `save_file`, see `write_arrays`
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint, if it is there, and what kills left beside; not before its stage has its note."""
+    path.unlink(missing_ok=True)
+    remove_leftovers(path)

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from seqscan.alignment import find_mmseqs, mmseqs_version
-from seqscan.artifact import read_manifest, remove_leftovers, write_atomically
+from seqscan.artifact import read_manifest, write_atomically
+from seqscan.checkpoint import remove_checkpoint
 from seqscan.corpus import Corpus
 from seqscan.device import best_device
 from seqscan.embed import embed_corpus
@@ -550,8 +551,7 @@ def _finetune(
         save_encoder(trained, path, provenance={"parent": weights, "stage": "joint learning", "curve": rows})
 
     key = job.log.run("finetune", depends, [path], learn)
-    checkpoint.unlink(missing_ok=True)  # not before the stage has its note
-    remove_leftovers(checkpoint)
+    remove_checkpoint(checkpoint)
     curve = read_manifest(path, "encoder").content["provenance"]["curve"]
     return load_encoder(path).to(job.device), curve, key
 

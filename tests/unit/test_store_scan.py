@@ -73,6 +73,19 @@ def test_pieces_stand_in_for_prototypes(scan, truth):
     assert fewer.max() + 1 == 4
 
 
+def test_training_is_kept_until_its_stage_is_noted(scan, monkeypatch, tmp_path):
+    write = module.save_head
+
+    def killed(*arguments, **options):
+        write(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "save_head", killed)
+    with pytest.raises(KeyboardInterrupt):
+        scan("killed")
+    assert (tmp_path / "killed" / "over_provisioned.training.safetensors").exists()
+
+
 def test_same_after_kills(scan, monkeypatch, tmp_path):
     monkeypatch.setattr("seqscan.scan.streaming.BLOCK_ROWS", 400)
     whole, _ = scan()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from seqscan.artifact import write_arrays, write_atomically
+from seqscan.checkpoint import remove_checkpoint
 from seqscan.distributed import rank, wait_for_all
 from seqscan.errors import OneCluster
 from seqscan.head import Whitening, fully_whitened
@@ -155,7 +156,11 @@ class StoreScan:
             stage, made = f"over_provision{self.suffix}", [self._fine]
             on_all_ranks(self.log, stage, recipe, made, self._over_provision)
         on_first_rank(self.log, f"join{self.suffix}", recipe, [self._joined], self._join)
-        return on_all_ranks(self.log, f"scan{self.suffix}", recipe, [head], lambda: self._train(head))
+        key = on_all_ranks(self.log, f"scan{self.suffix}", recipe, [head], lambda: self._train(head))
+        if rank() == 0:
+            for checkpoint in (self._fine_training, self._training):
+                remove_checkpoint(checkpoint)
+        return key
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -170,6 +175,14 @@ class StoreScan:
     @property
     def _fine(self) -> Path:
         return self.work / f"over_provisioned{self.suffix}"
+
+    @property
+    def _fine_training(self) -> Path:
+        return self._fine.with_suffix(".training.safetensors")
+
+    @property
+    def _training(self) -> Path:
+        return self.work / f"scan{self.suffix}.training.safetensors"
 
     @property
     def _joined(self) -> Path:
@@ -188,16 +201,13 @@ class StoreScan:
         begin = load_file(self._begin)["prototypes"]
         enough = -(-PAIRS_PER_PROTOTYPE * len(begin) // self.config.batch_size)
         config = replace(self.config, max_steps=max(self.config.min_steps, enough))
-        checkpoint = self._fine.with_suffix(".training.safetensors")
         fine, notes = stream_head(
             self.store, self.graph, begin, self._full_whitening, config,
-            seed=self.seed, made_from=self.recipe, checkpoint=checkpoint,
+            seed=self.seed, made_from=self.recipe, checkpoint=self._fine_training,
         )  # fmt: skip
         if rank() == 0:
             fine = fine.ordered_by_size(stream_labels(fine, self.store))
             save_head(self._fine, fine, curve=[], notes=notes)
-            # Not before: of many proteins the labels that order the head take long.
-            checkpoint.unlink(missing_ok=True)
 
     def _join(self) -> None:
         """Write to which group each protein belongs, and the means of the groups."""
@@ -224,11 +234,10 @@ class StoreScan:
         """Train the head on all ranks together; the first writes it."""
         begin = load_file(self._joined)
         curve: list[dict[str, float]] = []
-        checkpoint = self.work / f"scan{self.suffix}.training.safetensors"
         trained, notes = stream_head(
             self.store, self.graph, begin["prototypes"], self.whitening, self.config,
             seed=self.seed, labels=begin["groups"], made_from=self.recipe,
-            checkpoint=checkpoint, on_step=curve.append,
+            checkpoint=self._training, on_step=curve.append,
         )  # fmt: skip
         if rank() > 0:
             return
@@ -241,7 +250,6 @@ class StoreScan:
         }
         pairs = held_out_pairs(self.graph, self.seed)
         save_head(path, head, curve=curve, notes=notes | self.notes | known, held_out=pairs)
-        checkpoint.unlink(missing_ok=True)
 
 
 def _save(path: Path, **arrays: NDArray[Any]) -> None:
