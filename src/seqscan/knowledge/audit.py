@@ -13,7 +13,7 @@ from scipy import sparse
 from seqscan.errors import InputError
 from seqscan.knowledge.annotations import propagate
 from seqscan.knowledge.ontology import Ontology
-from seqscan.knowledge.pairs import incidence
+from seqscan.knowledge.pairs import incidence, merged
 from seqscan.knowledge.signs import n_kinds, signs_of
 from seqscan.knowledge.support import FEATURES, Evidence, Surroundings
 from seqscan.tables import write_tsv
@@ -352,8 +352,7 @@ class _Carriers:
         numbers, cluster = np.unique(labels[used], return_inverse=True)
         n_proteins = int(proteins.max(initial=-1)) + 1
         members = incidence(cluster, proteins[used], (len(numbers), n_proteins))
-        row, term = propagated[used].nonzero()
-        counts = members @ incidence(proteins[used][row], term, (n_proteins, len(ontology)))
+        counts = members @ merged(propagated[used], proteins[used], n_proteins)
         return cls(counts.tocsc(), counts.tocsr(), members.sum(axis=1), numbers, ontology)
 
     def clusters_of(self, term: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:

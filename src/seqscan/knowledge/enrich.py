@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control, hypergeom
 
 from seqscan.errors import InputError, InvalidParameter, ShapeMismatch
 from seqscan.knowledge.ontology import Ontology
-from seqscan.knowledge.pairs import incidence
+from seqscan.knowledge.pairs import incidence, merged
 from seqscan.tables import write_tsv
 
 __all__ = ["BACKGROUNDS", "ENRICHMENT_COLUMNS", "Enrichment", "enrich"]
@@ -150,8 +150,7 @@ def enrich(
     named = np.arange(len(labels)) if proteins is None else np.asarray(proteins)
     protein_of = np.unique(named[used], return_inverse=True)[1]
     n = int(protein_of.max()) + 1
-    row, column = annotated[np.flatnonzero(used)].nonzero()
-    carries = incidence(protein_of[row], column, (n, len(ontology)))
+    carries = merged(annotated[np.flatnonzero(used)], protein_of, n)
     membership = incidence(cluster_of, protein_of, (len(numbers), n))
     table = (membership @ carries).tocoo()
     sizes = membership.sum(axis=1)

@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 from seqscan.knowledge.categories import Category
 from seqscan.knowledge.enrich import hypergeometric_p
 from seqscan.knowledge.ontology import Ontology
-from seqscan.knowledge.pairs import at, expand, incidence
+from seqscan.knowledge.pairs import at, expand, incidence, merged
 
 __all__ = ["MIN_ANNOTATED", "MIN_JACCARD", "MIN_SHARE", "Fit", "fit", "narrowed"]
 
@@ -88,8 +88,7 @@ class _Counts:
         proteins = np.arange(propagated.shape[0]) if proteins is None else proteins
         n_proteins = int(proteins.max(initial=-1)) + 1
         members = incidence(place, proteins[rows], (len(found), n_proteins))
-        row, column = propagated.nonzero()
-        counts = incidence(proteins[row], column, (n_proteins, len(ontology)))
+        counts = merged(propagated, proteins, n_proteins)
         table = (members @ counts).tocsr()
         table.sort_indices()
         names = np.arange(len(ontology.namespaces))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["at", "expand", "incidence"]
+__all__ = ["at", "expand", "incidence", "merged"]
 
 
 def incidence(rows: NDArray[np.integer], columns: NDArray[np.integer], shape: tuple[int, int]) -> Any:
@@ -23,6 +23,18 @@ def incidence(rows: NDArray[np.integer], columns: NDArray[np.integer], shape: tu
     table.sum_duplicates()
     table.data[:] = 1
     return table
+
+
+def merged(table: Any, wholes: NDArray[np.integer], n_wholes: int) -> Any:
+    """Return what each of W wholes has, (W, T), of what its parts have, (N, T) sparse: 1 if any of them does.
+
+    Examples
+    --------
+    >>> merged(sparse.csr_array([[1, 0], [0, 1], [0, 1]]), np.array([0, 0, 2]), 3).toarray().tolist()
+    [[1, 1], [0, 0], [0, 1]]
+    """
+    part, column = table.nonzero()
+    return incidence(wholes[part], column, (n_wholes, table.shape[1]))
 
 
 def at(matrix: Any, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
