@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from families import Case, read_case
 from seqscan.discovery import N_ALIGNED
@@ -31,7 +30,13 @@ from seqscan.evaluate import label_scores
 from seqscan.hierarchy import join_clusters
 from seqscan.neighbors import AlignmentNeighbors, NeighborGraph, Pieces, find_pieces
 from seqscan.neighbors.merging import group_means
-from seqscan.neighbors.pieces import by_size, connected_parts, needed_strength, smallest_part
+from seqscan.neighbors.pieces import (
+    by_size,
+    connected_parts,
+    join_communities,
+    needed_strength,
+    smallest_part,
+)
 from seqscan.store import unit
 
 N_PARTS = 12  # draws of each number of families
@@ -128,9 +133,7 @@ def parts_rows(pieces: Pieces, case: Case, sizes: list[int], n_draws: int) -> li
         for chosen in drawn:
             part, truth = of_families(pieces, family, np.isin(family, chosen))
             strong = part.ties[part.strength >= needed_strength(part.communities)]
-            shape = (part.communities.max() + 1,) * 2
-            linked = csr_matrix((np.ones(len(strong)), (strong[:, 0], strong[:, 1])), shape=shape)
-            single = connected_components(linked, directed=False)[1][part.communities]
+            single = join_communities(part.communities, strong)
             found.append([label_scores(truth, groups.tolist())["ari"] for groups in (single, part.groups)])
         mean, least = np.mean(found, axis=0), np.min(found, axis=0)
         cells = (f"{m:.3f}, {low:.3f}" for m, low in zip(mean, least, strict=True))

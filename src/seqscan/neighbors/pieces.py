@@ -29,6 +29,7 @@ __all__ = [
     "connected_parts",
     "effective_number",
     "find_pieces",
+    "join_communities",
     "needed_strength",
     "pieces_suffice",
     "potts_communities",
@@ -121,12 +122,12 @@ class Pieces:
             n_large = int((np.bincount(groups) >= smallest_part(len(groups), None)).sum())
             small = (pairs >= n_large).any(axis=1)
             pairs = pairs[small | _nearer_than_unlinked(means_of(groups), pairs, n_large)]
-        return _joined(groups, pairs)
+        return join_communities(groups, pairs)
 
     def joined(self, needed: float) -> NDArray[np.int64]:
         """Join groups while the ties between two are at least so strong in the mean, (N,); by size."""
         pairs, strength = self._joins
-        return _joined(self.communities, pairs[strength >= needed])
+        return join_communities(self.communities, pairs[strength >= needed])
 
     def enough_for(self, n_clusters: int | None, means_of: MeansOf | None = None) -> NDArray[np.int64]:
         """Return the groups that are large enough for a cluster, (N,), -1 in smaller ones.
@@ -397,7 +398,7 @@ def _nearer_than_unlinked(
     return np.einsum("pq,pq->p", means[pairs[:, 0]], means[pairs[:, 1]]) > bound
 
 
-def _joined(dense: NDArray[np.int64], ties: NDArray[np.int64]) -> NDArray[np.int64]:
+def join_communities(dense: NDArray[np.int64], ties: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number what pairs of communities (N,), (T, 2), join, largest first, (N,)."""
     graph = csr_matrix((np.ones(len(ties)), (ties[:, 0], ties[:, 1])), shape=(dense.max() + 1,) * 2)
     return by_size(connected_components(graph, directed=False)[1][dense])
