@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +28,7 @@ from seqscan.cli.options import (
     discovery_config,
     named_output,
     size,
+    typed_command,
 )
 from seqscan.wording import plural
 
@@ -123,7 +122,7 @@ def run(
     if dry_run:
         say_plan(source, config)
         return
-    command = shlex.join(["seqscan", *sys.argv[1:]])
+    command = typed_command()
     with progress_bars() as (on_start, on_end, on_progress):
         scores = run_all(
             source, output, config, command=command, on_start=on_start, on_end=on_end, on_progress=on_progress

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from seqscan.cli.console import progress_bars
-from seqscan.cli.options import N_THREADS, Clusters, Input, MaxLength, ModelPath, Seed, Threads, cluster_count
+from seqscan.cli.options import (
+    N_THREADS,
+    Clusters,
+    Input,
+    MaxLength,
+    ModelPath,
+    Seed,
+    Threads,
+    cluster_count,
+    typed_command,
+)
 from seqscan.wording import plural
 
 
@@ -50,7 +58,7 @@ def update(
     config = UpdateConfig(novelty, align, max_length, seed, threads)
     with progress_bars() as (on_start, on_end, on_progress):
         counts = update_all(
-            model, source, output, config, command=shlex.join(["seqscan", *sys.argv[1:]]),
+            model, source, output, config, command=typed_command(),
             on_start=on_start, on_end=on_end, on_progress=on_progress,
         )  # fmt: skip
     words = {"pooled before": "waited for more like them", "pooled": "wait for more like them"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,6 +93,11 @@ FalseAlarmRate = Annotated[
 ]
 IdColumn = Annotated[str, typer.Option(help="Which column of --truth has the ids.")]
 MaxLength = Annotated[int, typer.Option(min=1, help="Residues; longer records are rejected.")]
+
+
+def typed_command() -> str:
+    """Return the command as it was typed, for reports."""
+    return shlex.join(["seqscan", *sys.argv[1:]])
 
 
 def named_output(text: str) -> Any:
